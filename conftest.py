@@ -1,0 +1,12 @@
+"""Settings that must stand before scikit-learn, scipy, matplotlib and torch are imported."""
+
+import os
+
+# Without it scikit-learn skips check_array_api_input, and "none skipped" would be untrue.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import sklearn  # noqa: F401  it sets environment variables, which must not fall to a test
+import torch
+
+torch.set_num_threads(1)

@@ -1,0 +1,78 @@
+"""Interpretable multimodal fusion with scikit-learn's interface.
+
+Fit a dict of arrays, and read off which modality, and which interaction of modalities, mattered::
+
+    from sklearn_mmfusion import InTenseClassifier
+
+    est = InTenseClassifier(interactions=2, random_state=0).fit({"text": text, "audio": audio}, y)
+    est.relevance_scores_
+"""
+
+from sklearn_mmfusion._encoders import (
+    Conv1dEncoder,
+    Conv2dEncoder,
+    EncoderByShape,
+    GRUEncoder,
+    IdentityEncoder,
+    LinearEncoder,
+    LSTMEncoder,
+    MLPEncoder,
+    ModuleEncoder,
+    SummaryEncoder,
+    TransformerEncoder,
+)
+from sklearn_mmfusion._errors import (
+    DivergedError,
+    FitInterruptedWarning,
+    FusionError,
+    FusionMemoryError,
+    InputError,
+    InputTypeError,
+    NumericalWarning,
+    RelevanceWarning,
+)
+from sklearn_mmfusion._intense import InTenseClassifier, InTenseRegressor
+from sklearn_mmfusion._mnl import MNLClassifier, MNLRegressor
+from sklearn_mmfusion._optimizers import SGD, AdamW
+from sklearn_mmfusion._transformers import (
+    ModalityConcatenator,
+    ModalitySelector,
+    ModalityTransformer,
+)
+from sklearn_mmfusion._version import __version__
+from sklearn_mmfusion.data import ModalityFrame
+from sklearn_mmfusion.plotting import RelevanceDisplay
+
+__all__ = [
+    "SGD",
+    "AdamW",
+    "Conv1dEncoder",
+    "Conv2dEncoder",
+    "DivergedError",
+    "EncoderByShape",
+    "FitInterruptedWarning",
+    "FusionError",
+    "FusionMemoryError",
+    "GRUEncoder",
+    "IdentityEncoder",
+    "InTenseClassifier",
+    "InTenseRegressor",
+    "InputError",
+    "InputTypeError",
+    "LSTMEncoder",
+    "LinearEncoder",
+    "MLPEncoder",
+    "MNLClassifier",
+    "MNLRegressor",
+    "ModalityConcatenator",
+    "ModalityFrame",
+    "ModalitySelector",
+    "ModalityTransformer",
+    "ModuleEncoder",
+    "NumericalWarning",
+    "RelevanceDisplay",
+    "RelevanceWarning",
+    "SummaryEncoder",
+    "TransformerEncoder",
+    "__version__",
+]

@@ -1,0 +1,671 @@
+"""The fit template and the prediction methods that all additive estimators share."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context, is_classifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_mmfusion import functional as F
+from sklearn_mmfusion._encoders import SMALL_SAMPLE, EncodersMixin, resolve_encoders
+from sklearn_mmfusion._errors import FitInterruptedWarning, InputError, RelevanceWarning
+from sklearn_mmfusion._fitting import FitInput, FitResult, TargetScale, fit_network, held_out_rows
+from sklearn_mmfusion._optimizers import AdamW
+from sklearn_mmfusion._plan import FusionPlan, build_network, load_state
+from sklearn_mmfusion._training import TrainingOptions, intra_op_threads, seed_for, to_dataset
+from sklearn_mmfusion._validation import InputSchema, TargetSchema, check_fit_inputs, check_X
+from sklearn_mmfusion._validation import term_name
+from sklearn_mmfusion.data._blocks import ModalityData
+from sklearn_mmfusion.modules.losses import LOSSES, link
+from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
+
+__all__ = ["BaseAdditiveFusion", "FusionClassifierMixin", "FusionRegressorMixin"]
+
+_PREDICT_VALUES = 16_000_000  # values per prediction chunk: about 128 MB in float64
+_MIN_EFFECT = 2.0  # standard errors that the held-out gain must exceed to count as learned
+_DEVICE_AUTO_VALUES = 20_000_000  # below this many input values "auto" stays on the CPU
+_INNER_FRACTION = 0.2
+_MIN_INNER_ROWS = 10
+
+
+class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
+    """Base of the estimators whose output is an intercept plus one contribution per term.
+
+    A subclass says which terms there are (:meth:`_make_terms`) and which loss; everything else is
+    here and in the floors below.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "modalities": "no_validation",
+        "encoders": "no_validation",
+        "p": [Interval(Real, 1, None, closed="both")],
+        "reg": [Interval(Real, 0, None, closed="left")],
+        "polish": ["boolean"],
+        "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "lr": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
+        "lr_decay": [Interval(Real, 0, 1, closed="right")],
+        "optimizer": [None, BaseEstimator],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "early_stopping": ["boolean", StrOptions({"auto"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "missing": [StrOptions({"raise", "mask"})],
+        "modality_dropout": [Interval(Real, 0, 1, closed="left")],
+        "device": [str],
+        "dtype": [StrOptions({"auto", "float32", "float64"})],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "warm_start": ["boolean"],
+        "callbacks": [list, None],
+        "net_params": [dict, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    # -- what a subclass supplies --------------------------------------------------------------
+
+    def _make_terms(self, names: Sequence[str]) -> list[tuple[int, ...]]:
+        """Terms as positions in ``names``."""
+        raise NotImplementedError  # pragma: no cover - abstract
+
+    def _loss_name(self, kind: str) -> str:
+        """Key of the loss for a kind of target."""
+        raise NotImplementedError  # pragma: no cover - abstract
+
+    # -- fit -----------------------------------------------------------------------------------
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : mapping, ModalityFrame, DataFrame or array-like
+            Modalities with n_samples rows each; see the user guide for every form.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Target.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights of the rows.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            Input that cannot be used; a ValueError and a TypeError. Nothing is changed then.
+        DivergedError
+            Loss or weights became infinite or NaN.
+        """
+        schema, data, target, encoded, weight = check_fit_inputs(
+            self, X, y, sample_weight, classifier=is_classifier(self)
+        )
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        plan, display = self._make_plan(schema, target, data.n_samples, seed)
+        whole = self._fit_input(plan, data, target, encoded, weight)
+        start = self._warm_state(plan) if self.warm_start else None
+        with intra_op_threads(self.n_threads):
+            result = self._run(plan, whole, start)
+        self._set_fitted(schema, target, display, result)
+        self._warn(result)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> Any:
+        """Train one epoch on a batch of rows.
+
+        Inputs are scaled by the statistics of the first call. Batch statistics are running
+        averages, and the fusion weights are not polished: call :meth:`fit` for relevance scores
+        to report.
+
+        Parameters
+        ----------
+        X : mapping, ModalityFrame, DataFrame or array-like
+            Rows of the batch.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Target.
+        classes : array-like, default=None
+            All labels that will ever come (classifiers; needed in the first call unless the
+            first batch has them all).
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights of the rows.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        first = not hasattr(self, "_result")
+        known = classes if first else getattr(self, "classes_", None)
+        schema, data, target, encoded, weight = check_fit_inputs(
+            self,
+            X,
+            y,
+            sample_weight,
+            classifier=is_classifier(self),
+            schema=None if first else self._schema,
+            classes=known,
+        )
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        if first:
+            plan, display = self._make_plan(schema, target, data.n_samples, seed)
+        else:
+            plan, display = replace(self._result.plan, seed=seed), self._display
+        batch = self._fit_input(plan, data, target, encoded, weight)
+        with intra_op_threads(self.n_threads):
+            result = fit_network(
+                plan,
+                batch,
+                None,
+                options=self._options(plan, batch, early_stopping=False, one_epoch=True),
+                loss_name=self._loss_name(batch.kind),
+                dtype=self._training_dtype(batch.data),
+                polish_weights=False,
+                one_epoch=True,
+                last=None if first else self._result,
+            )
+        n_before = 0 if first else self.n_iter_
+        history = [] if first else self.history_
+        self._set_fitted(schema, target, display, result)
+        self.n_iter_ = n_before + 1
+        self.history_ = [*history, {**result.training.history[-1], "epoch": self.n_iter_}]
+        return self
+
+    def _make_plan(
+        self, schema: InputSchema, target: TargetSchema, n_samples: int, seed: int
+    ) -> tuple[FusionPlan, list[int]]:
+        """Plan of the network, and for each term shown to the user its position in the plan."""
+        shown = self._make_terms(schema.names)
+        order = sorted(range(len(schema.layouts)), key=lambda i: schema.names[i])
+        rank = {position: i for i, position in enumerate(order)}
+        internal = [tuple(sorted(rank[m] for m in term)) for term in shown]
+        terms = sorted(internal, key=lambda term: (len(term), term))
+        layouts = tuple(schema.layouts[i] for i in order)
+        plan = FusionPlan(
+            layouts=layouts,
+            encoders=tuple(resolve_encoders(self.encoders, layouts, n_samples)),
+            terms=tuple(terms),
+            scalings=(None,) * len(layouts),
+            latent_dim=getattr(self, "latent_dim", 1),
+            n_outputs=target.n_outputs,
+            modality_dropout=self.modality_dropout,
+            seed=seed,
+        )
+        return plan, [terms.index(term) for term in internal]
+
+    def _fit_input(
+        self,
+        plan: FusionPlan,
+        data: ModalityData,
+        target: TargetSchema,
+        encoded: npt.NDArray[Any],
+        weight: npt.NDArray[np.float64] | None,
+    ) -> FitInput:
+        weight = self._with_class_weight(target, encoded, weight)
+        return FitInput(_in_plan_order(plan, data), encoded, weight, target.kind)
+
+    def _with_class_weight(
+        self,
+        target: TargetSchema,
+        encoded: npt.NDArray[Any],
+        weight: npt.NDArray[np.float64] | None,
+    ) -> npt.NDArray[np.float64] | None:
+        return weight
+
+    def _run(self, plan: FusionPlan, whole: FitInput, start: Any) -> FitResult:
+        """Fit with or without held-out rows, and judge the fit on rows it has not seen."""
+        n = whole.data.n_samples
+        early = n > SMALL_SAMPLE if self.early_stopping == "auto" else self.early_stopping
+        split = None
+        if early:
+            seed = seed_for(plan.seed, "split")
+            split = held_out_rows(whole.target, whole.kind, self.validation_fraction, seed)
+        if split is not None:
+            return self._run_once(plan, whole.take(split[0]), whole.take(split[1]), start)
+        result = self._run_once(plan, whole, None, start)
+        # Small data cannot spare rows: a second fit without a fifth of them is judged on those.
+        seed = seed_for(plan.seed, "inner split")
+        split = held_out_rows(whole.target, whole.kind, _INNER_FRACTION, seed)
+        if split is None or n < _MIN_INNER_ROWS:
+            return result
+        inner = self._run_once(plan, whole.take(split[0]), whole.take(split[1]), None, stop=False)
+        return replace(result, gain=inner.gain, gain_error=inner.gain_error)
+
+    def _run_once(
+        self,
+        plan: FusionPlan,
+        kept: FitInput,
+        held: FitInput | None,
+        start: Any,
+        stop: bool = True,
+    ) -> FitResult:
+        return fit_network(
+            plan,
+            kept,
+            held,
+            options=self._options(plan, kept, early_stopping=stop and held is not None),
+            loss_name=self._loss_name(kept.kind),
+            dtype=self._training_dtype(kept.data),
+            polish_weights=self.polish,
+            start=start,
+        )
+
+    def _options(
+        self, plan: FusionPlan, rows: FitInput, *, early_stopping: bool, one_epoch: bool = False
+    ) -> TrainingOptions:
+        n_rows = rows.data.n_samples
+        small = n_rows <= SMALL_SAMPLE
+        if self.batch_size == "auto":
+            # About 60 steps an epoch, in powers of two; full batch on small data.
+            size = 2 ** round(float(np.log2(max(n_rows, 2) / 60)))
+            batch_size = n_rows if small else int(np.clip(size, 32, 512))
+        else:
+            batch_size = int(min(self.batch_size, n_rows))
+        max_epochs = (200 if small else 100) if self.max_epochs == "auto" else self.max_epochs
+        lr = (0.01 if small else 0.003) if self.lr == "auto" else float(self.lr)
+        optimizer = AdamW() if self.optimizer is None else self.optimizer
+        return TrainingOptions(
+            max_epochs=1 if one_epoch else int(max_epochs),
+            batch_size=batch_size,
+            lr=lr,
+            lr_decay=float(self.lr_decay),
+            reg=float(self.reg),
+            p=float(self.p),
+            loss=LOSSES[self._loss_name(rows.kind)],
+            build_optimizer=optimizer.build,
+            weight_decay=float(self.weight_decay),
+            seed=plan.seed,
+            ramp_epochs=0 if one_epoch else min(10, int(max_epochs) // 3),
+            patience=self.n_iter_no_change if early_stopping else None,
+            callbacks=self.callbacks,
+            net_params=dict(self.net_params or {}),
+            verbose=int(self.verbose),
+            device=self._training_device(plan, n_rows),
+        )
+
+    def _training_device(self, plan: FusionPlan, n_rows: int) -> str:
+        if self.device == "auto":
+            values = n_rows * sum(int(np.prod(layout.shape)) for layout in plan.layouts)
+            large = values >= _DEVICE_AUTO_VALUES
+            return "cuda" if large and torch.cuda.is_available() else "cpu"
+        try:
+            device = torch.device(self.device)
+        except RuntimeError as error:
+            raise InputError(f"device={self.device!r} is not a torch device: {error}") from None
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise InputError(
+                f"device={self.device!r}: cuda is not available here; use device='cpu' or 'auto'"
+            )
+        return str(device)
+
+    def _training_dtype(self, data: ModalityData) -> torch.dtype:
+        if self.dtype != "auto":
+            return torch.float64 if self.dtype == "float64" else torch.float32
+        double = any(block.values.dtype == np.float64 for block in data.blocks)
+        on_cpu = self.device in ("auto", "cpu")
+        return torch.float64 if double and on_cpu else torch.float32
+
+    def _warm_state(self, plan: FusionPlan) -> Any:
+        result: FitResult | None = getattr(self, "_result", None)
+        if result is None:
+            return None
+        old = result.plan
+        shapes = [layout.shape for layout in old.layouts], [layout.shape for layout in plan.layouts]
+        same = old.names == plan.names and shapes[0] == shapes[1] and old.terms == plan.terms
+        network = build_network(replace(plan, scalings=old.scalings))
+        fits = same and all(
+            name in result.state and result.state[name].shape == tuple(value.shape)
+            for name, value in network.state_dict().items()
+        )
+        if not fits:
+            raise InputError(
+                "warm_start: modalities, terms, encoders or outputs differ from those of the last "
+                "fit; set warm_start=False"
+            )
+        return result.state
+
+    # -- fitted attributes ---------------------------------------------------------------------
+
+    def _set_fitted(
+        self, schema: InputSchema, target: TargetSchema, display: list[int], result: FitResult
+    ) -> None:
+        self._schema, self._target, self._display, self._result = schema, target, display, result
+        self._removed: frozenset[int] = frozenset()
+        self._cache = _ModuleCache()
+        self.n_features_in_ = schema.n_features_in
+        if schema.feature_names_in is not None:
+            self.feature_names_in_ = schema.feature_names_in
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        if target.classes is not None:
+            self.classes_ = target.classes
+        self.modality_names_ = schema.names
+        self.encoders_ = dict(zip(result.plan.names, result.plan.encoders, strict=True))
+        self.n_iter_ = result.training.n_epochs
+        self.history_ = result.training.history
+        self.polish_gap_ = result.polish_gap
+        self.validation_gain_ = result.gain
+        bias = result.state["fusion.bias"].astype(np.float64)
+        self.intercept_ = bias * result.target_scale.scale + result.target_scale.mean
+        self._set_terms()
+
+    def _set_terms(self) -> None:
+        """Set what depends on the terms that are left."""
+        result, schema = self._result, self._schema
+        names = result.plan.names
+        rank = {name: i for i, name in enumerate(schema.names)}
+        self._shown = [i for i in self._display if i not in self._removed]
+        positions = [
+            sorted(rank[names[m]] for m in result.plan.terms[i]) for i in self._shown
+        ]
+        self.term_modalities_ = [tuple(schema.names[m] for m in term) for term in positions]
+        self.term_names_ = [term_name(term, schema.names) for term in positions]
+        norms = torch.from_numpy(result.norms[self._shown])
+        scores = F.relevance(norms, float(self.p)).tolist()
+        self.relevance_scores_ = dict(zip(self.term_names_, scores, strict=True))
+        self.fusion_norm_ = float(norms.sum())
+        self.contribution_std_ = result.contribution_std[self._shown]
+
+    def _warn(self, result: FitResult) -> None:
+        training = result.training
+        if training.interrupted:
+            warnings.warn(
+                f"fit was interrupted; the model is that of epoch {training.n_epochs}",
+                FitInterruptedWarning,
+                stacklevel=3,
+            )
+        elif not _has_converged(training.history, training.stopped, training.n_epochs):
+            warnings.warn(
+                f"training had not converged after max_epochs={training.n_epochs} epochs; "
+                "raise max_epochs or lr",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        gain, error = result.gain, result.gain_error
+        if np.isnan(gain) or gain > _MIN_EFFECT * error:
+            return
+        where = (
+            "held-out rows"
+            if training.used_held_out
+            else "rows held out of a second fit on the others"
+        )
+        warnings.warn(
+            f"the model predicts {where} no better than a constant (gain {gain:.3f}, standard "
+            f"error {error:.3f}): its relevance scores mean nothing",
+            RelevanceWarning,
+            stacklevel=3,
+        )
+
+    # -- prediction ----------------------------------------------------------------------------
+
+    @property
+    def module_(self) -> FusionNetwork:
+        """The fitted torch module in float64 and evaluation mode, rebuilt on demand."""
+        check_is_fitted(self, "_result")
+        cache = self._cache
+        if cache.module is None:
+            network = build_network(self._result.plan).double()
+            module = load_state(network, self._result.state).eval()
+            cache.module = module.requires_grad_(False)
+        return cache.module
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        if "_result" in state:
+            training = replace(state["_result"].training, net=None)
+            state["_result"] = replace(state["_result"], training=training)
+        return state
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "_result")
+
+    def _map_rows(
+        self, X: Any, compute: Callable[[FusionNetwork, FusionBatch], torch.Tensor]
+    ) -> npt.NDArray[np.float64]:
+        """Apply a function of the network to the rows of X in chunks."""
+        check_is_fitted(self, "_result")
+        _, data = check_X(
+            X,
+            estimator=self,
+            modalities=self.modalities,
+            missing=self.missing,
+            schema=self._schema,
+        )
+        data = _in_plan_order(self._result.plan, data)
+        per_row = sum(int(np.prod(block.values.shape[1:])) for block in data.blocks)
+        step = max(16, _PREDICT_VALUES // max(1, per_row * 8))
+        module = self.module_
+        with intra_op_threads(self.n_threads), torch.inference_mode():
+            parts = []
+            for start in range(0, data.n_samples, step):
+                rows = data.take(slice(start, start + step))
+                batch = to_dataset(rows, None, None, torch.float64).batch
+                parts.append(compute(module, batch).numpy())
+        return np.concatenate(parts)
+
+    def _raw_outputs(self, X: Any) -> npt.NDArray[np.float64]:
+        """Logits, or predictions in y's units, (n_samples, n_outputs)."""
+        scale = self._result.target_scale
+        return self._map_rows(X, lambda module, batch: module(batch)) * scale.scale + scale.mean
+
+    def contributions(self, X: Any) -> npt.NDArray[np.float64]:
+        """What each term adds to each output.
+
+        Parameters
+        ----------
+        X : mapping, ModalityFrame, DataFrame or array-like
+            Rows to explain, in any form that ``predict`` takes.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_terms, n_outputs)
+            Contributions in the order of ``term_names_``; exactly 0 where a modality of the term
+            is missing. With ``intercept_`` they add up to the decision function (classifiers) or
+            the prediction (regressors, in y's units).
+        """
+        check_is_fitted(self, "_result")
+        values = self._map_rows(X, lambda module, batch: module.contributions(batch))
+        return values[:, self._shown] * self._result.target_scale.scale
+
+    def remove_terms(self, terms: Iterable[str | tuple[str, ...]]) -> Any:
+        """Take terms out of the fitted model.
+
+        Parameters
+        ----------
+        terms : iterable of str or tuple of str
+            Names such as ``"text x audio"`` (in either order) or tuples of modality names.
+
+        Returns
+        -------
+        self : object
+            The estimator: predictions, contributions, relevance scores and term names are those
+            of the terms that are left. A new ``fit`` brings the terms back.
+        """
+        check_is_fitted(self, "_result")
+        wanted = {frozenset(t.split(" x ") if isinstance(t, str) else t): t for t in terms}
+        known = {
+            frozenset(term): i for term, i in zip(self.term_modalities_, self._shown, strict=True)
+        }
+        unknown = [repr(name) for key, name in wanted.items() if key not in known]
+        if unknown:
+            raise InputError(f"no such terms: {', '.join(unknown)}; there are {self.term_names_}")
+        gone = frozenset(known[key] for key in wanted)
+        if len(gone) == len(known):
+            raise InputError("at least one term must be left")
+        result = self._result
+        sizes = build_network(result.plan).features.block_sizes
+        columns = np.repeat(np.arange(len(sizes)), sizes)
+        weight = result.state["fusion.weight"].copy()
+        weight[:, np.isin(columns, list(gone))] = 0
+        self._result = replace(result, state={**result.state, "fusion.weight": weight})
+        self._removed = self._removed | gone
+        self._cache = _ModuleCache()
+        self._set_terms()
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = self.missing == "mask"
+        return tags
+
+
+class _ModuleCache:
+    """Holds a rebuilt module; copies and pickles of it are empty."""
+
+    def __init__(self) -> None:
+        self.module: FusionNetwork | None = None
+
+    def __reduce__(self) -> tuple[type[_ModuleCache], tuple[()]]:
+        return _ModuleCache, ()
+
+
+def _in_plan_order(plan: FusionPlan, data: ModalityData) -> ModalityData:
+    by_name = {block.name: block for block in data.blocks}
+    return ModalityData([by_name[name] for name in plan.names])
+
+
+def _has_converged(history: list[dict[str, Any]], stopped: bool, n_epochs: int) -> bool:
+    """Whether early stopping ended the fit, or the training loss had come to rest."""
+    if stopped:
+        return True
+    losses = [float(epoch["train_loss"]) for epoch in history]
+    window = max(1, len(losses) // 20)
+    if len(losses) < 20:
+        return False
+    late, earlier = np.mean(losses[-window:]), np.mean(losses[-2 * window : -window])
+    return bool(earlier - late <= 0.02 * max(abs(losses[0]), 1e-12))
+
+
+class FusionClassifierMixin(ClassifierMixin):
+    """Targets, probabilities and labels of classifiers."""
+
+    def _loss_name(self, kind: str) -> str:
+        return kind
+
+    def _with_class_weight(
+        self,
+        target: TargetSchema,
+        encoded: npt.NDArray[Any],
+        weight: npt.NDArray[np.float64] | None,
+    ) -> npt.NDArray[np.float64] | None:
+        if self.class_weight is None:
+            return weight
+        if target.kind == "multilabel":
+            raise InputError("class_weight is not defined for multilabel targets")
+        present = np.unique(encoded)
+        if isinstance(self.class_weight, str):
+            # "balanced": total weight of a class becomes the same for all of them.
+            counts = np.bincount(encoded, weights=weight, minlength=len(target.classes))[present]
+            factors = counts.sum() / (len(present) * counts)
+        else:
+            factors = compute_class_weight(
+                self.class_weight, classes=target.classes[present], y=target.classes[encoded]
+            )
+        by_class = np.ones(len(target.classes))
+        by_class[present] = factors
+        rows = by_class[encoded]
+        return rows if weight is None else rows * weight
+
+    def decision_function(self, X: Any) -> npt.NDArray[np.float64]:
+        """Logits.
+
+        Parameters
+        ----------
+        X : mapping, ModalityFrame, DataFrame or array-like
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Binary: the logit of ``classes_[1]``; else one column per class or label.
+        """
+        check_is_fitted(self, "_result")
+        outputs = self._raw_outputs(X)
+        return outputs[:, 0] if self._target.kind == "binary" else outputs
+
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+        """Probabilities of the classes, or of each label in a multilabel problem.
+
+        Parameters
+        ----------
+        X : mapping, ModalityFrame, DataFrame or array-like
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
+            Probabilities.
+        """
+        check_is_fitted(self, "_result")
+        return link(self._target.kind, torch.from_numpy(self._raw_outputs(X))).numpy()
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:
+        """Most probable class, or the labels with a probability above one half.
+
+        Parameters
+        ----------
+        X : mapping, ModalityFrame, DataFrame or array-like
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Labels as in the ``y`` of ``fit``.
+        """
+        check_is_fitted(self, "_result")
+        outputs = self._raw_outputs(X)
+        if self._target.kind == "multilabel":
+            return (outputs > 0).astype(np.int64)
+        if self._target.kind == "binary":
+            return self.classes_[(outputs[:, 0] > 0).astype(np.int64)]
+        return self.classes_[outputs.argmax(1)]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class FusionRegressorMixin(RegressorMixin):
+    """Targets and predictions of regressors."""
+
+    def _loss_name(self, kind: str) -> str:
+        return self.loss
+
+    def predict(self, X: Any) -> npt.NDArray[np.float64]:
+        """Predicted target.
+
+        Parameters
+        ----------
+        X : mapping, ModalityFrame, DataFrame or array-like
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Predictions in the units of ``y``, shaped as the ``y`` of ``fit``.
+        """
+        check_is_fitted(self, "_result")
+        outputs = self._raw_outputs(X)
+        return outputs[:, 0] if self._target.one_dimensional else outputs
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags

@@ -1,0 +1,147 @@
+"""Parameter descriptions that several estimators share, put into their docstrings once."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+__all__ = ["share_parameter_docs"]
+
+T = TypeVar("T", bound=type)
+
+_FIRST = """\
+modalities : mapping or list of str, default=None
+    For 2-D ``X``: name to slice, list of positions or list of column names, or
+    ``(columns, shape)`` for a modality that is not flat; together they cover every column
+    exactly once. For a mapping: names to use, in the order of the terms. None takes a mapping
+    as it is, and a 2-D ``X`` as one modality.
+encoders : "auto", encoder, nn.Module, callable, mapping or list of pairs, default="auto"
+    One for all modalities or by name; "auto" (:class:`EncoderByShape`) chooses by shape.
+    Nested parameters are reached and searched as ``encoders__text__hidden_dim``.
+"""
+
+_FUSION = """\
+p : float, default=1
+    Norm parameter, from 1 to infinity. 1 is sparse: terms that carry nothing get a relevance of
+    exactly 0 (after the polish). Larger values spread relevance; infinity treats all terms alike.
+reg : float, default={reg}
+    Strength of the block-norm penalty, at least 0, relative to the mean loss on standardised
+    inputs and targets. More gives fewer terms and smaller weights.
+polish : bool, default=True
+    Solve the convex problem in the fusion weights exactly at the end, unless rows held out for
+    early stopping speak against it.
+"""
+
+_TRAINING = """\
+max_epochs : int or "auto", default="auto"
+    Largest number of epochs; "auto" is 200 up to 1000 rows and 100 above.
+batch_size : int or "auto", default="auto"
+    Rows per step. "auto" is the full batch up to 1000 rows, then a power of two from 32 to 512
+    that gives about 60 steps an epoch.
+lr : float or "auto", default="auto"
+    Learning rate; "auto" is 0.01 for full batches (up to 1000 rows) and 0.003 above.
+lr_decay : float, default=0.98
+    Factor of the learning rate per epoch, in (0, 1].
+optimizer : AdamW, SGD or None, default=None
+    Optimiser; None is ``AdamW()``.
+weight_decay : float, default=0.01
+    Decoupled decay of encoder weights. It never reaches the fusion weights: those have the
+    penalty.
+early_stopping : bool or "auto", default="auto"
+    Hold rows out, stop when their loss no longer falls, and keep the best epoch. "auto" is True
+    above 1000 rows.
+validation_fraction : float, default=0.1
+    Share of the rows to hold out, in (0, 1).
+n_iter_no_change : int, default=12
+    Epochs without a better held-out loss after which to stop.
+"""
+
+_LAST = """\
+missing : {{"raise", "mask"}}, default="raise"
+    What a row of NaN in a modality is: an error, or a row in which every term that holds the
+    modality contributes exactly 0 and enters no statistic.
+modality_dropout : float, default=0
+    Probability, in [0, 1), with which a modality counts as missing in a training row; trains for
+    missing modalities.
+device : str, default="auto"
+    Device to train on. "auto" is the GPU for large data where there is one, else the CPU.
+    Fitted state is numpy and remembers no device.
+dtype : {{"auto", "float32", "float64"}}, default="auto"
+    Training precision; "auto" is float64 on the CPU when a modality is float64. Prediction is
+    always float64.
+n_threads : int or None, default=1
+    torch's threads within one operation while fitting and predicting; one is fastest for small
+    networks. None leaves torch's setting.
+warm_start : bool, default=False
+    Start ``fit`` from the last fit's weights.
+callbacks : list of skorch callbacks, default=None
+    Passed to the training loop; see skorch.
+net_params : dict, default=None
+    Further parameters of the skorch net, for experts.
+random_state : int, RandomState instance or None, default=None
+    Seed of initial weights, shuffling, dropout and held-out rows.
+verbose : int, default=0
+    1 prints a line per epoch.
+"""
+
+_ATTRIBUTES = """\
+relevance_scores_ : dict of str to float
+    Relevance of each term; their p-norm is 1.
+contribution_std_ : ndarray of shape (n_terms, n_outputs)
+    Standard deviation of each contribution over the training rows, in units of the output.
+fusion_norm_ : float
+    Sum of the block norms: near 0, the model is a constant and the scores say nothing.
+validation_gain_ : float
+    Share of the loss of the best constant that the model takes away on rows it has not seen: those
+    held out for early stopping or, without them, a fifth of the rows held out of a second fit.
+    NaN below 10 rows and after ``partial_fit``.
+term_names_ : list of str
+    Names of the terms, such as ``"text x audio"``.
+term_modalities_ : list of tuple of str
+    Modalities of each term.
+modality_names_ : list of str
+    Modalities in the order of the terms.
+encoders_ : dict of str to encoder
+    Encoder that was used for each modality.
+intercept_ : ndarray of shape (n_outputs,)
+    Intercept; with the contributions it adds up to the output.
+polish_gap_ : float
+    Duality gap of the fusion weights relative to the loss of a constant; NaN where the weights
+    are those of the last step of training.
+n_iter_ : int
+    Epochs run.
+history_ : list of dict
+    Training loss, held-out loss and learning rate of each epoch.
+module_ : FusionNetwork
+    The fitted torch module, rebuilt on demand in float64.
+n_features_in_ : int
+    Modalities of a mapping, columns of a 2-D ``X``.
+feature_names_in_ : ndarray of str
+    Names of the modalities of a mapping, or of the columns of a DataFrame.
+"""
+
+
+def share_parameter_docs(reg: float):  # type: ignore[no-untyped-def]
+    """Fill ``{first}``, ``{fusion}``, ``{training}``, ``{last}``, ``{attributes}`` of a docstring.
+
+    Parameters
+    ----------
+    reg : float
+        Default of ``reg``.
+    """
+    parts = {
+        "first": _FIRST,
+        "fusion": _FUSION,
+        "training": _TRAINING,
+        "last": _LAST,
+        "attributes": _ATTRIBUTES,
+    }
+
+    def decorate(cls: T) -> T:
+        doc = cls.__doc__ or ""
+        for name, text in parts.items():
+            filled = text.format(reg=reg).rstrip("\n").replace("\n", "\n    ")
+            doc = doc.replace("{" + name + "}", filled)
+        cls.__doc__ = doc
+        return cls
+
+    return decorate

@@ -1,0 +1,349 @@
+"""What a user writes to choose an encoder: the base of all, and encoders of flat features.
+
+An encoder here is a parameter object. ``build`` makes the torch module, once the shape of the
+modality is known, so that ``clone``, grids and pickles deal in plain parameters only.
+"""
+
+from __future__ import annotations
+
+import copy
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch import nn
+
+from sklearn_mmfusion._errors import InputError, InputTypeError
+from sklearn_mmfusion.data._blocks import ModalityLayout
+from sklearn_mmfusion.modules.activations import ACTIVATIONS
+from sklearn_mmfusion.modules.encoders import (
+    IdentityModule,
+    LinearModule,
+    MLPModule,
+    SummaryModule,
+    UserModule,
+)
+
+__all__ = [
+    "BaseEncoder",
+    "IdentityEncoder",
+    "LinearEncoder",
+    "MLPEncoder",
+    "ModuleEncoder",
+    "SummaryEncoder",
+]
+
+AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
+PROBABILITY = Interval(Real, 0, 1, closed="both")
+ACTIVATION = StrOptions(set(ACTIVATIONS))
+_DEFAULT_WIDTH = 32
+
+
+class BaseEncoder(BaseEstimator):
+    """Base class of the encoder parameter objects.
+
+    A subclass checks the shape and makes the module in ``_build``.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {}
+
+    @property
+    def takes_codes(self) -> bool:
+        """Whether the values are integer codes, which are not standardised."""
+        return getattr(self, "vocabulary_size", None) is not None
+
+    def build(self, layout: ModalityLayout) -> nn.Module:
+        """Return a new torch module for one modality.
+
+        Parameters
+        ----------
+        layout : ModalityLayout
+            Name and shape of the modality.
+
+        Returns
+        -------
+        nn.Module
+            Called as ``module(values, lengths=None, weight=None)``; has ``output_dim``.
+
+        Raises
+        ------
+        InputError
+            If a parameter is invalid or the encoder does not take this shape; the message
+            begins with the name of the modality.
+        """
+        try:
+            self._validate_params()
+        except ValueError as error:
+            raise InputError(f"modality {layout.name!r}: {error}") from error
+        return self._build(layout)
+
+    def _build(self, layout: ModalityLayout) -> nn.Module:
+        raise NotImplementedError
+
+    def _refuse(self, layout: ModalityLayout, expected: str, remedy: str) -> InputError:
+        """Return the error for a modality of the wrong shape."""
+        shape = ", ".join(["n", *map(str, layout.shape)]) + ("," if not layout.shape else "")
+        return InputError(
+            f"modality {layout.name!r}: {type(self).__name__} takes {expected}, "
+            f"got shape ({shape}) (dim {layout.ndim}); {remedy}"
+        )
+
+    def _flat_width(self, layout: ModalityLayout) -> int:
+        """Return the number of features of a flat modality; refuse any other."""
+        if len(layout.shape) != 1:
+            raise self._refuse(
+                layout,
+                "2-D (n, d)",
+                "flatten or encode first (GRUEncoder, Conv1dEncoder, SummaryEncoder, "
+                "Conv2dEncoder)",
+            )
+        return layout.shape[0]
+
+
+class IdentityEncoder(BaseEncoder):
+    """Hand flat features on as they are.
+
+    Use it where the features are representations already, such as embeddings of a large model.
+    It takes values of shape (n, d) and has no parameters.
+
+    Examples
+    --------
+    >>> from sklearn_mmfusion import IdentityEncoder
+    >>> IdentityEncoder()
+    IdentityEncoder()
+    """
+
+    def _build(self, layout: ModalityLayout) -> nn.Module:
+        return IdentityModule(self._flat_width(layout))
+
+
+class LinearEncoder(BaseEncoder):
+    """Map flat features linearly.
+
+    Use it on few rows, and for models that stay linear: additive fusion of linear encoders is
+    logistic or ridge regression. It takes values of shape (n, d).
+
+    Parameters
+    ----------
+    output_dim : int, default=None
+        Width of the representation. None means the number of features, 32 at most.
+    dropout : float, default=0.0
+        Probability, from 0 to 1, with which an input feature is zeroed in training.
+
+    Examples
+    --------
+    >>> from sklearn_mmfusion import LinearEncoder
+    >>> LinearEncoder(output_dim=16)
+    LinearEncoder(output_dim=16)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "output_dim": [AT_LEAST_ONE, None],
+        "dropout": [PROBABILITY],
+    }
+
+    def __init__(self, *, output_dim: int | None = None, dropout: float = 0.0) -> None:
+        self.output_dim = output_dim
+        self.dropout = dropout
+
+    def _build(self, layout: ModalityLayout) -> nn.Module:
+        width = self._flat_width(layout)
+        output_dim = min(width, _DEFAULT_WIDTH) if self.output_dim is None else self.output_dim
+        return LinearModule(width, output_dim, self.dropout)
+
+
+class MLPEncoder(BaseEncoder):
+    """Map flat features by a multilayer perceptron.
+
+    Use it on flat features with a thousand rows or more. It takes values of shape (n, d).
+
+    Parameters
+    ----------
+    hidden_dim : int, default=64
+        Width of each hidden layer.
+    n_layers : int, default=1
+        Number of hidden layers.
+    output_dim : int, default=32
+        Width of the representation.
+    dropout : float, default=0.0
+        Probability, from 0 to 1, with which a hidden unit is zeroed in training.
+    input_dropout : float, default=0.0
+        The same for input features.
+    skip : bool, default=False
+        Whether a linear map of the features is added to the result. With it the encoder is
+        never worse at linear structure than :class:`LinearEncoder`.
+    activation : {"relu", "elu", "gelu", "silu", "tanh"}, default="relu"
+        Activation of the hidden layers.
+
+    Examples
+    --------
+    >>> from sklearn_mmfusion import MLPEncoder
+    >>> MLPEncoder(hidden_dim=128, skip=True)
+    MLPEncoder(hidden_dim=128, skip=True)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_dim": [AT_LEAST_ONE],
+        "n_layers": [AT_LEAST_ONE],
+        "output_dim": [AT_LEAST_ONE],
+        "dropout": [PROBABILITY],
+        "input_dropout": [PROBABILITY],
+        "skip": ["boolean"],
+        "activation": [ACTIVATION],
+    }
+
+    def __init__(
+        self,
+        *,
+        hidden_dim: int = 64,
+        n_layers: int = 1,
+        output_dim: int = 32,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        skip: bool = False,
+        activation: str = "relu",
+    ) -> None:
+        self.hidden_dim = hidden_dim
+        self.n_layers = n_layers
+        self.output_dim = output_dim
+        self.dropout = dropout
+        self.input_dropout = input_dropout
+        self.skip = skip
+        self.activation = activation
+
+    def _build(self, layout: ModalityLayout) -> nn.Module:
+        return MLPModule(
+            self._flat_width(layout),
+            self.output_dim,
+            (self.hidden_dim,) * self.n_layers,
+            dropout=self.dropout,
+            input_dropout=self.input_dropout,
+            skip=self.skip,
+            activation=self.activation,
+        )
+
+
+class SummaryEncoder(BaseEncoder):
+    """Describe a sequence by mean, deviation, minimum, maximum and change of each feature.
+
+    Use it on sequences with few rows, where a recurrent encoder would learn the noise: there is
+    nothing to train but ``output_dim``'s map. It takes values of shape (n, T, d), and (n, d),
+    which are their own summary.
+
+    Parameters
+    ----------
+    batch_norm : bool, default=True
+        Whether the numbers of the summary are standardised.
+    dropout : float, default=0.0
+        Probability, from 0 to 1, with which a number of the summary is zeroed in training.
+    output_dim : int, default=None
+        Width of a linear map behind the summary; None hands on its 5 d numbers.
+
+    Examples
+    --------
+    >>> from sklearn_mmfusion import SummaryEncoder
+    >>> SummaryEncoder(dropout=0.2)
+    SummaryEncoder(dropout=0.2)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "batch_norm": ["boolean"],
+        "dropout": [PROBABILITY],
+        "output_dim": [AT_LEAST_ONE, None],
+    }
+
+    def __init__(
+        self, *, batch_norm: bool = True, dropout: float = 0.0, output_dim: int | None = None
+    ) -> None:
+        self.batch_norm = batch_norm
+        self.dropout = dropout
+        self.output_dim = output_dim
+
+    def _build(self, layout: ModalityLayout) -> nn.Module:
+        if len(layout.shape) not in (1, 2):
+            raise self._refuse(layout, "3-D (n, T, d) or 2-D (n, d)", "use Conv2dEncoder")
+        return SummaryModule(
+            layout.shape[-1],
+            is_flat=len(layout.shape) == 1,
+            batch_norm=self.batch_norm,
+            dropout=self.dropout,
+            output_dim=self.output_dim,
+        )
+
+
+class ModuleEncoder(BaseEncoder):
+    """Use a torch module of your own, trained along or frozen.
+
+    Parameters
+    ----------
+    module : nn.Module or callable
+        A module, of which every fit takes a copy with its present weights; or a factory, called
+        with the layout of the modality (``layout.name``, ``layout.shape``), that returns a new
+        one. Its ``forward`` takes the values (b, ...), and ``lengths`` and ``weight`` (both may
+        be None) if it names them, and returns (b, output_dim). A module with dropout of torch's
+        own draws from torch's global generator.
+    output_dim : int, default=None
+        Width of what the module returns. None: two rows of zeros are sent through a copy to see.
+    trainable : bool, default=True
+        False freezes the module: its weights stay, and it is always in evaluation mode.
+    codes : bool, default=False
+        Whether the module wants integer values as they are instead of standardised numbers.
+
+    Examples
+    --------
+    >>> from sklearn_mmfusion import ModuleEncoder
+    >>> from torch import nn
+    >>> encoder = ModuleEncoder(module=lambda layout: nn.Linear(layout.shape[0], 4))
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "module": [nn.Module, callable],
+        "output_dim": [AT_LEAST_ONE, None],
+        "trainable": ["boolean"],
+        "codes": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        *,
+        module: Any,
+        output_dim: int | None = None,
+        trainable: bool = True,
+        codes: bool = False,
+    ) -> None:
+        self.module = module
+        self.output_dim = output_dim
+        self.trainable = trainable
+        self.codes = codes
+
+    @property
+    def takes_codes(self) -> bool:
+        """Whether the values are integer codes, which are not standardised."""
+        return bool(self.codes)
+
+    def _build(self, layout: ModalityLayout) -> nn.Module:
+        if isinstance(self.module, nn.Module):
+            module = copy.deepcopy(self.module)
+        else:
+            module = self.module(layout)
+            if not isinstance(module, nn.Module):
+                raise InputTypeError(
+                    f"modality {layout.name!r}: the encoder factory must return a torch.nn.Module, "
+                    f"got {type(module).__name__}; pass a callable layout -> nn.Module"
+                )
+        try:
+            return UserModule(
+                module,
+                layout.shape,
+                output_dim=self.output_dim,
+                trainable=self.trainable,
+                codes=self.codes,
+            )
+        # The user's forward may raise anything; ours adds which modality it was.
+        except Exception as error:
+            shape = ", ".join(map(str, (2, *layout.shape)))
+            raise InputError(
+                f"modality {layout.name!r}: the encoder module {type(module).__name__} failed on "
+                f"zeros of shape ({shape}): {error}; correct its forward, or give output_dim"
+            ) from error

@@ -1,0 +1,373 @@
+"""One fit of an additive model, from validated arrays to fitted arrays.
+
+Pure: everything comes in as arguments and goes out as a :class:`FitResult`; the estimator decides
+what to keep. Steps: hold rows out, scale, build, train, exact statistics, polish, read off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+
+from sklearn_mmfusion._plan import FusionPlan, State, build_network, load_state, network_state
+from sklearn_mmfusion._polish import FusionProblem, polish
+from sklearn_mmfusion._scaling import block_moments, column_moments
+from sklearn_mmfusion._training import (
+    FusionDataset,
+    TrainingOptions,
+    TrainingResult,
+    to_dataset,
+    train,
+)
+from sklearn_mmfusion.data._blocks import ModalityData
+from sklearn_mmfusion.modules.losses import LOSSES, smooth_loss
+from sklearn_mmfusion.modules.network import FusionNetwork
+
+__all__ = ["FitInput", "FitResult", "TargetScale", "fit_network", "held_out_rows"]
+
+Floats = npt.NDArray[np.float64]
+
+_POLISH_BYTES = 2 * 2**30  # features of the polish in float64; above, the step is left out
+_CHUNK_ROWS = 4096
+
+
+@dataclass
+class TargetScale:
+    """Mean and scale of regression targets; 0 and 1 for classification."""
+
+    mean: Floats
+    scale: Floats
+
+
+@dataclass
+class FitInput:
+    """Validated data of a fit.
+
+    Attributes
+    ----------
+    data : ModalityData
+        Modalities in the order of the plan.
+    target : ndarray
+        Encoded target.
+    weight : ndarray or None
+        Row weights, class weights included.
+    kind : str
+        Kind of the target.
+    """
+
+    data: ModalityData
+    target: npt.NDArray[np.generic]
+    weight: Floats | None
+    kind: str
+
+    def take(self, rows: npt.NDArray[np.intp]) -> FitInput:
+        """Return some rows."""
+        weight = None if self.weight is None else self.weight[rows]
+        return FitInput(self.data.take(rows), self.target[rows], weight, self.kind)
+
+
+@dataclass
+class FitResult:
+    """What a fit leaves: arrays and plain Python.
+
+    Attributes
+    ----------
+    plan : FusionPlan
+        Plan with the scalings of the training rows.
+    state : dict of str to ndarray
+        Arrays of the network.
+    target_scale : TargetScale
+        Units of the outputs.
+    training : TrainingResult
+        Epochs.
+    norms : ndarray of shape (n_terms,)
+        Block norms, in standardised units of the target.
+    contribution_std : ndarray of shape (n_terms, n_outputs)
+        Weighted standard deviation of each contribution over the training rows, y's units.
+    polish_gap : float
+        Relative duality gap of the weights; nan where they are not polished.
+    gain, gain_error : float
+        Share of the held-out loss of the best constant that the model takes away, and its
+        standard error; nan without held-out rows.
+    """
+
+    plan: FusionPlan
+    state: State
+    target_scale: TargetScale
+    training: TrainingResult
+    norms: Floats
+    contribution_std: Floats
+    polish_gap: float
+    gain: float
+    gain_error: float
+
+
+def held_out_rows(
+    target: npt.NDArray[np.generic], kind: str, fraction: float, seed: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]] | None:
+    """Split rows into (training, held out), by class where that is possible.
+
+    Returns None where there are too few rows to hold any out.
+    """
+    n = len(target)
+    n_held = int(round(fraction * n))
+    if n_held < 2 or n - n_held < 2:
+        return None
+    stratify = None
+    if kind in ("binary", "multiclass"):
+        counts = np.bincount(target.astype(np.int64))
+        counts = counts[counts > 0]
+        if counts.min() >= 2 and n_held >= len(counts) and n - n_held >= len(counts):
+            stratify = target
+    rows = np.arange(n)
+    kept, held = train_test_split(rows, test_size=n_held, random_state=seed, stratify=stratify)
+    if kind in ("binary", "multiclass"):
+        # A class that only held-out rows have could not be learned.
+        missing = np.isin(target[held], np.unique(target[kept]), invert=True)
+        kept = np.concatenate([kept, held[missing]])
+        held = held[~missing]
+    return np.sort(kept), np.sort(held)
+
+
+def fit_network(
+    plan: FusionPlan,
+    train_input: FitInput,
+    valid_input: FitInput | None,
+    *,
+    options: TrainingOptions,
+    loss_name: str,
+    dtype: torch.dtype,
+    polish_weights: bool,
+    start: State | None = None,
+    one_epoch: bool = False,
+    last: FitResult | None = None,
+) -> FitResult:
+    """Fit a plan to data.
+
+    Parameters
+    ----------
+    plan : FusionPlan
+        Plan; its scalings are filled in here.
+    train_input, valid_input : FitInput
+        Rows to train on, and rows to judge by (and to stop, where the options say so) or None.
+    options : TrainingOptions
+        Training options.
+    loss_name : str
+        Key of :data:`~sklearn_mmfusion.modules.losses.LOSSES`.
+    dtype : torch.dtype
+        Dtype of training.
+    polish_weights : bool
+        Whether to solve the convex problem in the fusion weights at the end.
+    start : dict of str to ndarray, optional
+        Arrays of an earlier fit of the same plan to start from.
+    one_epoch : bool, default=False
+        One step of ``partial_fit``: statistics stay running averages, and the net lives on.
+    last : FitResult, optional
+        The step before: its scalings, weights and optimiser go on.
+    """
+    if last is None:
+        plan = replace(plan, scalings=_input_scalings(plan, train_input))
+        scale = _target_scale(train_input)
+    else:
+        plan, scale, start = last.plan, last.target_scale, last.state
+    net = None if last is None else last.training.net
+    if net is None:
+        network = build_network(plan).to(dtype)
+        if start is not None:
+            load_state(network, start)
+        network.to(options.device)
+    else:
+        network = net.module_
+
+    def dataset(rows: FitInput) -> FusionDataset:
+        weight = None if rows.weight is None else rows.weight / rows.weight.mean()
+        return to_dataset(rows.data, _scaled(rows, scale), weight, dtype, options.device)
+
+    rows = dataset(train_input)
+    held = None if valid_input is None else dataset(valid_input)
+    if start is None:
+        with torch.no_grad():
+            network.fusion.bias.copy_(_prior(rows, loss_name, plan.n_outputs))
+    stopping = held if options.patience is not None else None
+    result = train(network, rows, stopping, options, net)
+    if not one_epoch:
+        result = replace(result, net=None)
+    finished = load_state(build_network(plan).double(), network_state(network)).eval()
+    return _finish(
+        plan,
+        finished,
+        rows.to("cpu", torch.float64),
+        None if held is None else held.to("cpu", torch.float64),
+        result,
+        scale,
+        loss_name,
+        options,
+        exact=not one_epoch,
+        polish_weights=polish_weights,
+    )
+
+
+def _finish(
+    plan: FusionPlan,
+    network: FusionNetwork,
+    rows: FusionDataset,
+    held: FusionDataset | None,
+    result: TrainingResult,
+    scale: TargetScale,
+    loss_name: str,
+    options: TrainingOptions,
+    *,
+    exact: bool,
+    polish_weights: bool,
+) -> FitResult:
+    """Exact statistics, polish, and everything that is read off the trained network."""
+    chunks = [batch for batch, _ in rows.batches(_CHUNK_ROWS)]
+    if exact:
+        network.recompute_statistics(chunks)
+    with torch.no_grad():
+        encodings = network.encode_all(chunks)
+        features = network.features(encodings, rows.batch.present, rows.batch.weight)
+    gap = float("nan")
+    share = _share(rows)
+    fits = features.numel() * 8 <= _POLISH_BYTES
+    if polish_weights and options.reg > 0 and fits:
+        gap = _polish_in_place(network, features, rows, held, share, loss_name, options)
+    with torch.no_grad():
+        contributions = network.fusion.contributions(features)
+        centred = contributions - torch.einsum("b,btk->tk", share, contributions)
+        spread = torch.einsum("b,btk->tk", share, centred.square()).sqrt()
+        norms = network.fusion.norms()
+    gain, error = _held_out_gain(network, rows, held, loss_name)
+    return FitResult(
+        plan=plan,
+        state=network_state(network),
+        target_scale=scale,
+        training=result,
+        norms=norms.numpy(),
+        contribution_std=spread.numpy() * scale.scale,
+        polish_gap=gap,
+        gain=gain,
+        gain_error=error,
+    )
+
+
+def _polish_in_place(
+    network: FusionNetwork,
+    features: Tensor,
+    rows: FusionDataset,
+    held: FusionDataset | None,
+    share: Tensor,
+    loss_name: str,
+    options: TrainingOptions,
+) -> float:
+    """Replace the fusion weights by the exact solution unless held-out rows speak against it."""
+    fusion = network.fusion
+    problem = FusionProblem(
+        features,
+        rows.target,
+        share,
+        smooth_loss(loss_name),
+        fusion.term_of_column,
+        len(fusion.block_sizes),
+        options.p,
+        options.reg,
+    )
+    weight, bias = fusion.weight.detach().clone(), fusion.bias.detach().clone()
+    before = None if held is None else _mean_loss(network, held, loss_name)
+    solution = polish(problem, weight, bias)
+    with torch.no_grad():
+        fusion.weight.copy_(solution.weight)
+        fusion.bias.copy_(solution.bias)
+        if before is not None and _mean_loss(network, held, loss_name) > before:
+            fusion.weight.copy_(weight)
+            fusion.bias.copy_(bias)
+            return float("nan")
+    return solution.gap
+
+
+@torch.no_grad()
+def _outputs(network: FusionNetwork, dataset: FusionDataset) -> Tensor:
+    return torch.cat([network(batch) for batch, _ in dataset.batches(_CHUNK_ROWS)])
+
+
+def _mean_loss(network: FusionNetwork, dataset: FusionDataset, loss_name: str) -> float:
+    losses = LOSSES[loss_name](_outputs(network, dataset), dataset.target)
+    return float((losses * _share(dataset)).sum())
+
+
+def _held_out_gain(
+    network: FusionNetwork, rows: FusionDataset, held: FusionDataset | None, loss_name: str
+) -> tuple[float, float]:
+    if held is None:
+        return float("nan"), float("nan")
+    prior = _prior(rows, loss_name, len(network.fusion.bias)).expand(len(held), -1)
+    loss = LOSSES[loss_name]
+    before = loss(prior, held.target)
+    difference = before - loss(_outputs(network, held), held.target)
+    share = _share(held)
+    reference = float((before * share).sum())
+    if reference <= 0:
+        return float("nan"), float("nan")
+    mean = (difference * share).sum()
+    variance = (share.square() * (difference - mean).square()).sum()
+    return float(mean) / reference, float(variance.sqrt()) / reference
+
+
+def _share(dataset: FusionDataset) -> Tensor:
+    """Row weights that sum to 1, float64."""
+    weight = dataset.batch.weight
+    if weight is None:
+        return torch.full((len(dataset),), 1.0 / len(dataset), dtype=torch.float64)
+    weight = weight.double()
+    return weight / weight.sum()
+
+
+def _prior(rows: FusionDataset, loss_name: str, n_outputs: int) -> Tensor:
+    """Outputs of the best constant prediction: log-odds, log-frequencies, means or medians."""
+    share, target = _share(rows).to(rows.target.device), rows.target
+    tiny = 1e-12
+    if loss_name == "binary":
+        rate = (share * target.double()).sum().clamp(tiny, 1 - tiny)
+        return torch.logit(rate)[None]
+    if loss_name == "multiclass":
+        counts = torch.zeros(n_outputs, dtype=torch.float64, device=target.device)
+        counts = counts.index_add(0, target, share)
+        logs = counts.clamp_min(tiny).log()
+        return logs - logs.mean()
+    if loss_name == "multilabel":
+        return torch.logit((share @ target.double()).clamp(tiny, 1 - tiny))
+    if loss_name == "absolute_error":
+        return _weighted_median(target.double(), share)
+    return share @ target.double()
+
+
+def _weighted_median(target: Tensor, share: Tensor) -> Tensor:
+    order = target.argsort(0)
+    cumulative = share[order].cumsum(0)
+    first = (cumulative >= 0.5 - 1e-12).to(torch.int8).argmax(0)
+    return target.gather(0, order).gather(0, first[None])[0]
+
+
+def _input_scalings(plan: FusionPlan, fit_input: FitInput):  # type: ignore[no-untyped-def]
+    return tuple(
+        None if encoder.takes_codes else block_moments(block, fit_input.weight)
+        for encoder, block in zip(plan.encoders, fit_input.data.blocks, strict=True)
+    )
+
+
+def _target_scale(fit_input: FitInput) -> TargetScale:
+    if fit_input.kind == "regression":
+        mean, scale = column_moments(fit_input.target.astype(np.float64), fit_input.weight)
+        return TargetScale(mean, scale)
+    return TargetScale(np.zeros(1), np.ones(1))
+
+
+def _scaled(fit_input: FitInput, scale: TargetScale) -> npt.NDArray[np.generic]:
+    if fit_input.kind != "regression":
+        return fit_input.target
+    return (fit_input.target - scale.mean) / scale.scale

@@ -1,0 +1,131 @@
+"""What a fitted estimator remembers of X, and the reading of one modality against it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sklearn_mmfusion._absence import make_block
+from sklearn_mmfusion._errors import FusionError, InputError
+from sklearn_mmfusion._modality_spec import ColumnGroup
+from sklearn_mmfusion._modality_values import as_numbers, feature_names
+from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityLayout
+
+__all__ = ["InputSchema", "labelled", "read_modality"]
+
+
+@dataclass(frozen=True, eq=False)
+class InputSchema:
+    """What ``fit`` remembers of X.
+
+    Attributes
+    ----------
+    form : {"mapping", "array", "dataframe"}
+        Mapping and DataFrame with MultiIndex columns are one form, the 2-D ones are told apart.
+    layouts : tuple of ModalityLayout
+        The modalities in the model's order.
+    n_features_in : int
+        Number of modalities for a mapping, of columns for 2-D input.
+    feature_names_in : ndarray of object or None
+        Names of the modalities, or of the columns of a DataFrame.
+    column_spec : tuple of ColumnGroup or None
+        Columns of each modality of 2-D input; None without ``modalities``.
+    selected : bool
+        Whether ``modalities`` chose from a mapping, so that others in it are ignored.
+    """
+
+    form: str
+    layouts: tuple[ModalityLayout, ...]
+    n_features_in: int
+    feature_names_in: npt.NDArray[np.object_] | None = None
+    column_spec: tuple[ColumnGroup, ...] | None = None
+    selected: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the modalities, in the model's order."""
+        return [layout.name for layout in self.layouts]
+
+
+def labelled(error: FusionError, label: str) -> FusionError:
+    """Return the error with what it is about in front of its text."""
+    return type(error)(f"{label} {error}")
+
+
+def read_modality(
+    name: str,
+    value: Any,
+    estimator: Any,
+    missing: str,
+    *,
+    expected: ModalityLayout | None,
+    shape: tuple[int, ...] | None = None,
+) -> tuple[ModalityBlock, ModalityLayout]:
+    """Read the values of one named modality; messages do not name it."""
+    values = as_numbers(value, None if expected is None else expected.shape)
+    if values.ndim < 2:
+        what = "scalar array" if values.ndim == 0 else "1D array"
+        raise InputError(
+            f"Expected 2D array, got {what} instead: shape {values.shape}. Reshape your data "
+            "using array.reshape(-1, 1) if the modality has a single feature"
+        )
+    if shape is not None:
+        values = values.reshape(len(values), *shape)
+    if len(values) == 0:
+        raise InputError(
+            f"Found array with 0 sample(s) (shape={values.shape}) while a minimum of 1 is required"
+        )
+    if 0 in values.shape:
+        msg = f"0 feature(s) (shape={values.shape}) while a minimum of 1 is required"
+        raise InputError(msg)
+    columns = feature_names(value)
+    if expected is not None:
+        _match_layout(values, columns, expected, estimator)
+    block = make_block(name, values, missing=missing, dtype=_dtype(estimator))
+    layout = ModalityLayout(name, values.shape[1:], values.dtype.name, columns)
+    return block, layout
+
+
+def _dtype(estimator: Any) -> str | None:
+    dtype = getattr(estimator, "dtype", None)
+    return "float32" if dtype in ("float32", np.float32, torch.float32) else None
+
+
+def _match_layout(
+    values: npt.NDArray[Any],
+    columns: tuple[str, ...] | None,
+    expected: ModalityLayout,
+    estimator: Any,
+) -> None:
+    """Compare one modality with that of the fit."""
+    who = type(estimator).__name__
+    shape = values.shape[1:]
+    names = expected.feature_names
+    if columns is not None and names is not None and columns != names:
+        unseen = sorted(set(columns) - set(names))
+        gone = sorted(set(names) - set(columns))
+        detail = (
+            f"unseen: {unseen[:5]}, missing: {gone[:5]}"
+            if unseen or gone
+            else "they must be in the same order"
+        )
+        msg = f"The feature names should match those that were passed during fit: {detail}"
+        raise InputError(msg)
+    if len(shape) != len(expected.shape):
+        raise InputError(
+            f"has {values.ndim} axes (shape {values.shape}), but {who} was fitted on rows of "
+            f"shape {expected.shape}"
+        )
+    if len(shape) > 2 and shape != expected.shape:
+        msg = f"rows have the shape {shape}, but {who} is expecting {expected.shape}"
+        raise InputError(msg)
+    if shape[-1] != expected.shape[-1]:
+        step = " per step" if len(shape) == 2 else ""
+        raise InputError(
+            f"X has {shape[-1]} features{step}, but {who} is expecting {expected.shape[-1]} "
+            f"features{step} as input"
+        )

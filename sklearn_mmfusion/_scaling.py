@@ -1,0 +1,92 @@
+"""Means and scales of inputs and targets, over the rows and steps that are there.
+
+Sums run over values divided by their largest magnitude, in float64: neither 1e300 nor 1e-300
+over- or underflows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from sklearn_mmfusion.data._blocks import ModalityBlock
+
+__all__ = ["block_moments", "column_moments"]
+
+Floats = npt.NDArray[np.float64]
+
+_CHUNK_VALUES = 4_000_000
+
+
+def block_moments(block: ModalityBlock, weight: Floats | None) -> tuple[Floats, Floats]:
+    """Mean and scale of a modality, of a shape that broadcasts against one row.
+
+    Flat features and the channels of a sequence are taken one by one, the pixels of an image
+    (unsigned bytes, or four axes) together.
+
+    Parameters
+    ----------
+    block : ModalityBlock
+        The rows of the training set.
+    weight : ndarray of shape (n_samples,) or None
+        Row weights.
+
+    Returns
+    -------
+    mean, scale : ndarray
+        Shape ``(d,)`` for flat and sequence inputs, ``()`` for images. The scale of what does not
+        vary is 1.
+    """
+    values = block.values
+    pooled = values.ndim > 3 or (values.ndim == 3 and values.dtype == np.uint8)
+
+    def chunks() -> Iterator[tuple[Floats, Floats]]:
+        per_row = max(1, int(np.prod(values.shape[1:])))
+        step = max(1, _CHUNK_VALUES // per_row)
+        for start in range(0, len(values), step):
+            rows = slice(start, start + step)
+            part = np.asarray(values[rows], dtype=np.float64)
+            w = np.ones(len(part)) if weight is None else weight[rows]
+            if block.present is not None:
+                w = w * block.present[rows]
+            if pooled:
+                size = part[0].size
+                yield part.reshape(-1, 1), np.repeat(w, size)
+            elif part.ndim == 3:
+                w = np.repeat(w[:, None], part.shape[1], 1)
+                if block.lengths is not None:
+                    w = w * (np.arange(part.shape[1]) < block.lengths[rows, None])
+                yield part.reshape(-1, part.shape[2]), w.reshape(-1)
+            else:
+                yield part, w
+
+    mean, scale = _moments(chunks)
+    return (mean[0], scale[0]) if pooled else (mean, scale)
+
+
+def column_moments(values: Floats, weight: Floats | None) -> tuple[Floats, Floats]:
+    """Mean and scale of the columns of a 2-D array."""
+    w = np.ones(len(values)) if weight is None else weight
+    return _moments(lambda: iter([(values, w)]))
+
+
+def _moments(chunks) -> tuple[Floats, Floats]:  # type: ignore[no-untyped-def]
+    largest: Floats | float = 0.0
+    total = 0.0
+    for part, w in chunks():
+        counted = np.abs(part) * (w > 0)[:, None]
+        largest = np.maximum(largest, counted.max(0))
+        total += float(w.sum())
+    largest = np.asarray(largest)
+    unit = np.where(largest > 0, largest, 1.0)
+    total = total if total > 0 else 1.0
+    mean = sum((w / total) @ (part / unit) for part, w in chunks())
+    variance = sum((w / total) @ np.square(part / unit - mean) for part, w in chunks())
+    spread = np.sqrt(variance)
+    # Below the rounding of the mean, what is left of the variance is noise.
+    constant = spread <= 8 * np.finfo(np.float64).eps * np.abs(mean)
+    scale = np.where(constant | (spread == 0), 1.0, spread * unit)
+    scale = np.where(scale > 0, scale, 1.0)
+    return np.asarray(mean * unit), scale

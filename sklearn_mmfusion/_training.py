@@ -1,0 +1,507 @@
+"""The training loop: a skorch net with fast batches, early stopping and guards.
+
+Estimators hold such a net while they fit, and keep numpy arrays afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, PrintLog
+from skorch.dataset import Dataset
+from skorch.helper import predefined_split
+from torch import Tensor, nn
+
+from sklearn_mmfusion._errors import DivergedError
+from sklearn_mmfusion.data._blocks import ModalityData
+from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
+
+__all__ = [
+    "FusionDataset",
+    "FusionNet",
+    "TrainingOptions",
+    "intra_op_threads",
+    "seed_for",
+    "seeded_construction",
+    "to_dataset",
+    "train",
+]
+
+_CONSTRUCTION_LOCK = threading.Lock()
+_GATHER_BYTES = 64 * 2**20  # rows gathered at a time: large enough to be fast, small in memory
+
+
+def seed_for(seed: int, *names: str) -> int:
+    """Derive a seed from a fit's seed and the name of a part, so that no order matters."""
+    return zlib.crc32("\x1f".join(names).encode(), seed & 0xFFFFFFFF)
+
+
+@contextmanager
+def seeded_construction() -> Iterator[Callable[[int], None]]:
+    """Let modules be built from torch's default generator without leaving a trace in it.
+
+    Yields a function that seeds it. A lock keeps threads that fit at the same time apart;
+    ``torch.manual_seed`` is not used, since it would reseed every accelerator too.
+    """
+    with _CONSTRUCTION_LOCK, torch.random.fork_rng(devices=[]):
+        yield lambda seed: torch.default_generator.manual_seed(seed) and None
+
+
+@contextmanager
+def intra_op_threads(n_threads: int | None) -> Iterator[None]:
+    """Limit torch's threads within one operation for a while; None leaves them."""
+    before = torch.get_num_threads()
+    if n_threads is None or n_threads == before:
+        yield
+        return
+    torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# ---------------------------------------------------------------------------------------------
+# Data
+# ---------------------------------------------------------------------------------------------
+
+
+class FusionDataset(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    """All rows of a data set as tensors, with targets."""
+
+    def __init__(self, batch: FusionBatch, target: Tensor) -> None:
+        self.batch, self.target = batch, target
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def __getitem__(self, rows: Tensor | slice) -> tuple[FusionBatch, Tensor]:
+        def pick(tensors: list[Tensor | None]) -> list[Tensor | None]:
+            return [None if t is None else t[rows] for t in tensors]
+
+        batch = self.batch
+        values = [value[rows] for value in batch.values]
+        weight = None if batch.weight is None else batch.weight[rows]
+        picked = FusionBatch(values, pick(batch.lengths), pick(batch.present), weight)
+        return picked, self.target[rows]
+
+    def batches(self, batch_size: int) -> Iterator[tuple[FusionBatch, Tensor]]:
+        """Consecutive rows, as views."""
+        for start in range(0, len(self), batch_size):
+            yield self[start : start + batch_size]
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> FusionDataset:
+        """Move to a device; weights and real targets take the dtype, values keep theirs."""
+        batch, target = self.batch.to(device), self.target.to(device)
+        if batch.weight is not None:
+            batch.weight = batch.weight.to(dtype)
+        return FusionDataset(batch, target.to(dtype) if target.is_floating_point() else target)
+
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        values = self.batch.values
+        return sum(v.element_size() * v[0].numel() for v in values) if len(self) else 1
+
+
+def to_dataset(
+    data: ModalityData,
+    target: np.ndarray | None,
+    weight: np.ndarray | None,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+) -> FusionDataset:
+    """Turn validated rows into tensors that share memory with them where that is possible."""
+
+    def tensor(array: np.ndarray | None) -> Tensor | None:
+        if array is None:
+            return None
+        array = np.ascontiguousarray(array)
+        if not array.flags.writeable or array.dtype.byteorder == ">":
+            array = array.astype(array.dtype.newbyteorder("="))
+        if array.dtype in (np.uint16, np.uint32, np.uint64):
+            array = array.astype(np.int64)
+        return torch.from_numpy(array)
+
+    values = [tensor(block.values) for block in data.blocks]
+    batch = FusionBatch(
+        values,  # type: ignore[arg-type]
+        [tensor(block.lengths) for block in data.blocks],
+        [tensor(block.present) for block in data.blocks],
+        None if weight is None else torch.as_tensor(np.array(weight), dtype=dtype),
+    )
+    if target is None:
+        target = np.zeros(data.n_samples)
+    y = torch.as_tensor(np.array(target))
+    y = y.to(dtype) if y.is_floating_point() else y
+    return FusionDataset(batch.to(device), y.to(device))
+
+
+class _Batches:
+    """Iterate over a data set in slices of rows gathered many batches at a time.
+
+    In training the rows are permuted by the net's own generator each epoch; a last batch of one
+    row joins the one before it, since a batch statistic of one row means nothing.
+    """
+
+    def __init__(
+        self,
+        dataset: FusionDataset,
+        batch_size: int,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        self.dataset, self.batch_size, self.generator = dataset, batch_size, generator
+
+    def __iter__(self) -> Iterator[tuple[FusionBatch, Tensor]]:
+        n, size = len(self.dataset), self.batch_size
+        if self.generator is None or n <= size:
+            yield from self.dataset.batches(max(size, 1))
+            return
+        order = torch.randperm(n, generator=self.generator)
+        starts = list(range(0, n, size))
+        if n - starts[-1] == 1 and len(starts) > 1:
+            starts.pop()
+        ends = [*starts[1:], n]
+        per_gather = max(1, _GATHER_BYTES // (size * max(1, self.dataset.row_bytes())))
+        for first in range(0, len(starts), per_gather):
+            last = min(first + per_gather, len(starts))
+            begin, end = starts[first], ends[last - 1]
+            rows = order[begin:end].to(self.dataset.target.device)
+            gathered = FusionDataset(*self.dataset[rows])
+            for i in range(first, last):
+                yield gathered[starts[i] - begin : ends[i] - begin]
+
+
+# ---------------------------------------------------------------------------------------------
+# The net
+# ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class TrainingOptions:
+    """What a fit tells the loop; everything is resolved, nothing is "auto"."""
+
+    max_epochs: int
+    batch_size: int
+    lr: float
+    lr_decay: float
+    reg: float
+    p: float
+    loss: Callable[[Tensor, Tensor], Tensor]
+    build_optimizer: Callable[..., torch.optim.Optimizer]
+    weight_decay: float
+    seed: int
+    ramp_epochs: int = 0
+    patience: int | None = None
+    callbacks: list[object] | None = None
+    net_params: dict[str, object] = field(default_factory=dict)
+    verbose: int = 0
+    device: str = "cpu"
+
+
+class FusionNet(NeuralNet):  # type: ignore[misc]
+    """skorch net for a :class:`FusionNetwork`: every hook of skorch, none of its overhead.
+
+    The loss is summed as a tensor and read once per epoch, batch hooks run only where a callback
+    listens to them, and the module's training flag is set only when it changes.
+    """
+
+    def __init__(self, *args: object, options: TrainingOptions, **kwargs: object) -> None:
+        self.options = options
+        super().__init__(*args, **kwargs)
+
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Callback]]:
+        return [("epochs", _EpochKeeper()), ("print_log", _EpochLog(self.options.verbose))]
+
+    def initialize_optimizer(self, triggered_directly: bool | None = None) -> FusionNet:
+        options, module = self.options, self.module_
+        decayed, plain = [], []
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                # Encoder weights alone decay; the fusion weights have their penalty, and the
+                # maps before a normalisation have no scale that could matter.
+                is_weight = name.startswith("encoders.") and parameter.ndim > 1
+                (decayed if is_weight else plain).append(parameter)
+        groups = [
+            {"params": parameters, "weight_decay": decay}
+            for parameters, decay in ((decayed, options.weight_decay), (plain, 0.0))
+            if parameters
+        ]
+        self.optimizer_ = options.build_optimizer(groups, lr=options.lr)
+        return self
+
+    def get_iterator(self, dataset: FusionDataset, training: bool = False) -> _Batches:
+        if training:
+            return _Batches(dataset, self.options.batch_size, self.shuffler_)
+        return _Batches(dataset, max(self.options.batch_size, 1024))
+
+    def initialize_module(self) -> FusionNet:
+        super().initialize_module()
+        self.shuffler_ = torch.Generator().manual_seed(seed_for(self.options.seed, "shuffle"))
+        return self
+
+    def _set_training(self, training: bool = True) -> None:
+        if self.module_.training is not training:
+            super()._set_training(training)
+
+    def infer(self, x: FusionBatch, **fit_params: object) -> Tensor:
+        return self.module_(x)
+
+    def get_loss(
+        self, y_pred: Tensor, y_true: Tensor, X: FusionBatch | None = None, training: bool = False
+    ) -> Tensor:
+        losses = self.options.loss(y_pred, y_true)
+        if X is not None and X.weight is not None:
+            losses = losses * X.weight
+        loss = losses.mean()
+        self.data_loss_ = loss.detach()
+        if training and self.options.reg:
+            penalty = self.module_.fusion.penalty(self.options.p)
+            loss = loss + self._ramp() * self.options.reg * penalty.to(loss.dtype)
+        return loss
+
+    def _ramp(self) -> float:
+        """Share of the penalty in force: an XOR has no signal to hold against it at first."""
+        done = len(self.history) - 1
+        if done >= self.options.ramp_epochs:
+            return 1.0
+        return float((done / self.options.ramp_epochs) ** 2)
+
+    def run_single_epoch(
+        self,
+        iterator: _Batches | None,
+        training: bool,
+        prefix: str,
+        step_fn: Callable[..., dict[str, Tensor]],
+        **fit_params: object,
+    ) -> None:
+        if iterator is None:
+            return
+        listens = self._listens("on_batch_begin"), self._listens("on_batch_end")
+        total, rows = None, 0.0
+        for batch in iterator:
+            if listens[0]:
+                self.notify("on_batch_begin", batch=batch, training=training)
+            step = step_fn(batch, **fit_params)
+            if listens[1]:
+                self.notify("on_batch_end", batch=batch, training=training, **step)
+            part = self.data_loss_ * len(batch[1])
+            total = part if total is None else total + part
+            rows += len(batch[1])
+        if total is not None:
+            self.history.record(f"{prefix}_loss", total.item() / rows)
+
+    def _listens(self, method: str) -> bool:
+        return any(
+            getattr(type(callback), method, None) is not getattr(Callback, method)
+            for _, callback in self.callbacks_
+        )
+
+    def train_step(self, batch: tuple[FusionBatch, Tensor], **fit_params: object) -> dict:  # type: ignore[type-arg]
+        # skorch's closure form is for optimisers that evaluate the loss several times per step.
+        if not self._listens_to_gradients():
+            self.optimizer_.zero_grad()
+            step = self.train_step_single(batch, **fit_params)
+            self.optimizer_.step()
+            return step
+        return super().train_step(batch, **fit_params)
+
+    def _listens_to_gradients(self) -> bool:
+        if not hasattr(self, "_gradient_listener"):
+            self._gradient_listener = self._listens("on_grad_computed")
+        return self._gradient_listener
+
+    def fit_loop(self, X: FusionDataset, y: object = None, **kwargs: object) -> FusionNet:
+        self.interrupted_ = self.stopped_ = False
+        try:
+            return super().fit_loop(X, y, **kwargs)
+        except KeyboardInterrupt as error:
+            # skorch's callbacks end a fit by this exception, and so does the user's Ctrl-C.
+            self.stopped_ = _raised_by_callback(error)
+            self.interrupted_ = not self.stopped_
+        return self
+
+
+def _raised_by_callback(error: KeyboardInterrupt) -> bool:
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    if traceback is None:
+        return False
+    frame = traceback.tb_frame
+    module = frame.f_globals.get("__name__", "")
+    return frame.f_code.co_name == "on_epoch_end" and (
+        module.startswith("skorch.callbacks") or module == __name__
+    )
+
+
+class _EpochLog(PrintLog):  # type: ignore[misc]
+    """skorch's table of epochs, printed where ``verbose`` asks for it."""
+
+    def __init__(self, verbose: int = 0) -> None:
+        super().__init__()
+        self.verbose = verbose
+
+    def on_epoch_end(self, net: FusionNet, **kwargs: object) -> None:
+        if self.verbose:
+            super().on_epoch_end(net, **kwargs)
+
+
+class _EpochKeeper(Callback):  # type: ignore[misc]
+    """Learning-rate decay, snapshots of whole epochs, best epoch, divergence."""
+
+    def initialize(self) -> _EpochKeeper:
+        self.last_: dict[str, Tensor] | None = None
+        self.best_: dict[str, Tensor] | None = None
+        self.best_loss_, self.best_epoch_, self.waited_ = math.inf, 0, 0
+        return self
+
+    def on_train_begin(self, net: FusionNet, **kwargs: object) -> None:
+        self.initialize()
+        self.last_ = _snapshot(net.module_)
+
+    def on_epoch_begin(self, net: FusionNet, **kwargs: object) -> None:
+        options = net.options
+        lr = options.lr * options.lr_decay ** (len(net.history) - 1)
+        for group in net.optimizer_.param_groups:
+            group["lr"] = lr
+        net.history.record("lr", lr)
+
+    def on_epoch_end(self, net: FusionNet, **kwargs: object) -> None:
+        epoch, options = len(net.history), net.options
+        self._check_finite(net)
+        self.last_ = _snapshot(net.module_)
+        if options.patience is None or "valid_loss" not in net.history[-1]:
+            return
+        loss = net.history[-1]["valid_loss"]
+        # The penalty is still growing in the first epochs, and the loss with it.
+        if loss < self.best_loss_ - 1e-6 * abs(self.best_loss_ if self.best_epoch_ else 0.0):
+            self.best_loss_, self.best_epoch_, self.waited_ = loss, epoch, 0
+            self.best_ = self.last_
+            return
+        self.waited_ += 1
+        if self.waited_ >= options.patience:
+            raise KeyboardInterrupt
+
+    def _check_finite(self, net: FusionNet) -> None:
+        loss = net.history[-1]["train_loss"]
+        with torch.no_grad():
+            sizes = {name: value.abs().sum() for name, value in net.module_.named_parameters()}
+            total = torch.stack([size.double() for size in sizes.values()]).sum()
+        if math.isfinite(loss) and bool(total.isfinite()):
+            return
+        raise DivergedError(_divergence_text(net, loss, self.last_))
+
+
+def _divergence_text(net: FusionNet, loss: float, before: dict[str, Tensor] | None) -> str:
+    epoch, lr = len(net.history), net.history[-1]["lr"]
+    moved: dict[int, float] = {}
+    for name, value in net.module_.named_parameters():
+        if name.startswith("encoders.") and before is not None:
+            modality = int(name.split(".")[1])
+            change = (value.detach() - before[name]).abs().max()
+            size = float(change) if bool(change.isfinite()) else math.inf
+            moved[modality] = max(moved.get(modality, 0.0), size)
+    names = getattr(net.module_, "modality_names", None)
+    who = ""
+    if moved and names:
+        largest = max(moved, key=lambda m: moved[m])
+        who = f"; the encoder of modality {names[largest]!r} moved most"
+    return (
+        f"training diverged in epoch {epoch}: the loss or a weight is not finite (loss {loss}, "
+        f"lr {lr:g}){who}. Lower lr, or look for extreme values in the data."
+    )
+
+
+def _snapshot(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+@dataclass
+class TrainingResult:
+    """What the loop leaves in the module it trained."""
+
+    history: list[dict[str, object]]
+    n_epochs: int
+    interrupted: bool
+    stopped: bool
+    used_held_out: bool
+    net: FusionNet | None
+
+
+def train(
+    module: FusionNetwork,
+    dataset: FusionDataset,
+    valid: FusionDataset | None,
+    options: TrainingOptions,
+    net: FusionNet | None = None,
+) -> TrainingResult:
+    """Train a module in place; the weights of the best epoch, or of the last, are in it then.
+
+    Parameters
+    ----------
+    module : FusionNetwork
+        Module to train, on ``options.device``.
+    dataset, valid : FusionDataset
+        Training rows, and held-out rows for early stopping or None.
+    options : TrainingOptions
+        Resolved options.
+    net : FusionNet, optional
+        Net of an earlier call to go on with, optimiser state and all.
+
+    Raises
+    ------
+    DivergedError
+        Loss or weights are not finite; the module holds the last finite state.
+    """
+    generator = torch.Generator(device=options.device)
+    module.set_generator(generator.manual_seed(seed_for(options.seed, "dropout")))
+    if net is None:
+        net = _make_net(module, options, valid)
+    net.set_params(train_split=predefined_split(valid) if valid is not None else None)
+    keeper = dict(net.callbacks_)["epochs"]
+    try:
+        net.partial_fit(dataset, None, epochs=options.max_epochs)
+    except DivergedError:
+        module.load_state_dict(keeper.last_)
+        raise
+    if keeper.best_ is not None:
+        module.load_state_dict(keeper.best_)
+    elif net.interrupted_:
+        module.load_state_dict(keeper.last_)
+    history = [dict(epoch) for epoch in net.history]
+    for epoch in history:
+        epoch.pop("batches", None)
+    complete = [epoch for epoch in history if "train_loss" in epoch]
+    return TrainingResult(
+        history=complete,
+        n_epochs=len(complete),
+        interrupted=net.interrupted_,
+        stopped=net.stopped_,
+        used_held_out=valid is not None,
+        net=net,
+    )
+
+
+def _make_net(
+    module: FusionNetwork, options: TrainingOptions, valid: FusionDataset | None
+) -> FusionNet:
+    parameters: dict[str, object] = {
+        "criterion": nn.Identity,
+        "dataset": Dataset,
+        "callbacks": options.callbacks,
+        "device": None,
+        "verbose": 0,
+        "max_epochs": options.max_epochs,
+    }
+    parameters.update(options.net_params)
+    net = FusionNet(module, options=options, **parameters)
+    return net.initialize()

@@ -1,0 +1,165 @@
+"""The one place where the user's X, y and sample weights become arrays.
+
+:func:`check_X` takes every form of X to one :class:`~sklearn_mmfusion.data._blocks.ModalityData`
+and an :class:`InputSchema`, which a fitted estimator keeps and hands back at prediction.
+:func:`check_fit_inputs` adds the target and the weights. Nothing here changes the estimator: a
+``fit`` that fails leaves the old fit usable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._input_forms import as_known_form, check_2d, check_mapping
+from sklearn_mmfusion._input_schema import InputSchema
+from sklearn_mmfusion._terms import check_terms, term_name
+from sklearn_mmfusion._validation_targets import TargetSchema, check_sample_weight, check_target
+from sklearn_mmfusion.data._blocks import ModalityData
+
+__all__ = [
+    "InputSchema",
+    "TargetSchema",
+    "check_X",
+    "check_fit_inputs",
+    "check_sample_weight",
+    "check_target",
+    "check_terms",
+    "term_name",
+]
+
+
+def check_X(
+    X: Any,
+    *,
+    estimator: Any,
+    modalities: Any = None,
+    missing: str = "raise",
+    schema: InputSchema | None = None,
+) -> tuple[InputSchema, ModalityData]:
+    """Check X and return its modalities as arrays.
+
+    Parameters
+    ----------
+    X : mapping, DataFrame or array-like
+        A mapping name to values (``ModalityFrame`` and skorch's ``SliceDict`` too), a DataFrame
+        with columns (modality, feature), or a 2-D array or DataFrame.
+    estimator : object
+        For its name in messages; at prediction from 2-D input scikit-learn's ``n_features_in_``
+        and ``feature_names_in_`` are read from it. It is not changed.
+    modalities : mapping, list of str or None, default=None
+        Columns of each modality for 2-D input, or order and selection for a mapping. Unused when
+        ``schema`` is given.
+    missing : {"raise", "mask"}, default="raise"
+        What a row of NaN in a modality is: an error, or a row without that modality.
+    schema : InputSchema or None, default=None
+        None to infer the schema (``fit``); else that of the fit, which X has to match.
+
+    Returns
+    -------
+    schema : InputSchema
+        The given one, or that of X.
+    data : ModalityData
+        Blocks in the model's order. They may be views of the user's memory.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        With all faults of all modalities in one message.
+    """
+    X = as_known_form(X)
+    if isinstance(X, Mapping):
+        schema_out, data = check_mapping(X, estimator, modalities, missing, schema)
+    else:
+        schema_out, data = check_2d(X, estimator, modalities, missing, schema)
+    if schema is None and data.n_samples == 1:
+        raise InputError("n_samples = 1: fit needs at least 2 rows")
+    return schema_out, data
+
+
+def check_fit_inputs(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    *,
+    classifier: bool,
+    schema: InputSchema | None = None,
+    classes: Any = None,
+) -> tuple[InputSchema, ModalityData, TargetSchema, npt.NDArray[Any], npt.NDArray[Any] | None]:
+    """Check everything that ``fit`` takes.
+
+    Rows of weight zero are left out, so that they count as if they were not there.
+
+    Parameters
+    ----------
+    estimator : object
+        Its parameters ``modalities`` and ``missing`` are read; it is not changed.
+    X, y, sample_weight : object
+        As passed by the user.
+    classifier : bool
+        Whether y holds labels.
+    schema : InputSchema or None, default=None
+        Schema of an earlier fit that goes on (``partial_fit``, ``warm_start``).
+    classes : array-like or None, default=None
+        All labels, where known beforehand.
+
+    Returns
+    -------
+    schema : InputSchema
+    data : ModalityData
+    target : TargetSchema
+    encoded : ndarray
+        See :func:`check_target`.
+    weights : ndarray of shape (n_samples,) or None
+
+    Raises
+    ------
+    InputError, InputTypeError
+        See :func:`check_X`, :func:`check_target` and :func:`check_sample_weight`.
+    """
+    first_fit = schema is None
+    schema, data = check_X(
+        X,
+        estimator=estimator,
+        modalities=getattr(estimator, "modalities", None),
+        missing=getattr(estimator, "missing", "raise"),
+        schema=schema,
+    )
+    weights = check_sample_weight(sample_weight, n_samples=data.n_samples)
+    target, encoded = check_target(
+        y,
+        estimator=estimator,
+        classifier=classifier,
+        n_samples=data.n_samples,
+        sample_weight=weights,
+        classes=classes,
+    )
+    if weights is not None and not weights.all():
+        rows = np.flatnonzero(weights)
+        data, weights = _drop_rows(data, rows), weights[rows]
+    if first_fit:
+        if data.n_samples == 1:
+            raise InputError("n_samples = 1 with a positive weight: fit needs at least 2 rows")
+        for block in data.blocks:
+            if block.present is not None and not block.present.any():
+                msg = f"modality {block.name!r}: missing in every row of the training data"
+                raise InputError(msg)
+    return schema, data, target, encoded, weights
+
+
+def _drop_rows(data: ModalityData, rows: npt.NDArray[np.intp]) -> ModalityData:
+    """Return the rows, without masks that these rows do not need."""
+    kept = data.take(rows)
+    for block in kept.blocks:
+        if block.present is not None and block.present.all():
+            block.present = None
+        if block.lengths is not None:
+            lengths = block.lengths if block.present is None else block.lengths[block.present]
+            if (lengths == block.values.shape[1]).all():
+                block.lengths = None
+    return kept

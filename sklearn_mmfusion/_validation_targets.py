@@ -1,0 +1,274 @@
+"""The targets and the sample weights: from what a user passes to encoded arrays."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from numbers import Number
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import sparse
+from sklearn.exceptions import DataConversionWarning
+from sklearn.utils import check_array, get_tags
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+
+from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError
+
+__all__ = ["TargetSchema", "check_sample_weight", "check_target", "own_errors"]
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class TargetSchema:
+    """What ``fit`` remembers of the target.
+
+    Attributes
+    ----------
+    kind : {"binary", "multiclass", "multilabel", "regression"}
+        Kind of the target.
+    classes : ndarray or None
+        Sorted labels of a classifier, for multilabel targets ``arange(n_labels)``; None for
+        regression.
+    n_outputs : int
+        1 for binary, the number of classes, of labels or of regression targets otherwise.
+    one_dimensional : bool
+        Whether y came as (n_samples,).
+    """
+
+    kind: str
+    classes: Array | None
+    n_outputs: int
+    one_dimensional: bool
+
+
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """Turn scikit-learn's errors into ours, with the text unchanged."""
+    try:
+        yield
+    except FusionError:
+        raise
+    except TypeError as error:
+        raise InputTypeError(str(error)) from None
+    except ValueError as error:
+        # For object arrays scikit-learn leaves the name out, and only targets come as such here.
+        text = str(error).replace("Input contains NaN", "Input y contains NaN")
+        raise InputError(text) from None
+
+
+def check_sample_weight(sample_weight: Any, *, n_samples: int) -> npt.NDArray[np.float64] | None:
+    """Return the sample weights as float64 of shape (n_samples,), or None.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n_samples,), float or None
+        Non-negative weights, at least one of them positive. A number stands for equal weights.
+    n_samples : int
+        Number of rows of X.
+
+    Raises
+    ------
+    InputError
+        For another shape, NaN, infinite or negative weights, and when all are zero.
+    """
+    if sample_weight is None:
+        return None
+    if isinstance(sample_weight, Number):
+        sample_weight = np.full(n_samples, sample_weight)
+    if isinstance(sample_weight, torch.Tensor):
+        sample_weight = sample_weight.detach().cpu().numpy()
+    with own_errors():
+        weights = check_array(
+            sample_weight,
+            ensure_2d=False,
+            allow_nd=True,
+            dtype=np.float64,
+            ensure_min_samples=0,
+            input_name="sample_weight",
+        )
+    if weights.ndim != 1:
+        msg = f"Sample weights must be 1D array or scalar, got an array of shape {weights.shape}"
+        raise InputError(msg)
+    if weights.shape != (n_samples,):
+        msg = f"sample_weight.shape == {weights.shape}, expected {(n_samples,)}!"
+        raise InputError(msg)
+    if (weights < 0).any():
+        raise InputError(
+            "Negative values in data passed to `sample_weight` "
+            f"(first in row {int((weights < 0).argmax())})"
+        )
+    if not (weights > 0).any():
+        raise InputError("Sample weights must contain at least one non-zero number.")
+    return weights
+
+
+def check_target(
+    y: Any,
+    *,
+    estimator: Any,
+    classifier: bool,
+    n_samples: int,
+    sample_weight: npt.NDArray[np.float64] | None = None,
+    classes: Any = None,
+) -> tuple[TargetSchema, Array]:
+    """Check the target and encode it.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Labels, a matrix of 0 and 1 (multilabel) or numbers (regression).
+    estimator : object
+        The estimator, for its name in messages and for its tags: whether it supports multilabel
+        and multi-output targets.
+    classifier : bool
+        Whether y holds labels.
+    n_samples : int
+        Number of rows of X.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Checked weights. Rows of weight zero are left out, of the classes too, so that they count
+        as if they were not there.
+    classes : array-like or None
+        All labels, where they are known beforehand (``partial_fit``).
+
+    Returns
+    -------
+    schema : TargetSchema
+        What to remember.
+    encoded : ndarray
+        Binary and multiclass: int64 of shape (n,), positions in ``schema.classes``; multilabel
+        and regression: float64 of shape (n, n_outputs); n is the number of rows with weight.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        When y does not fit X, the kind of estimator, or ``classes``.
+    """
+    if y is None:
+        raise InputError(
+            f"This {type(estimator).__name__} estimator requires y to be passed, but the target "
+            "y is None."
+        )
+    array = _read(y, estimator, numeric=not classifier)
+    if len(array) != n_samples:
+        msg = f"X has {n_samples} samples, y has {len(array)}"
+        raise InputError(msg)
+    rows = slice(None) if sample_weight is None else sample_weight > 0
+    tags = get_tags(estimator)
+    if classifier:
+        kind, array = _label_kind(array, tags)
+        if kind == "multilabel":
+            return _encode_labels(array[rows], classes)
+        return _encode_classes(array[rows], classes)
+    one_dimensional = array.ndim == 1
+    if not one_dimensional and not tags.target_tags.multi_output:
+        array, one_dimensional = _ravel_column(array), True
+    encoded = array[rows].reshape(-1, 1) if one_dimensional else array[rows]
+    return TargetSchema("regression", None, encoded.shape[1], one_dimensional), encoded
+
+
+def _read(y: Any, estimator: Any, *, numeric: bool) -> Array:
+    """Return y as a finite array of one or two axes."""
+    if sparse.issparse(y):
+        raise InputTypeError("Sparse data was passed for y, but dense data is required")
+    if isinstance(y, torch.Tensor):
+        y = y.detach().cpu().numpy()
+    if isinstance(y, list | tuple):
+        # numpy would turn the numbers of a mixed list into strings without a word.
+        _refuse_mixed({type(item) for item in y})
+    with own_errors():
+        array = check_array(
+            y,
+            ensure_2d=False,
+            allow_nd=True,
+            dtype=np.float64 if numeric else None,
+            ensure_min_samples=0,
+            input_name="y",
+            estimator=estimator,
+        )
+    if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] == 0):
+        msg = f"y should be a 1d array, got an array of shape {array.shape} instead."
+        raise InputError(msg)
+    if array.dtype == object:
+        _refuse_mixed({type(item) for item in array.flat})
+    return array
+
+
+def _refuse_mixed(types: set[type]) -> None:
+    strings = {kind for kind in types if issubclass(kind, str)}
+    others = {kind for kind in types if issubclass(kind, Number | np.generic | type(None))}
+    if strings and others - strings:
+        names = sorted(kind.__name__ for kind in types)
+        msg = f"y has mixed types: {', '.join(names)}; labels are all strings or all numbers"
+        raise InputTypeError(msg)
+
+
+def _ravel_column(array: Array) -> Array:
+    """Return a column as a vector, with scikit-learn's warning."""
+    if array.shape[1] != 1:
+        msg = f"y should be a 1d array, got an array of shape {array.shape} instead."
+        raise InputError(msg)
+    warnings.warn(
+        "A column-vector y was passed when a 1d array was expected. Please change the shape of y "
+        "to (n_samples, ), for example using ravel().",
+        DataConversionWarning,
+        stacklevel=2,
+    )
+    return array.ravel()
+
+
+def _label_kind(array: Array, tags: Any) -> tuple[str, Array]:
+    """Say whether y holds classes or a matrix of labels."""
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = _ravel_column(array)
+    with own_errors():
+        check_classification_targets(array)
+        target_type = type_of_target(array, input_name="y")
+    if array.ndim == 1:
+        return "classes", array
+    if target_type != "multilabel-indicator":
+        raise InputError(
+            f"y of shape {array.shape} is a {target_type} target, which is not supported; for "
+            "several labels per row pass one column of 0 and 1 per label"
+        )
+    if not np.isin(array, (0, 1)).all():
+        msg = f"labels of a multilabel y are 0 or 1, got {np.unique(array)[:5].tolist()}"
+        raise InputError(msg)
+    if tags.classifier_tags is not None and not tags.classifier_tags.multi_label:
+        raise InputError("multilabel-indicator targets are not supported by this estimator")
+    return "multilabel", array
+
+
+def _encode_labels(array: Array, classes: Any) -> tuple[TargetSchema, Array]:
+    n_labels = array.shape[1]
+    if classes is not None and len(classes) != n_labels:
+        msg = f"y has {n_labels} labels (columns), but classes has {len(classes)}"
+        raise InputError(msg)
+    schema = TargetSchema("multilabel", np.arange(n_labels), n_labels, False)
+    return schema, array.astype(np.float64)
+
+
+def _encode_classes(array: Array, classes: Any) -> tuple[TargetSchema, Array]:
+    found, codes = np.unique(array, return_inverse=True)
+    if classes is None:
+        classes = found
+    else:
+        classes = np.unique(np.asarray(classes))
+        unknown = np.setdiff1d(found, classes)
+        if len(unknown):
+            raise InputError(
+                f"y has labels {unknown[:10].tolist()} that are not in classes "
+                f"{classes[:10].tolist()}"
+            )
+        codes = np.searchsorted(classes, found)[codes]
+    if len(classes) < 2:
+        msg = f"a classifier needs at least 2 classes, the data has 1 class: {classes.tolist()}"
+        raise InputError(msg)
+    kind = "binary" if len(classes) == 2 else "multiclass"
+    n_outputs = 1 if kind == "binary" else len(classes)
+    return TargetSchema(kind, classes, n_outputs, True), codes.astype(np.int64).reshape(-1)

@@ -1,0 +1,1 @@
+"""The parts of which the models are built: they know tensors, not users."""

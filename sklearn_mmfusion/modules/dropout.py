@@ -1,0 +1,83 @@
+"""Dropout that leaves the global random state alone.
+
+``torch.nn.Dropout`` draws from torch's global generator, which threads share: two fits at a time
+would disturb each other and the caller. Here the masks come from a generator of the model's own.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Dropout", "set_dropout_generator"]
+
+
+class Dropout(nn.Module):
+    r"""Zero each element with probability p in training and scale the others up.
+
+    .. math:: y = x \odot m / (1 - p), \qquad m \sim \mathrm{Bernoulli}(1 - p)
+
+    Parameters
+    ----------
+    p : float, default=0.5
+        Probability with which an element becomes zero, from 0 to 1. With 0, and in evaluation
+        mode, the module returns its input itself.
+
+    Attributes
+    ----------
+    generator : torch.Generator or None
+        Source of the masks; see :func:`set_dropout_generator`. It is not part of the state dict.
+
+    Raises
+    ------
+    RuntimeError
+        In training, where p > 0 and no generator was set.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"p must be between 0 and 1, got {p!r}")
+        self.p = p
+        self.generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x with dropped elements.
+
+        Shape: any -> the same.
+        """
+        if not self.training or self.p == 0.0:
+            return x
+        if self.p == 1.0:
+            return x * 0.0
+        if self.generator is None:
+            raise RuntimeError("Dropout has no generator: call set_dropout_generator first")
+        # Drawn in float32 whatever the dtype of x, so that a float64 fit drops the same elements.
+        noise = torch.rand(
+            x.shape,
+            generator=self.generator,
+            device=self.generator.device,
+            dtype=torch.float32,
+        )
+        kept = (noise >= self.p).to(device=x.device, dtype=x.dtype)
+        return x * kept.div_(1.0 - self.p)
+
+    def extra_repr(self) -> str:
+        """Return what the representation shows of the module."""
+        return f"p={self.p}"
+
+
+def set_dropout_generator(module: nn.Module, generator: torch.Generator | None) -> None:
+    """Make every :class:`Dropout` of a module draw its masks from one generator.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Module whose children, at any depth, are changed.
+    generator : torch.Generator or None
+        The generator, best on the device of the module (masks are moved otherwise); None takes
+        the present one away.
+    """
+    for child in module.modules():
+        if isinstance(child, Dropout):
+            child.generator = generator

@@ -1,0 +1,285 @@
+"""Encoders of flat features, summaries of sequences, and the user's own module.
+
+Every encoder is called as ``encoder(values, lengths=None, weight=None)`` and returns (b,
+``output_dim``). ``lengths`` (b,) is the number of valid steps, ``weight`` (b,) the weight of each
+row in batch statistics. Recurrent, attention and convolutional encoders have files of their own.
+
+Letters: b batch, T steps, d features, k output_dim.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from sklearn_mmfusion.modules.activations import make_activation
+from sklearn_mmfusion.modules.batchnorm import WeightedBatchNorm
+from sklearn_mmfusion.modules.dropout import Dropout
+from sklearn_mmfusion.modules.sequences import last_step, step_mask
+
+__all__ = ["IdentityModule", "LinearModule", "MLPModule", "SummaryModule", "UserModule"]
+
+
+class IdentityModule(nn.Module):
+    """Hand flat features on as they are.
+
+    Parameters
+    ----------
+    input_dim : int
+        Number of features d, which is also ``output_dim``.
+    """
+
+    def __init__(self, input_dim: int) -> None:
+        super().__init__()
+        self.output_dim = input_dim
+
+    def forward(
+        self, values: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
+    ) -> Tensor:
+        """Shape: values (b, d) -> (b, d)."""
+        return values
+
+
+class LinearModule(nn.Module):
+    """Map flat features linearly.
+
+    Parameters
+    ----------
+    input_dim, output_dim : int
+        Numbers of features d and k.
+    dropout : float, default=0.0
+        Probability of dropping an input feature.
+    """
+
+    def __init__(self, input_dim: int, output_dim: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = Dropout(dropout)
+        self.linear = nn.Linear(input_dim, output_dim)
+        self.output_dim = output_dim
+
+    def forward(
+        self, values: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
+    ) -> Tensor:
+        """Shape: values (b, d) -> (b, k)."""
+        encoded: Tensor = self.linear(self.dropout(values))
+        return encoded
+
+
+class MLPModule(nn.Module):
+    """Map flat features by a multilayer perceptron, optionally beside a linear map.
+
+    Parameters
+    ----------
+    input_dim, output_dim : int
+        Numbers of features d and k.
+    hidden_dims : sequence of int, default=(64,)
+        Widths of the hidden layers.
+    dropout, input_dropout : float, default=0.0
+        Probabilities of dropping a hidden unit and an input feature.
+    skip : bool, default=False
+        Whether the result is MLP(x) + Linear(x), so that linear structure need not pass through
+        the hidden layers. Both see the same dropped inputs.
+    activation : str, default="relu"
+        See :data:`~sklearn_mmfusion.modules.activations.ACTIVATIONS`.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        hidden_dims: Sequence[int] = (64,),
+        *,
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        skip: bool = False,
+        activation: str = "relu",
+    ) -> None:
+        super().__init__()
+        self.input_dropout = Dropout(input_dropout)
+        layers: list[nn.Module] = []
+        width = input_dim
+        for hidden_dim in hidden_dims:
+            layers += [nn.Linear(width, hidden_dim), make_activation(activation)]
+            if dropout > 0.0:
+                layers.append(Dropout(dropout))
+            width = hidden_dim
+        self.layers = nn.Sequential(*layers, nn.Linear(width, output_dim))
+        self.skip = nn.Linear(input_dim, output_dim, bias=False) if skip else None
+        self.output_dim = output_dim
+
+    def forward(
+        self, values: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
+    ) -> Tensor:
+        """Shape: values (b, d) -> (b, k)."""
+        x = self.input_dropout(values)
+        encoded: Tensor = self.layers(x)
+        return encoded if self.skip is None else encoded + self.skip(x)
+
+
+class SummaryModule(nn.Module):
+    """Describe a sequence by moments and extremes of each feature over its valid steps.
+
+    The summary is (mean, standard deviation, minimum, maximum, last - first), 5 d numbers; flat
+    features are their own summary. It has nothing to train, which makes it a strong encoder of
+    few rows.
+
+    Parameters
+    ----------
+    input_dim : int
+        Number of features d.
+    is_flat : bool, default=False
+        Whether the values are (b, d) rather than (b, T, d).
+    batch_norm : bool, default=False
+        Whether each number of a sequence's summary is standardised over the batch (without a
+        learned scale): minimum and maximum are far from zero else.
+    dropout : float, default=0.0
+        Probability of dropping a number of the summary.
+    output_dim : int, optional
+        Width of a linear map behind the summary; None means no map.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        is_flat: bool = False,
+        *,
+        batch_norm: bool = False,
+        dropout: float = 0.0,
+        output_dim: int | None = None,
+    ) -> None:
+        super().__init__()
+        width = input_dim if is_flat else 5 * input_dim
+        self.is_flat = is_flat
+        self.norm = WeightedBatchNorm(width, affine=False) if batch_norm and not is_flat else None
+        self.dropout = Dropout(dropout)
+        self.head: nn.Module = nn.Identity() if output_dim is None else nn.Linear(width, output_dim)
+        self.output_dim = width if output_dim is None else output_dim
+
+    def forward(
+        self, values: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
+    ) -> Tensor:
+        """Shape: values (b, T, d) or (b, d); lengths (b,); weight (b,) -> (b, output_dim)."""
+        x = values if self.is_flat else _summary(values, lengths)
+        if self.norm is not None:
+            x = self.norm(x, weight)
+        encoded: Tensor = self.head(self.dropout(x))
+        return encoded
+
+
+def _summary(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Return mean, deviation, extremes and change over valid steps: (b, T, d) -> (b, 5 d)."""
+    if lengths is None:
+        mean, var = x.mean(1), x.var(1, correction=0)
+        low, high = x.amin(1), x.amax(1)
+        change = x[:, -1] - x[:, 0]
+    else:
+        padded = ~step_mask(lengths, x.shape[1]).unsqueeze(2)
+        some = lengths.unsqueeze(1) > 0
+        n = lengths.clamp(min=1).unsqueeze(1)
+        mean = x.masked_fill(padded, 0.0).sum(1) / n
+        var = (x - mean.unsqueeze(1)).masked_fill(padded, 0.0).square().sum(1) / n
+        low = torch.where(some, x.masked_fill(padded, torch.inf).amin(1), 0.0)
+        high = torch.where(some, x.masked_fill(padded, -torch.inf).amax(1), 0.0)
+        change = torch.where(some, last_step(x, lengths) - x[:, 0], 0.0)
+    varies = var > 0  # the slope of the square root at 0 is infinite
+    deviation = torch.where(varies, torch.where(varies, var, 1.0).sqrt(), 0.0)
+    return torch.cat([mean, deviation, low, high, change], 1)
+
+
+class UserModule(nn.Module):
+    """Make an encoder of a module that the user wrote.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Called with the values, and with ``lengths`` and ``weight`` by keyword if its ``forward``
+        names them; returns (b, k). It is used itself, not a copy.
+    input_shape : tuple of int
+        Shape of the values of one row.
+    output_dim : int, optional
+        Width k of what the module returns; None means that a batch of two rows of zeros is sent
+        through a copy to see.
+    trainable : bool, default=True
+        False freezes the module: no gradients, and evaluation mode for good.
+    codes : bool, default=False
+        Whether the values are integer codes.
+
+    Raises
+    ------
+    ValueError
+        If the module does not return a matrix with one row per sample.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        input_shape: tuple[int, ...],
+        *,
+        output_dim: int | None = None,
+        trainable: bool = True,
+        codes: bool = False,
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.trainable = trainable
+        names = inspect.signature(module.forward).parameters
+        self.takes_lengths = "lengths" in names
+        self.takes_weight = "weight" in names
+        self.output_dim = self._find_width(input_shape, codes) if output_dim is None else output_dim
+        if not trainable:
+            module.requires_grad_(False)
+        self.train(self.training)
+
+    def forward(
+        self, values: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
+    ) -> Tensor:
+        """Shape: values (b, ...); lengths (b,); weight (b,) -> (b, k)."""
+        return self._call(self.module, values, lengths, weight)
+
+    def train(self, mode: bool = True) -> UserModule:
+        """Set the training mode; a frozen module stays in evaluation mode."""
+        super().train(mode)
+        if not self.trainable:
+            self.module.eval()
+        return self
+
+    def _call(
+        self, module: nn.Module, values: Tensor, lengths: Tensor | None, weight: Tensor | None
+    ) -> Tensor:
+        extra = {}
+        if self.takes_lengths:
+            extra["lengths"] = lengths
+        if self.takes_weight:
+            extra["weight"] = weight
+        encoded: Tensor = module(values, **extra)
+        return encoded
+
+    def _find_width(self, input_shape: tuple[int, ...], codes: bool) -> int:
+        """Return the width of the module's output, leaving its buffers and torch's seed alone."""
+        parameters = list(self.module.parameters())
+        # A lazy module learns its shapes on the first call, which must be its own.
+        lazy = any(is_lazy(parameter) for parameter in parameters)
+        probe = self.module if lazy else copy.deepcopy(self.module)
+        floats = [p.dtype for p in parameters if p.is_floating_point()]
+        dtype = torch.int64 if codes else (floats or [torch.float32])[0]
+        device = parameters[0].device if parameters else torch.device("cpu")
+        zeros = torch.zeros((2, *input_shape), dtype=dtype, device=device)
+        state = None if lazy else torch.get_rng_state()
+        try:
+            with torch.no_grad():
+                encoded = self._call(probe.eval(), zeros, None, None)
+        finally:
+            if state is not None:
+                torch.set_rng_state(state)
+        if not isinstance(encoded, Tensor) or encoded.dim() != 2 or encoded.shape[0] != 2:
+            got = tuple(encoded.shape) if isinstance(encoded, Tensor) else type(encoded).__name__
+            raise ValueError(
+                f"the module must return a tensor of shape (n, output_dim); "
+                f"for 2 rows it returned {got}"
+            )
+        return int(encoded.shape[1])

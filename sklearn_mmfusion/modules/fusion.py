@@ -1,0 +1,235 @@
+"""From encodings to term features to outputs: the block-linear fusion of MNL and InTense.
+
+Letters: b batch row, m modality, t term, d latent feature, k output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from sklearn_mmfusion import functional as F
+from sklearn_mmfusion.modules.normalization import IterBatchNorm, VectorBatchNorm
+
+__all__ = ["BlockLinear", "TermFeatures", "term_presence"]
+
+Terms = Sequence[tuple[int, ...]]
+
+
+def term_presence(present: Sequence[Tensor | None], term: Sequence[int]) -> Tensor | None:
+    """Rows in which every modality of a term is there, bool (b,); None when all rows are."""
+    masks = [mask for m in term if (mask := present[m]) is not None]
+    if not masks:
+        return None
+    result = masks[0]
+    for mask in masks[1:]:
+        result = result & mask
+    return result
+
+
+class TermFeatures(nn.Module):
+    """Normalised features of every term, side by side [IT, sections 3.2 and 3.3].
+
+    A unimodal term is the VBN of the modality's encoding, after a linear map of its own where the
+    encoding is trained and serves other terms too. An interaction is the IterBN of the
+    VBN-normalised latent vectors of its members, each from a linear map that belongs to this
+    (term, modality) pair alone: with one map for all terms, a modality that carries different
+    signals for different terms is not told apart.
+
+    Parameters
+    ----------
+    encoding_dims : sequence of int
+        Length of the encoding of each modality.
+    terms : sequence of tuple of int
+        Terms as increasing positions of modalities, ordered by their number of members.
+    latent_dim : int
+        Length d of the latent vectors of interactions.
+    unimodal_dims : sequence of int or None
+        Output size of the map of each modality's unimodal term; None for no map.
+
+    Attributes
+    ----------
+    block_sizes : list of int
+        Number of features of each term.
+    """
+
+    def __init__(
+        self,
+        encoding_dims: Sequence[int],
+        terms: Terms,
+        latent_dim: int,
+        unimodal_dims: Sequence[int | None],
+    ) -> None:
+        super().__init__()
+        self.terms = [tuple(term) for term in terms]
+        self.latent_dim = latent_dim
+        self.unimodal = [term[0] for term in self.terms if len(term) == 1]
+        self.unimodal_maps = nn.ModuleDict()
+        self.unimodal_norms = nn.ModuleList()
+        self.block_sizes = []
+        for m in self.unimodal:
+            size = unimodal_dims[m]
+            if size is not None:
+                self.unimodal_maps[str(m)] = nn.Linear(encoding_dims[m], size, bias=False)
+            self.block_sizes.append(encoding_dims[m] if size is None else size)
+            self.unimodal_norms.append(VectorBatchNorm(self.block_sizes[-1]))
+
+        self.orders = sorted({len(term) for term in self.terms if len(term) > 1})
+        self.groups = {k: [t for t in self.terms if len(t) == k] for k in self.orders}
+        interactions = [term for k in self.orders for term in self.groups[k]]
+        # One map per modality computes the latent vectors of all its pairs at once.
+        self.pairs = [
+            (term, m) for m in range(len(encoding_dims)) for term in interactions if m in term
+        ]
+        self.pair_maps = nn.ModuleDict()
+        for m, dim in enumerate(encoding_dims):
+            count = sum(pair[1] == m for pair in self.pairs)
+            if count:
+                self.pair_maps[str(m)] = nn.Linear(dim, count * latent_dim, bias=False)
+        self.pair_norm = VectorBatchNorm(len(self.pairs), latent_dim) if self.pairs else None
+        self.interaction_norms = nn.ModuleDict()
+        position = {pair: i for i, pair in enumerate(self.pairs)}
+        for k in self.orders:
+            members = [[position[term, m] for m in term] for term in self.groups[k]]
+            self.register_buffer(f"members_{k}", torch.tensor(members), persistent=False)
+            self.interaction_norms[str(k)] = IterBatchNorm(k, len(members), latent_dim)
+            self.block_sizes += [latent_dim**k] * len(members)
+
+    def forward(
+        self,
+        encodings: Sequence[Tensor],
+        present: Sequence[Tensor | None],
+        weight: Tensor | None = None,
+    ) -> Tensor:
+        """Return term features of shape (b, sum of block_sizes), 0 where a term is absent.
+
+        Parameters
+        ----------
+        encodings : sequence of Tensor of shape (b, d_m)
+            Encodings of the modalities.
+        present : sequence of bool Tensor of shape (b,) or None
+            Rows in which each modality is there; None: all.
+        weight : Tensor of shape (b,), optional
+            Row weights for the batch statistics.
+        """
+        blocks = []
+        for m, norm in zip(self.unimodal, self.unimodal_norms, strict=True):
+            mask = present[m]
+            z = norm(self._unimodal_input(m, encodings), _masked_weight(mask, weight))
+            blocks.append(z if mask is None else z * mask[:, None])
+        if self.pair_norm is not None:
+            masks = None if all(mask is None for mask in present) else self._masks(present, weight)
+            pair_weight = weight if masks is None else masks[0]
+            latent = self.pair_norm(self._latent(encodings), pair_weight)
+            for k in self.orders:
+                members = getattr(self, f"members_{k}")
+                us = [latent[:, members[:, j]] for j in range(k)]
+                if masks is None:
+                    z = self.interaction_norms[str(k)](us, weight)
+                else:
+                    group_weight, mask = masks[1][k]
+                    z = self.interaction_norms[str(k)](us, group_weight) * mask[..., None]
+                blocks.append(z.flatten(1))
+        return torch.cat(blocks, 1)
+
+    @torch.no_grad()
+    def set_exact(
+        self,
+        encodings: Sequence[Tensor],
+        present: Sequence[Tensor | None],
+        weight: Tensor | None = None,
+    ) -> None:
+        """Recompute every statistic over the encodings of the whole training set."""
+        for m, norm in zip(self.unimodal, self.unimodal_norms, strict=True):
+            norm.set_exact(self._unimodal_input(m, encodings), _masked_weight(present[m], weight))
+        if self.pair_norm is None:
+            return
+        masks = None if all(mask is None for mask in present) else self._masks(present, weight)
+        raw = self._latent(encodings)
+        self.pair_norm.set_exact(raw, weight if masks is None else masks[0])
+        latent = F.scale_to_unit(
+            raw - self.pair_norm.running_mean, self.pair_norm.running_variance, self.pair_norm.eps
+        )
+        for k in self.orders:
+            members = getattr(self, f"members_{k}")
+            us = [latent[:, members[:, j]] for j in range(k)]
+            group_weight = weight if masks is None else masks[1][k][0]
+            self.interaction_norms[str(k)].set_exact(us, group_weight)
+
+    def _unimodal_input(self, m: int, encodings: Sequence[Tensor]) -> Tensor:
+        key = str(m)
+        return self.unimodal_maps[key](encodings[m]) if key in self.unimodal_maps else encodings[m]
+
+    def _latent(self, encodings: Sequence[Tensor]) -> Tensor:
+        """Latent vectors of all (term, modality) pairs, (b, pairs, d)."""
+        parts = [linear(encodings[int(m)]) for m, linear in self.pair_maps.items()]
+        return torch.cat(parts, 1).unflatten(1, (-1, self.latent_dim))
+
+    def _masks(
+        self, present: Sequence[Tensor | None], weight: Tensor | None
+    ) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor]]]:
+        """Weights per pair (b, pairs), and per order weights and masks of terms (b, t)."""
+        some = next(mask for mask in present if mask is not None)
+        everywhere = torch.ones_like(some)
+        by_term = {}
+        for k in self.orders:
+            for term in self.groups[k]:
+                mask = term_presence(present, term)
+                by_term[term] = everywhere if mask is None else mask
+        ones = torch.ones_like(some, dtype=self.pair_norm.running_mean.dtype)  # type: ignore[union-attr]
+        weight = ones if weight is None else weight
+        pairs = torch.stack([by_term[term] for term, _ in self.pairs], 1) * weight[:, None]
+        groups = {}
+        for k in self.orders:
+            mask = torch.stack([by_term[term] for term in self.groups[k]], 1)
+            groups[k] = (mask * weight[:, None], mask)
+        return pairs, groups
+
+
+def _masked_weight(mask: Tensor | None, weight: Tensor | None) -> Tensor | None:
+    if mask is None:
+        return weight
+    return mask.to(torch.get_default_dtype()) if weight is None else weight * mask
+
+
+class BlockLinear(nn.Module):
+    """Linear layer over the features of all terms, with block norms and relevance.
+
+    Parameters
+    ----------
+    block_sizes : sequence of int
+        Number of features of each term.
+    n_outputs : int
+        Number of outputs.
+    """
+
+    term_of_column: Tensor
+
+    def __init__(self, block_sizes: Sequence[int], n_outputs: int) -> None:
+        super().__init__()
+        self.block_sizes = list(block_sizes)
+        self.weight = nn.Parameter(torch.zeros(n_outputs, sum(block_sizes)))
+        self.bias = nn.Parameter(torch.zeros(n_outputs))
+        columns = torch.repeat_interleave(torch.arange(len(block_sizes)), torch.tensor(block_sizes))
+        self.register_buffer("term_of_column", columns, persistent=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return outputs of shape (b, k)."""
+        return nn.functional.linear(features, self.weight, self.bias)
+
+    def contributions(self, features: Tensor) -> Tensor:
+        """Contribution of every term to every output, (b, t, k); they add up to forward - bias."""
+        blocks = zip(
+            features.split(self.block_sizes, 1), self.weight.split(self.block_sizes, 1), strict=True
+        )
+        return torch.stack([z @ w.T for z, w in blocks], 1)
+
+    def norms(self) -> Tensor:
+        """Frobenius norm of every term's block, float64 (t,)."""
+        return F.block_norms(self.weight, self.term_of_column, len(self.block_sizes))
+
+    def penalty(self, p: float) -> Tensor:
+        """Block-norm penalty without its factor."""
+        return F.block_norm_penalty(self.norms(), p)

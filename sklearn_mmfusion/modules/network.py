@@ -1,0 +1,240 @@
+"""The whole module that an estimator trains: input scaling, encoders, fusion.
+
+Letters: b batch row, m modality, t term, k output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sklearn_mmfusion.modules.batchnorm import recompute_statistics
+from sklearn_mmfusion.modules.dropout import set_dropout_generator
+from sklearn_mmfusion.modules.fusion import BlockLinear, TermFeatures
+
+__all__ = ["FusionBatch", "FusionNetwork", "InputScaler"]
+
+
+@dataclass
+class FusionBatch:
+    """Some rows of all modalities as tensors.
+
+    Attributes
+    ----------
+    values : list of Tensor of shape (b, ...)
+        Values per modality, of their own dtype.
+    lengths : list of Tensor of int64 of shape (b,) or None
+        Valid steps of each sequence.
+    present : list of Tensor of bool of shape (b,) or None
+        Rows in which the modality is there.
+    weight : Tensor of shape (b,) or None
+        Row weights, mean 1 over the training set.
+    """
+
+    values: list[Tensor]
+    lengths: list[Tensor | None]
+    present: list[Tensor | None]
+    weight: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.values[0])
+
+    def to(self, device: torch.device | str) -> FusionBatch:
+        """Return the batch on another device."""
+
+        def move(tensors: list[Tensor | None]) -> list[Tensor | None]:
+            return [None if t is None else t.to(device, non_blocking=True) for t in tensors]
+
+        return FusionBatch(
+            [value.to(device, non_blocking=True) for value in self.values],
+            move(self.lengths),
+            move(self.present),
+            None if self.weight is None else self.weight.to(device, non_blocking=True),
+        )
+
+
+class InputScaler(nn.Module):
+    """Standardise one modality with fixed statistics, and cast it to the network's dtype.
+
+    Parameters
+    ----------
+    mean, scale : Tensor
+        Statistics of the training set in float64, of a shape that broadcasts against one row.
+        Values are computed in their own dtype where that is float64, so that neither 1e300 nor
+        1e-300 is lost before it is scaled.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, mean: Tensor, scale: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.double())
+        self.register_buffer("scale", scale.double())
+        # Kept beside the float64 statistics for float32 values: no cast per batch.
+        self.register_buffer("mean32", mean.float(), persistent=False)
+        self.register_buffer("inverse32", (1.0 / scale).float(), persistent=False)
+        self.extreme = bool(((scale < 1e-30) | (scale > 1e30)).any())
+
+    def forward(
+        self, values: Tensor, lengths: Tensor | None, present: Tensor | None, dtype: torch.dtype
+    ) -> Tensor:
+        """Return standardised values of the network's dtype, 0 where padded or absent."""
+        if self.extreme or torch.float64 in (values.dtype, dtype):
+            scaled = ((values.double() - self.mean) / self.scale).to(dtype)
+        else:
+            scaled = (values.to(dtype) - self.mean32) * self.inverse32
+        if present is not None:
+            absent = ~present
+            scaled = scaled.masked_fill(absent.reshape(absent.shape + (1,) * (scaled.ndim - 1)), 0)
+        if lengths is not None:
+            steps = torch.arange(scaled.shape[1], device=scaled.device)
+            valid = steps < lengths[:, None]
+            scaled = scaled * valid.reshape(valid.shape + (1,) * (scaled.ndim - 2))
+        return scaled
+
+    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
+        # The float64 statistics stay float64 when the network becomes float32; a move to another
+        # device goes through.
+        mean, scale = self.mean, self.scale
+        super()._apply(fn, recurse)
+        self.mean = mean.to(self.mean.device)
+        self.scale = scale.to(self.scale.device)
+        self.mean32 = mean.float().to(self.mean.device)
+        self.inverse32 = (1.0 / scale).float().to(self.mean.device)
+        return self
+
+
+class FusionNetwork(nn.Module):
+    """Encoders, term features and fusion of an additive model.
+
+    Parameters
+    ----------
+    scalers : sequence of InputScaler or None
+        One per modality; None passes integer codes on as they are.
+    encoders : sequence of nn.Module
+        One per modality, see :mod:`sklearn_mmfusion.modules.encoders`.
+    features : TermFeatures
+        Term features.
+    n_outputs : int
+        Number of outputs.
+    modality_dropout : float, default=0
+        Probability that a modality counts as missing in a row in training.
+    """
+
+    def __init__(
+        self,
+        scalers: Sequence[InputScaler | None],
+        encoders: Sequence[nn.Module],
+        features: TermFeatures,
+        n_outputs: int,
+        modality_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.scalers = nn.ModuleList([s if s is not None else nn.Identity() for s in scalers])
+        self.encoders = nn.ModuleList(encoders)
+        self.features = features
+        self.fusion = BlockLinear(features.block_sizes, n_outputs)
+        self.modality_dropout = modality_dropout
+        self.generator: torch.Generator | None = None
+        self.used = sorted({m for term in features.terms for m in term})
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating dtype of the network."""
+        return self.fusion.weight.dtype
+
+    def set_generator(self, generator: torch.Generator) -> None:
+        """Draw every mask of training from this generator."""
+        self.generator = generator
+        set_dropout_generator(self, generator)
+
+    def forward(self, batch: FusionBatch) -> Tensor:
+        """Return logits or standardised predictions, (b, k)."""
+        present = self._drop_modalities(batch) if self.training else batch.present
+        return self.fusion(self.term_features(batch, present))
+
+    def term_features(self, batch: FusionBatch, present: list[Tensor | None]) -> Tensor:
+        """Return normalised features of all terms, (b, sum of block sizes)."""
+        return self.features(self.encode(batch, present), present, batch.weight)
+
+    def contributions(self, batch: FusionBatch) -> Tensor:
+        """Return contributions of all terms to all outputs, (b, t, k)."""
+        return self.fusion.contributions(self.term_features(batch, batch.present))
+
+    def encode(self, batch: FusionBatch, present: list[Tensor | None]) -> list[Tensor]:
+        """Return the encoding (b, d_m) of every modality."""
+        encodings: list[Tensor] = []
+        for m, (scaler, encoder) in enumerate(zip(self.scalers, self.encoders, strict=True)):
+            values, lengths, weight = batch.values[m], batch.lengths[m], batch.weight
+            if m not in self.used:
+                encodings.append(values.new_empty(0))
+                continue
+            if isinstance(scaler, InputScaler):
+                values = scaler(values, lengths, present[m], self.dtype)
+            mask = present[m]
+            if mask is not None:
+                weight = mask.to(self.dtype) if weight is None else weight * mask
+            encodings.append(encoder(values, lengths, weight))
+        return encodings
+
+    def _drop_modalities(self, batch: FusionBatch) -> list[Tensor | None]:
+        if not self.modality_dropout:
+            return batch.present
+        shape = (len(batch), len(batch.values))
+        device = batch.values[0].device
+        keep = torch.rand(shape, generator=self.generator, device=device) >= self.modality_dropout
+        return [
+            keep[:, m] if mask is None else keep[:, m] & mask
+            for m, mask in enumerate(batch.present)
+        ]
+
+    @torch.no_grad()
+    def recompute_statistics(self, batches: Sequence[FusionBatch]) -> None:
+        """Set every statistic to its exact value over the training set.
+
+        Parameters
+        ----------
+        batches : sequence of FusionBatch
+            The training set in batches of any size; the result does not depend on it.
+        """
+        self.eval()
+        recompute_statistics(
+            self.encoders, lambda: [self.encode(batch, batch.present) for batch in batches]
+        )
+        encodings = self.encode_all(batches)
+        self.features.set_exact(encodings, joined_presence(batches), joined_weight(batches))
+
+    def encode_all(self, batches: Sequence[FusionBatch]) -> list[Tensor]:
+        """Return the encoding (n, d_m) of every modality over several batches."""
+        encoded = [self.encode(batch, batch.present) for batch in batches]
+        return [torch.cat(parts) for parts in zip(*encoded, strict=True)]
+
+
+def joined_presence(batches: Sequence[FusionBatch]) -> list[Tensor | None]:
+    """Presence masks of several batches end to end."""
+    joined: list[Tensor | None] = []
+    for m in range(len(batches[0].present)):
+        parts = [batch.present[m] for batch in batches]
+        if all(part is None for part in parts):
+            joined.append(None)
+        else:
+            joined.append(
+                torch.cat(
+                    [
+                        torch.ones(len(b), dtype=torch.bool) if part is None else part
+                        for part, b in zip(parts, batches, strict=True)
+                    ]
+                )
+            )
+    return joined
+
+
+def joined_weight(batches: Sequence[FusionBatch]) -> Tensor | None:
+    """Row weights of several batches end to end."""
+    if batches[0].weight is None:
+        return None
+    return torch.cat([batch.weight for batch in batches if batch.weight is not None])

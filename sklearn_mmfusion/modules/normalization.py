@@ -1,0 +1,152 @@
+"""Normalisation layers of InTense: VBN and IterBN with their running statistics.
+
+Letters: b batch row, t term (or any group normalised on its own), d feature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+
+from sklearn_mmfusion import functional as F
+
+__all__ = ["IterBatchNorm", "RunningStatistics", "VectorBatchNorm"]
+
+
+class RunningStatistics(nn.Module):
+    """Running averages of named batch statistics, for layers that use batch statistics in training.
+
+    Parameters
+    ----------
+    momentum : float, default=0.1
+        Weight of the newest batch; the first ``1 / momentum`` batches are averaged evenly, so
+        that the starting values leave no trace.
+    """
+
+    batches_seen: Tensor
+
+    def __init__(self, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.momentum = momentum
+        self.register_buffer("batches_seen", torch.zeros(()))
+
+    @torch.no_grad()
+    def update(self, **statistics: Tensor) -> None:
+        """Move the buffers of these names towards the statistics of a batch."""
+        self.batches_seen += 1
+        newest = (1.0 / self.batches_seen).clamp_min(self.momentum)
+        for name, value in statistics.items():
+            getattr(self, name).lerp_(value.detach(), newest.to(value.dtype))
+
+
+class VectorBatchNorm(RunningStatistics):
+    """Vector-wise batch normalisation, VBN [IT, eq. 5-7].
+
+    Parameters
+    ----------
+    *shape : int
+        Shape of the values without the batch axis; the last axis is the vector, those before it
+        are groups that are normalised each on its own.
+    eps : float, default=1e-5
+        Added to the variance, which is 1 for standardised inputs.
+
+    Notes
+    -----
+    Shape: ``(b, *shape)`` in and out; weight ``(b,)`` or ``(b, *shape[:-1])``.
+    """
+
+    running_mean: Tensor
+    running_variance: Tensor
+
+    def __init__(self, *shape: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.register_buffer("running_mean", torch.zeros(shape))
+        self.register_buffer("running_variance", torch.ones(shape[:-1]))
+
+    def forward(self, h: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Normalise; batch statistics in training, running ones otherwise."""
+        if not self.training:
+            return F.scale_to_unit(h - self.running_mean, self.running_variance, self.eps)
+        normalised, mean, variance = F.vector_batch_norm(h, weight, self.eps)
+        self.update(running_mean=mean, running_variance=variance)
+        return normalised
+
+    @torch.no_grad()
+    def set_exact(self, h: Tensor, weight: Tensor | None = None) -> None:
+        """Set the running statistics to those of the whole training set ``h``."""
+        _, mean, variance = F.vector_batch_norm(h, weight, self.eps)
+        self.running_mean.copy_(mean)
+        self.running_variance.copy_(variance)
+
+
+class IterBatchNorm(RunningStatistics):
+    """Centred and scaled interaction features of some terms of equal order, IterBN.
+
+    Parameters
+    ----------
+    order : int
+        Number of modalities of each term, at least 2.
+    n_terms : int
+        Number of terms side by side.
+    latent_dim : int
+        Length d of each latent vector.
+    eps : float, default=1e-5
+        Added to the mean squared norm.
+
+    Notes
+    -----
+    Shape: ``order`` latent vectors ``(b, t, d)``, each with mean zero over the batch (they come
+    from :class:`VectorBatchNorm`), give ``(b, t, d ** order)``; weight ``(b,)`` or ``(b, t)``.
+
+    See :func:`sklearn_mmfusion.functional.interaction_features` for the formula. NOTE[DIFF] no
+    affine part anywhere: with one, an irrelevant modality can turn into a constant, and its
+    interactions into copies of the terms of lower order, relevance and all.
+    """
+
+    running_norm: Tensor
+
+    def __init__(self, order: int, n_terms: int, latent_dim: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.order, self.n_terms, self.latent_dim, self.eps = order, n_terms, latent_dim, eps
+        # The mean of the whole product is a moment too; first moments are zero.
+        self._sets = [s for size in range(2, order + 1) for s in combinations(range(order), size)]
+        for axes in self._sets:
+            moment = torch.zeros(n_terms, *[latent_dim] * len(axes))
+            self.register_buffer(self._buffer_name(axes), moment)
+        self.register_buffer("running_norm", torch.ones(n_terms))
+
+    @staticmethod
+    def _buffer_name(axes: Sequence[int]) -> str:
+        return "running_moment_" + "_".join(map(str, axes))
+
+    def forward(self, us: Sequence[Tensor], weight: Tensor | None = None) -> Tensor:
+        """Interaction features; batch statistics in training, running ones otherwise."""
+        if not self.training:
+            moments = {axes: getattr(self, self._buffer_name(axes)) for axes in self._sets}
+            return self._scaled(self._centred(us, moments), self.running_norm)
+        moments = F.interaction_moments(us, weight, centred=True)
+        features = self._centred(us, moments)
+        norm = F.weighted_mean(features.square().sum(-1), weight)
+        running = {self._buffer_name(axes): moment for axes, moment in moments.items()}
+        self.update(running_norm=norm, **running)
+        return self._scaled(features, norm)
+
+    def _centred(self, us: Sequence[Tensor], moments: dict[tuple[int, ...], Tensor]) -> Tensor:
+        constants = F.interaction_constants(moments, self.order)
+        return F.interaction_features(us, constants).flatten(2)
+
+    def _scaled(self, features: Tensor, norm: Tensor) -> Tensor:
+        return F.scale_to_unit(features, norm, self.eps)
+
+    @torch.no_grad()
+    def set_exact(self, us: Sequence[Tensor], weight: Tensor | None = None) -> None:
+        """Set the running statistics to those of the whole training set."""
+        moments = F.interaction_moments(us, weight, centred=True)
+        for axes, moment in moments.items():
+            getattr(self, self._buffer_name(axes)).copy_(moment)
+        norm = F.weighted_mean(self._centred(us, moments).square().sum(-1), weight)
+        self.running_norm.copy_(norm)

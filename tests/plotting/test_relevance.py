@@ -1,0 +1,249 @@
+"""RelevanceDisplay: its numbers against NumPy and SciPy, and what it draws."""
+
+import sys
+from itertools import combinations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from scipy import stats
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from sklearn_mmfusion._errors import InputError, InputTypeError
+from sklearn_mmfusion.plotting import RelevanceDisplay
+from sklearn_mmfusion.plotting._bars import LABEL_WIDTH, ORDER_COLORS
+
+
+class FittedFusion(BaseEstimator):
+    """What a Display needs of a fitted estimator, without a fit."""
+
+    def __init__(self, modalities=("text", "audio", "video"), order=2, seed=0, gain=1.0):
+        self.modalities = modalities
+        self.order = order
+        self.seed = seed
+        self.gain = gain
+
+    def fit(self, X=None, y=None):
+        self.term_modalities_ = [
+            term for k in range(1, self.order + 1) for term in combinations(self.modalities, k)
+        ]
+        self.term_names_ = [" x ".join(term) for term in self.term_modalities_]
+        shares = np.random.default_rng(self.seed).dirichlet(np.ones(len(self.term_names_)))
+        self.relevance_scores_ = dict(zip(self.term_names_, shares.tolist(), strict=True))
+        self.validation_gain_ = self.gain
+        return self
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def _five_fits(**params):
+    return [FittedFusion(seed=seed, **params).fit() for seed in range(5)]
+
+
+def _labels(display):
+    return [label.get_text() for label in display.ax_.get_yticklabels()]
+
+
+def _bar_widths(display):
+    bars = [bar for container in display.ax_.containers for bar in container]
+    return np.array([bar.get_width() for bar in sorted(bars, key=lambda bar: bar.get_y())])
+
+
+def test_from_estimator_draws_one_bar_per_term_most_relevant_on_top():
+    estimator = FittedFusion().fit()
+    display = RelevanceDisplay.from_estimator(estimator)
+    scores = estimator.relevance_scores_
+    expected = sorted(scores, key=scores.get, reverse=True)
+    assert _labels(display) == [name.replace(" x ", " × ") for name in expected]
+    np.testing.assert_array_equal(_bar_widths(display), [scores[name] for name in expected])
+    assert display.ax_.yaxis_inverted()
+    assert display.figure_ is display.ax_.figure
+    assert display.interval is None
+
+
+def test_sort_false_keeps_the_order_of_the_terms():
+    estimator = FittedFusion().fit()
+    display = RelevanceDisplay.from_estimator(estimator, sort=False)
+    np.testing.assert_array_equal(_bar_widths(display), list(estimator.relevance_scores_.values()))
+
+
+def test_max_terms_draws_the_most_relevant_and_says_what_is_left_out():
+    estimator = FittedFusion().fit()
+    values = np.sort(list(estimator.relevance_scores_.values()))[::-1]
+    display = RelevanceDisplay.from_estimator(estimator, max_terms=2)
+    np.testing.assert_array_equal(_bar_widths(display), values[:2])
+    title = display.ax_.get_title(loc="left")
+    assert title == f"4 more terms, each at most {values[2]:.2f}"
+
+
+def test_colour_tells_the_order_of_a_term():
+    display = RelevanceDisplay.from_estimator(FittedFusion(order=3).fit(), sort=False)
+    bars = [bar for container in display.ax_.containers for bar in container]
+    colors = [to_hex(bar.get_facecolor()).upper() for bar in sorted(bars, key=lambda b: b.get_y())]
+    assert colors == [ORDER_COLORS[0]] * 3 + [ORDER_COLORS[1]] * 3 + [ORDER_COLORS[2]]
+    legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert legend == ["one modality", "two modalities", "three modalities"]
+
+
+def test_one_order_needs_no_legend():
+    assert RelevanceDisplay.from_estimator(FittedFusion(order=1).fit()).ax_.get_legend() is None
+
+
+def test_given_axes_are_drawn_on():
+    ax = plt.subplots()[1]
+    assert RelevanceDisplay.from_estimator(FittedFusion().fit(), ax=ax).ax_ is ax
+    assert len(plt.get_fignums()) == 1
+
+
+def test_cv_results_interval_equals_corrected_students_t_per_term():
+    fits = _five_fits()
+    display = RelevanceDisplay.from_cv_results({"test_score": [0.5] * 5, "estimator": fits})
+    for column, name in enumerate(fits[0].term_names_):
+        values = np.array([fit.relevance_scores_[name] for fit in fits])
+        scale = np.sqrt(np.var(values, ddof=1) * (1 / 5 + 1 / 4))
+        lower, upper = stats.t(df=4, loc=values.mean(), scale=scale).interval(0.95)
+        np.testing.assert_allclose(display.mean[column], values.mean(), rtol=1e-12)
+        np.testing.assert_allclose(display.interval[column], [max(lower, 0), upper], rtol=1e-12)
+
+
+def test_cv_results_with_indices_take_the_ratio_of_the_parts():
+    indices = {"train": [np.arange(30)] * 5, "test": [np.arange(15)] * 5}
+    display = RelevanceDisplay.from_cv_results({"estimator": _five_fits(), "indices": indices})
+    assert display.test_ratio == 0.5
+
+
+def test_independent_fits_give_the_ordinary_interval_of_a_mean():
+    display = RelevanceDisplay.from_cv_results(_five_fits(), test_ratio=0)
+    lower, upper = stats.t.interval(
+        0.95, 4, loc=display.mean, scale=stats.sem(display.relevance, axis=0)
+    )
+    np.testing.assert_allclose(display.interval.T, [np.maximum(lower, 0), upper], rtol=1e-12)
+
+
+def test_cv_results_draw_a_dot_per_fit_and_term():
+    display = RelevanceDisplay.from_cv_results(_five_fits())
+    dots = np.vstack([points.get_offsets() for points in display.ax_.collections])
+    assert dots.shape == (5 * 6, 2)
+    np.testing.assert_allclose(np.sort(dots[:, 0]), np.sort(display.relevance.ravel()))
+
+
+def test_fits_with_terms_in_another_order_are_matched_by_name():
+    first, second = _five_fits()[:2]
+    second.relevance_scores_ = dict(reversed(second.relevance_scores_.items()))
+    display = RelevanceDisplay.from_cv_results([first, second])
+    expected = [second.relevance_scores_[name] for name in first.term_names_]
+    np.testing.assert_array_equal(display.relevance[1], expected)
+
+
+def test_fits_that_learned_nothing_are_named_in_the_figure():
+    fits = [*_five_fits()[:3], FittedFusion(gain=-0.1).fit()]
+    title = RelevanceDisplay.from_cv_results(fits).ax_.get_title(loc="left")
+    assert "1 of 4 fits did no better than the prior" in title
+
+
+def test_pipelines_and_searches_are_looked_into():
+    fitted = make_pipeline(FunctionTransformer(), FittedFusion()).fit([[0.0]])
+    search = BaseEstimator()
+    search.best_estimator_ = fitted
+    display = RelevanceDisplay.from_estimator(search)
+    np.testing.assert_array_equal(display.mean, list(fitted[-1].relevance_scores_.values()))
+
+
+def test_frame_holds_the_numbers_of_the_figure():
+    pd = pytest.importorskip("pandas")
+    fits = _five_fits()
+    display = RelevanceDisplay.from_cv_results(fits)
+    frame = display.frame()
+    reference = pd.DataFrame([fit.relevance_scores_ for fit in fits])
+    assert frame.index.tolist() == fits[0].term_names_
+    assert frame["order"].tolist() == [1, 1, 1, 2, 2, 2]
+    np.testing.assert_allclose(frame["relevance"], reference.mean())
+    np.testing.assert_allclose(frame["std"], reference.std())
+    np.testing.assert_array_equal(frame[["lower", "upper"]], display.interval)
+    single = RelevanceDisplay.from_estimator(fits[0]).frame()
+    assert single.columns.tolist() == ["order", "relevance"]
+
+
+def test_frame_without_pandas_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    display = RelevanceDisplay([1.0], term_names=["text"], term_modalities=[("text",)])
+    with pytest.raises(ImportError, match="needs pandas"):
+        display.frame()
+
+
+def test_plot_without_matplotlib_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match="extra 'plots'"):
+        RelevanceDisplay.from_estimator(FittedFusion().fit())
+
+
+@pytest.mark.parametrize("n_modalities", [2, 5])
+def test_labels_of_long_names_are_wrapped_and_inside_the_figure(n_modalities):
+    modalities = ("demographics and history", "gene expression", "text", "audio", "video")
+    estimator = FittedFusion(modalities[:n_modalities]).fit()
+    display = RelevanceDisplay.from_estimator(estimator)
+    assert all(len(line) <= LABEL_WIDTH for label in _labels(display) for line in label.split("\n"))
+    display.figure_.canvas.draw()
+    width = display.figure_.bbox.width
+    boxes = [label.get_window_extent() for label in display.ax_.get_yticklabels()]
+    boxes += [text.get_window_extent() for text in display.ax_.texts]
+    assert all(box.x0 >= 0 and box.x1 <= width for box in boxes)
+    labels = sorted(boxes[: len(estimator.term_names_)], key=lambda box: box.y0)
+    assert all(low.y1 <= high.y0 for low, high in zip(labels, labels[1:], strict=False))
+
+
+def test_all_relevance_zero_is_drawn():
+    display = RelevanceDisplay([0.0], term_names=["text"], term_modalities=[("text",)]).plot()
+    assert display.ax_.get_xlim()[1] > 0
+
+
+def test_not_fitted_is_said():
+    with pytest.raises(NotFittedError):
+        RelevanceDisplay.from_estimator(FittedFusion())
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: RelevanceDisplay.from_estimator(3), InputTypeError, "int has no relevance"),
+        (lambda: RelevanceDisplay.from_cv_results([]), InputError, "no estimators"),
+        (
+            lambda: RelevanceDisplay.from_cv_results({"test_score": [1.0]}),
+            InputError,
+            "return_estimator=True",
+        ),
+        (
+            lambda: RelevanceDisplay.from_cv_results(
+                [FittedFusion().fit(), FittedFusion(order=1).fit()]
+            ),
+            InputError,
+            "different terms",
+        ),
+        (
+            lambda: RelevanceDisplay.from_estimator(FittedFusion().fit(), max_terms=0),
+            InputError,
+            "max_terms is 0",
+        ),
+        (
+            lambda: RelevanceDisplay([1.0, 2.0], term_names=["a"], term_modalities=[("a",)]),
+            InputError,
+            "shape",
+        ),
+        (
+            lambda: RelevanceDisplay([np.nan], term_names=["a"], term_modalities=[("a",)]),
+            InputError,
+            "finite",
+        ),
+    ],
+)
+def test_unusable_input_is_refused(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

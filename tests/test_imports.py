@@ -1,0 +1,101 @@
+"""The floors of the architecture: imports only go down, and never in a circle."""
+
+import ast
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import sklearn_mmfusion
+
+PACKAGE = "sklearn_mmfusion"
+ROOT = Path(sklearn_mmfusion.__file__).parent
+
+# A module or subpackage, without the package's name -> its floor.
+FLOORS = {
+    "_version": 0,
+    "_errors": 0,
+    "functional": 0,
+    "modules": 1,
+    "data": 1,
+    "datasets": 1,
+    "_base": 3,
+    "_mnl": 4,
+    "_intense": 4,
+    "plotting": 5,
+    "utils": 5,
+    "": 5,  # the package's own __init__.py
+}
+
+# Every other private module is a part of what floor 2 does; a new public one needs a line above.
+PARTS_FLOOR = 2
+
+# Imports that may go up, as (from, to); each with its reason. There is none.
+ALLOWED_UPWARD = frozenset()
+
+
+def _module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {_module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def _floor(module):
+    head = module.split(".")[0]
+    return FLOORS.get(head, PARTS_FLOOR) if head.startswith("_") else FLOORS[head]
+
+
+def _imported(module, path):
+    """Yield the modules of the package that `module` imports, at any place in its file."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                head, _, rest = alias.name.partition(".")
+                if head == PACKAGE:
+                    yield rest
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                parents = package.split(".") if package else []
+                base = parents[: len(parents) - node.level + 1] + (node.module or "").split(".")
+            elif node.module.partition(".")[0] == PACKAGE:
+                base = node.module.split(".")[1:]
+            else:
+                continue
+            base = ".".join(part for part in base if part)
+            for alias in node.names:
+                # `from . import functional` imports a module, `from . import name` the package.
+                inner = f"{base}.{alias.name}".lstrip(".")
+                yield inner if inner in MODULES else base
+
+
+GRAPH = {module: set(_imported(module, path)) for module, path in MODULES.items()}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda name: name or "__init__")
+def test_every_public_module_stands_on_a_floor(module):
+    head = module.split(".")[0]
+    assert head.startswith("_") or head in FLOORS, f"give {head} a floor in FLOORS"
+
+
+def test_every_floor_is_of_a_module_that_exists():
+    assert set(FLOORS) <= {module.split(".")[0] for module in MODULES}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda name: name or "__init__")
+def test_imports_go_down(module):
+    upward = {
+        target
+        for target in GRAPH[module]
+        if _floor(target) > _floor(module) and (module, target) not in ALLOWED_UPWARD
+    }
+    assert not upward, f"{module} (floor {_floor(module)}) imports upward: {sorted(upward)}"
+
+
+def test_imports_are_not_circular():
+    try:
+        TopologicalSorter(GRAPH).prepare()
+    except CycleError as error:
+        pytest.fail(f"circular import: {' -> '.join(error.args[1])}")

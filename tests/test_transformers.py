@@ -1,0 +1,423 @@
+"""Transformers over modalities, alone and in Pipelines."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+from sklearn import config_context
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.decomposition import PCA, TruncatedSVD
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_selection import SelectKBest
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils import get_tags
+from skorch.helper import SliceDict
+
+from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError
+from sklearn_mmfusion._transformers import (
+    ModalityConcatenator,
+    ModalitySelector,
+    ModalityTransformer,
+)
+from sklearn_mmfusion.data import ModalityFrame
+
+pd = pytest.importorskip("pandas")
+
+N = 30
+RNG = np.random.default_rng(0)
+TEXT = RNG.normal(2.0, 3.0, size=(N, 4, 3))
+AUDIO = RNG.normal(-1.0, 2.0, size=(N, 5))
+Y = (AUDIO[:, 0] + TEXT[:, 0, 0] > 0).astype(int)
+LENGTHS = RNG.integers(1, 5, size=N)
+RAGGED = [steps[:length] for steps, length in zip(TEXT, LENGTHS, strict=True)]
+
+
+@pytest.fixture
+def X():
+    return {"text": TEXT, "audio": AUDIO}
+
+
+def _scaled(steps):
+    """Standardise the columns of a matrix by hand."""
+    return (steps - steps.mean(axis=0)) / steps.std(axis=0)
+
+
+# ModalityTransformer -----------------------------------------------------------------------
+
+
+def test_flat_modality_gets_its_own_transformer_and_others_pass(X):
+    out = ModalityTransformer([("audio", StandardScaler())]).fit_transform(X)
+    assert isinstance(out, ModalityFrame)
+    assert out.columns == ["text", "audio"]
+    np.testing.assert_allclose(out["audio"], _scaled(AUDIO))
+    assert out["text"] is TEXT
+
+
+def test_remainder_drop_keeps_named_modalities_only(X):
+    transformer = ModalityTransformer([("audio", StandardScaler())], remainder="drop")
+    assert transformer.fit_transform(X).columns == ["audio"]
+    assert transformer.transform(X).columns == ["audio"]
+
+
+def test_words_for_transformers(X):
+    transformer = ModalityTransformer([("text", "drop"), ("audio", "passthrough")])
+    out = transformer.fit_transform(X)
+    assert out.columns == ["audio"]
+    assert out["audio"] is AUDIO
+
+
+@pytest.mark.parametrize("container", [dict, ModalityFrame, lambda X: SliceDict(**X)])
+def test_every_mapping_gives_the_same(container, X):
+    transformer = ModalityTransformer([("text", StandardScaler()), ("audio", PCA(2))])
+    expected = clone(transformer).fit(X).transform(X)
+    got = transformer.fit(container(X)).transform(container(X))
+    assert got == expected
+
+
+def test_sequence_is_transformed_step_by_step(X):
+    out = ModalityTransformer([("text", StandardScaler())]).fit_transform(X)["text"]
+    np.testing.assert_allclose(out, _scaled(TEXT.reshape(-1, 3)).reshape(TEXT.shape))
+    out = ModalityTransformer([("text", PCA(2))]).fit_transform(X)["text"]
+    assert out.shape == (N, 4, 2)
+    np.testing.assert_allclose(out.reshape(-1, 2), PCA(2).fit_transform(TEXT.reshape(-1, 3)))
+
+
+def test_padding_stays_nan_and_counts_for_nothing():
+    padded = TEXT.copy()
+    for row, length in zip(padded, LENGTHS, strict=True):
+        row[length:] = np.nan
+    out = ModalityTransformer([("text", StandardScaler())]).fit_transform({"text": padded})["text"]
+    expected = _scaled(np.concatenate(RAGGED))
+    np.testing.assert_allclose(out[~np.isnan(padded)], expected.ravel())
+    np.testing.assert_array_equal(np.isnan(out), np.isnan(padded))
+
+
+def test_ragged_sequences_stay_ragged():
+    out = ModalityTransformer([("text", PCA(2))]).fit_transform({"text": RAGGED})["text"]
+    assert out.dtype == object
+    assert [row.shape for row in out] == [(length, 2) for length in LENGTHS]
+    expected = PCA(2).fit_transform(np.concatenate(RAGGED))
+    np.testing.assert_allclose(np.concatenate(out), expected)
+
+
+def test_missing_rows_stay_missing_and_count_for_nothing():
+    audio = AUDIO.copy()
+    audio[[2, 7]] = np.nan
+    here = ~np.isnan(audio[:, 0])
+    for value in (audio, pd.DataFrame(audio), torch.tensor(audio)):
+        transformer = ModalityTransformer([("audio", StandardScaler())])
+        out = transformer.fit_transform({"audio": value})["audio"]
+        np.testing.assert_allclose(out[here], _scaled(AUDIO[here]))
+        assert np.isnan(out[~here]).all()
+        # Nothing but missing rows: no transformer would take them.
+        assert np.isnan(transformer.transform({"audio": audio[[2]]})["audio"]).all()
+        assert transformer.transform({"audio": audio[[2]]})["audio"].shape == (1, 5)
+
+
+def test_partly_missing_rows_reach_the_transformer():
+    audio = AUDIO.copy()
+    audio[3, 1] = np.nan
+    out = ModalityTransformer([("audio", SimpleImputer())]).fit_transform({"audio": audio})
+    assert out["audio"][3, 1] == pytest.approx(np.nanmean(audio[:, 1]))
+
+
+def test_texts_become_sparse_and_then_dense():
+    texts = ["a good film", "a bad film", "good good", "bad"]
+    words = ModalityTransformer([("text", TfidfVectorizer())])
+    out = words.fit_transform({"text": texts})
+    assert sparse.issparse(out["text"])
+    np.testing.assert_allclose(
+        out["text"].toarray(), TfidfVectorizer().fit_transform(texts).toarray()
+    )
+    pipeline = make_pipeline(
+        words, ModalityTransformer([("text", TruncatedSVD(2, random_state=0))])
+    )
+    assert pipeline.fit_transform({"text": texts})["text"].shape == (4, 2)
+
+
+def test_target_is_repeated_for_each_step(X):
+    labelled = ModalityTransformer([("text", SelectKBest(k=1)), ("audio", SelectKBest(k=2))])
+    out = labelled.fit_transform(X, Y)
+    by_hand = SelectKBest(k=1).fit_transform(TEXT.reshape(-1, 3), np.repeat(Y, 4))
+    np.testing.assert_array_equal(out["text"], by_hand.reshape(N, 4, 1))
+    np.testing.assert_array_equal(out["audio"], SelectKBest(k=2).fit_transform(AUDIO, Y))
+
+
+def test_transform_takes_any_key_order_and_returns_that_of_fit(X):
+    transformer = ModalityTransformer([("audio", StandardScaler())]).fit(X)
+    assert transformer.transform(dict(reversed(X.items()))) == transformer.transform(X)
+    assert transformer.transform(dict(reversed(X.items()))).columns == ["text", "audio"]
+
+
+def test_fit_transform_equals_fit_then_transform_and_leaves_the_input_alone(X):
+    before = ModalityFrame(X).copy()
+    transformer = ModalityTransformer([("text", StandardScaler()), ("audio", PCA(2))])
+    first = transformer.fit_transform(X)
+    second = transformer.transform(X)
+    np.testing.assert_allclose(first["audio"], second["audio"])
+    np.testing.assert_array_equal(first["text"], second["text"])
+    assert before == X
+    assert not hasattr(transformer.transformers[1][1], "components_")
+
+
+def test_fitted_attributes(X):
+    transformer = ModalityTransformer([("audio", PCA(2))]).fit(X)
+    assert [name for name, _ in transformer.transformers_] == ["text", "audio"]
+    assert transformer.named_transformers_["audio"].components_.shape == (2, 5)
+    assert transformer.modality_names_ == ["text", "audio"]
+    assert transformer.n_features_in_ == 2
+    assert list(transformer.feature_names_in_) == ["text", "audio"]
+
+
+def test_parameters_reach_into_the_transformers():
+    transformer = ModalityTransformer([("text", StandardScaler()), ("audio", PCA(8))])
+    assert transformer.get_params()["audio__n_components"] == 8
+    transformer.set_params(audio__n_components=2, text=PCA(1), remainder="drop")
+    assert dict(transformer.transformers)["audio"].n_components == 2
+    assert isinstance(dict(transformer.transformers)["text"], PCA)
+    assert clone(transformer).get_params()["text__n_components"] == 1
+    with pytest.raises(ValueError, match="Invalid parameter 'typo'"):
+        transformer.set_params(typo=1)
+
+
+def test_clone_and_pickle(X):
+    transformer = ModalityTransformer([("audio", PCA(2))]).fit(X)
+    with pytest.raises(NotFittedError):
+        clone(transformer).transform(X)
+    assert pickle.loads(pickle.dumps(transformer)).transform(X) == transformer.transform(X)
+    assert "PCA" in repr(transformer)
+
+
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_nested_search_over_a_pipeline(X, n_jobs):
+    pipeline = make_pipeline(
+        ModalityTransformer([("text", StandardScaler()), ("audio", PCA())]),
+        ModalityConcatenator(),
+        LogisticRegression(),
+    )
+    grid = {
+        "modalitytransformer__audio__n_components": [1, 3],
+        "modalitytransformer__text": ["drop", StandardScaler()],
+    }
+    search = GridSearchCV(pipeline, grid, cv=3, n_jobs=n_jobs, error_score="raise")
+    search.fit(ModalityFrame(X), Y)
+    assert search.cv_results_["mean_test_score"].shape == (4,)
+    np.testing.assert_array_equal(search.predict(X), search.predict(ModalityFrame(X)))
+
+
+def test_pandas_output_leaves_the_frame_alone(X):
+    transformer = ModalityTransformer([("audio", StandardScaler())])
+    with config_context(transform_output="pandas"):
+        out = transformer.fit_transform(X)
+    assert isinstance(out, ModalityFrame)
+    assert not hasattr(transformer, "get_feature_names_out")
+    np.testing.assert_allclose(out["audio"], _scaled(AUDIO))
+
+
+class _Halver(TransformerMixin, BaseEstimator):
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        return X[::2]
+
+
+@pytest.mark.parametrize(
+    ("transformers", "error", "pattern"),
+    [
+        ([("smell", StandardScaler())], InputError, r"\['text', 'audio'\], got \['smell'\]"),
+        ([("audio", 3)], InputTypeError, "modality 'audio': .* got 3"),
+        ([("audio", PCA)], InputTypeError, "modality 'audio': expected an instance"),
+        ([("audio", "pass")], InputTypeError, "'passthrough' or 'drop', got 'pass'"),
+        ([StandardScaler()], InputTypeError, "expected pairs such as"),
+        ([("audio", PCA(2)), ("audio", PCA(1))], ValueError, "not unique"),
+        ([("remainder", PCA(2))], ValueError, "conflict with constructor arguments"),
+        ([("text", "drop"), ("audio", "drop")], InputError, "'drop' for all"),
+        ([("audio", PCA(9))], InputError, "modality 'audio', PCA: n_components=9"),
+        ([("audio", _Halver())], InputError, "modality 'audio': .* keeps the 30 rows"),
+        ({"audio": PCA(2)}, ValueError, "'transformers' parameter"),
+    ],
+)
+def test_bad_transformers_are_errors(X, transformers, error, pattern):
+    with pytest.raises(error, match=pattern):
+        ModalityTransformer(transformers).fit(X)
+
+
+def test_error_of_type_in_a_transformer_stays_one(X):
+    def fail(values):
+        raise TypeError("no")
+
+    with pytest.raises(InputTypeError, match="modality 'audio', FunctionTransformer: no"):
+        ModalityTransformer([("audio", FunctionTransformer(fail))]).fit(X)
+
+
+def test_failed_fit_keeps_the_fitted_state(X):
+    transformer = ModalityTransformer([("audio", PCA(2))]).fit(X)
+    expected = transformer.transform(X)
+    infinite = AUDIO.copy()
+    infinite[0, 0] = np.inf
+    with pytest.raises(InputError, match="modality 'audio', PCA: .*infinity"):
+        transformer.fit({"text": TEXT, "audio": infinite})
+    assert transformer.transform(X) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "pattern"),
+    [
+        (np.zeros((3, 2, 4, 4)), r"expected shape \(n, d\) or \(n, T, d\), got \(3, 2, 4, 4\)"),
+        (np.zeros((3, 0)), "0 feature"),
+        ([np.ones((2, 3)), np.ones((1, 4))], "different length"),
+    ],
+)
+def test_shapes_that_are_no_steps_are_errors(value, pattern):
+    with pytest.raises(InputError, match=f"modality 'image': .*{pattern}"):
+        ModalityTransformer([("image", StandardScaler())]).fit({"image": value})
+
+
+# What all three share ----------------------------------------------------------------------
+
+ALL = [
+    ModalityTransformer([("audio", StandardScaler())]),
+    ModalitySelector(["audio"]),
+    ModalityConcatenator(),
+]
+IDS = [type(transformer).__name__ for transformer in ALL]
+
+
+@pytest.mark.parametrize("transformer", ALL, ids=IDS)
+def test_unfitted_transform_is_refused(transformer, X):
+    with pytest.raises(NotFittedError):
+        clone(transformer).transform(X)
+
+
+@pytest.mark.parametrize("transformer", ALL, ids=IDS)
+@pytest.mark.parametrize("bad", [AUDIO, [TEXT, AUDIO], None, {}])
+def test_anything_but_a_mapping_with_modalities_is_refused(transformer, bad):
+    with pytest.raises(FusionError, match="mapping of modality names|at least one modality"):
+        clone(transformer).fit(bad)
+
+
+@pytest.mark.parametrize("transformer", [ALL[0], ALL[2]], ids=[IDS[0], IDS[2]])
+def test_other_names_in_transform_are_one_error(transformer, X):
+    fitted = clone(transformer).fit(X)
+    with pytest.raises(InputError, match=r"missing: \['audio'\], unexpected: \['smell'\]"):
+        fitted.transform({"text": TEXT, "smell": AUDIO})
+
+
+@pytest.mark.parametrize("transformer", ALL, ids=IDS)
+def test_tags_say_mappings(transformer):
+    tags = get_tags(transformer)
+    assert tags.input_tags.dict
+    assert not tags.input_tags.two_d_array
+    assert not tags.target_tags.required
+    assert tags.transformer_tags is not None
+
+
+# ModalitySelector --------------------------------------------------------------------------
+
+
+def test_selector_keeps_the_asked_modalities_in_the_asked_order(X):
+    X["video"] = AUDIO[:, :2]
+    out = ModalitySelector(["video", "text"]).fit_transform(X)
+    assert out.columns == ["video", "text"]
+    assert out["text"] is TEXT
+    assert ModalitySelector("text").fit_transform(X).columns == ["text"]
+
+
+def test_selector_needs_the_selected_modalities_only(X):
+    fitted = ModalitySelector(["audio"]).fit(X)
+    assert fitted.transform({"audio": AUDIO}).columns == ["audio"]
+    assert fitted.modality_names_ == ["text", "audio"]
+    with pytest.raises(InputError, match=r"unknown: \['audio'\]"):
+        fitted.transform({"text": TEXT})
+
+
+def test_selector_can_be_searched_over(X):
+    pipeline = make_pipeline(
+        ModalitySelector(["text"]), ModalityConcatenator(), LogisticRegression()
+    )
+    grid = {"modalityselector__names": [["text"], ["audio"], ["text", "audio"]]}
+    search = GridSearchCV(pipeline, grid, cv=3).fit(ModalityFrame(X), Y)
+    assert search.best_params_["modalityselector__names"] == ["text", "audio"]
+
+
+@pytest.mark.parametrize("names", [[], ["audio", "audio"], ["smell"], "smell"])
+def test_selector_refuses_names_that_select_nothing(X, names):
+    with pytest.raises(InputError, match="names: expected different names"):
+        ModalitySelector(names).fit(X)
+
+
+def test_selector_checks_its_parameter(X):
+    with pytest.raises(ValueError, match="'names' parameter"):
+        ModalitySelector(3).fit(X)
+
+
+# ModalityConcatenator ----------------------------------------------------------------------
+
+
+def test_concatenator_puts_flattened_modalities_side_by_side(X):
+    out = ModalityConcatenator().fit_transform(X)
+    np.testing.assert_array_equal(out, np.hstack([TEXT.reshape(N, -1), AUDIO]))
+
+
+def test_concatenator_keeps_the_order_of_fit(X):
+    fitted = ModalityConcatenator().fit(X)
+    np.testing.assert_array_equal(
+        fitted.transform(dict(reversed(X.items()))), fitted.transform(X)
+    )  # fmt: skip
+    assert fitted.layout_ == {"text": (slice(0, 12), (4, 3)), "audio": slice(12, 17)}
+
+
+def test_early_fusion_baseline_equals_one_on_the_matrix(X):
+    pipeline = make_pipeline(ModalityConcatenator(), StandardScaler(), LogisticRegression())
+    matrix = np.hstack([TEXT.reshape(N, -1), AUDIO])
+    expected = cross_val_score(make_pipeline(StandardScaler(), LogisticRegression()), matrix, Y)
+    np.testing.assert_array_equal(cross_val_score(pipeline, ModalityFrame(X), Y), expected)
+
+
+def test_concatenator_pads_ragged_sequences_to_the_longest_of_fit():
+    fitted = ModalityConcatenator().fit({"text": RAGGED})
+    longest = max(LENGTHS)
+    short = [row[:1] for row in RAGGED]
+    out = fitted.transform({"text": short})
+    assert out.shape == (N, 3 * longest)
+    np.testing.assert_array_equal(out[:, :3], np.concatenate(short))
+    assert np.isnan(out[:, 3:]).all()
+    imputed = make_pipeline(ModalityConcatenator(), SimpleImputer(), LogisticRegression())
+    assert imputed.fit({"text": RAGGED}, Y).predict({"text": short}).shape == (N,)
+
+
+@pytest.mark.parametrize(
+    ("value", "pattern"),
+    [
+        (TEXT[:, :3], r"modality 'text': expected rows of shape \(4, 3\) as in fit, got \(3, 3\)"),
+        (TEXT[:, :, :2], r"got \(4, 2\)"),
+        ([np.ones((5, 3)), np.ones((1, 3))], r"got \(5, 3\)"),
+        ([np.ones((2, 2)), np.ones((1, 2))], r"got \(2, 2\)"),
+    ],
+)
+def test_concatenator_refuses_other_shapes(value, pattern):
+    fitted = ModalityConcatenator().fit({"text": TEXT})
+    with pytest.raises(InputError, match=pattern):
+        fitted.transform({"text": value})
+
+
+def test_concatenator_names_its_columns():
+    table = pd.DataFrame({"pitch": [1.0, 2.0], "volume": [3.0, 4.0]})
+    X = {"text": np.zeros((2, 2, 2)), "audio": table, "age": np.array([30, 40])}
+    concatenator = ModalityConcatenator().set_output(transform="pandas")
+    out = concatenator.fit_transform(X)
+    names = ["text__0_0", "text__0_1", "text__1_0", "text__1_1"]
+    names += ["audio__pitch", "audio__volume", "age__0"]
+    assert list(out.columns) == names
+    assert list(concatenator.get_feature_names_out(["text", "audio", "age"])) == names
+    np.testing.assert_array_equal(out["age__0"], [30, 40])
+    with pytest.raises(ValueError, match="input_features is not equal to feature_names_in_"):
+        concatenator.get_feature_names_out(["a"])

@@ -1,0 +1,671 @@
+"""X in all its forms, the catalogue of bad input, and the terms of a model."""
+
+import datetime
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import sparse
+from sklearn.base import BaseEstimator, ClassifierMixin
+from skorch.helper import SliceDict
+
+from sklearn_mmfusion._errors import FusionError
+from sklearn_mmfusion._validation import check_fit_inputs, check_terms, check_X, term_name
+from sklearn_mmfusion.data._frame import ModalityFrame
+
+N = 6
+
+
+class Fusion(ClassifierMixin, BaseEstimator):
+    """The part of an estimator that validation looks at."""
+
+    def __init__(self, modalities=None, missing="raise", dtype="auto"):
+        self.modalities = modalities
+        self.missing = missing
+        self.dtype = dtype
+
+    def fit(self, X, y=None, sample_weight=None):
+        y = np.arange(N) % 2 if y is None else y
+        schema, data, *_ = check_fit_inputs(self, X, y, sample_weight, classifier=True)
+        self.schema_, self.data_ = schema, data
+        self.n_features_in_ = schema.n_features_in
+        if schema.feature_names_in is not None:
+            self.feature_names_in_ = schema.feature_names_in
+        return self
+
+    def predict(self, X):
+        return check_X(X, estimator=self, missing=self.missing, schema=self.schema_)[1]
+
+
+def good(**changes):
+    rng = np.random.default_rng(0)
+    return {"text": rng.normal(size=(N, 3, 2)), "audio": rng.normal(size=(N, 4))} | changes
+
+
+def audio(value):
+    return lambda: {"audio": value() if callable(value) else value, "text": np.ones((N, 2))}
+
+
+def put(value, *, dtype=float, where=(2, 1)):
+    array = np.ones((N, 4), dtype=dtype)
+    array[where] = value
+    return array
+
+
+def masked():
+    return np.ma.masked_array(np.ones((N, 4)), mask=np.eye(N, 4, dtype=bool))
+
+
+def structured():
+    return np.zeros(N, dtype=[("a", float), ("b", float)])
+
+
+def ragged(*lengths, d=2):
+    return [np.full((length, d), float(i)) for i, length in enumerate(lengths)]
+
+
+E, T = ValueError, TypeError
+NAMED = "modality 'audio': "
+
+# id (with the row of the catalogue), build, error, pattern: faults of X in fit
+BAD_INPUTS = [
+    ("01-empty", dict, E, "at least one modality"),
+    ("02-none", lambda: None, E, "X is None"),
+    ("03-str", lambda: "audio.csv", T, "mapping of modalities or 2D array, got str"),
+    ("03-int", lambda: 3, T, "mapping of modalities or 2D array, got int"),
+    ("03-generator", lambda: (i for i in ()), T, "2D array, got generator"),
+    ("04-list-of-arrays", lambda: [np.ones((N, 2)), np.ones((N, 3))], T, "name the modalities"),
+    ("04-tuple", lambda: (torch.ones(N, 2), torch.ones(N, 2)), T, "name the modalities"),
+    ("05-key", lambda: {0: np.ones((N, 2))}, T, "modality names must be str, got 0"),
+    ("06-empty-name", lambda: {"": np.ones((N, 2))}, E, "invalid modality name"),
+    ("06-dot", lambda: {"a.b": np.ones((N, 2))}, E, "invalid modality name"),
+    ("06-dunder", lambda: {"a__b": np.ones((N, 2))}, E, "invalid modality name"),
+    ("06-cross", lambda: {"a x b": np.ones((N, 2))}, E, "invalid modality name"),
+    ("13-rows", lambda: good(text=np.ones((N - 1, 2))), E, "text: 5, audio: 6"),
+    ("17-1d", audio(np.ones(N)), E, NAMED + "Expected 2D array, got 1D array.*Reshape your data"),
+    ("18-0d", audio(np.ones(())), E, NAMED + "Expected 2D array, got scalar"),
+    ("20-rows", lambda: {"audio": np.ones((0, 2))}, E, NAMED + r".*0 sample\(s\)"),
+    (
+        "21-columns",
+        audio(np.ones((N, 0))),
+        E,
+        NAMED + r"0 feature\(s\) \(shape=\(6, 0\)\) while a minimum of 1 is required",
+    ),
+    ("22-one-row", lambda: {"audio": np.ones((1, 2))}, E, "n_samples = 1"),
+    ("23-nan", audio(put(np.nan)), E, NAMED + r"contains NaN \(1 value\(s\), first in row 2\)"),
+    ("23-row", audio(put(np.nan, where=3)), E, NAMED + "contains NaN.*row 3.*missing='mask'"),
+    ("24-inf", audio(put(np.inf)), E, NAMED + r"contains infinity or a value too large.*row 2"),
+    ("24-minus-inf", audio(put(-np.inf)), E, NAMED + "contains infinity or a value too large"),
+    ("24-longdouble", audio(put("1e400", dtype=np.longdouble)), E, NAMED + "contains infinity"),
+    ("24-huge-int", audio(put(10**400, dtype=object)), E, NAMED + "contains infinity"),
+    ("26-complex", audio(put(1j, dtype=complex)), E, NAMED + "Complex data not supported"),
+    ("26-object", audio(put(1j, dtype=object)), E, NAMED + "Complex data not supported"),
+    ("27-sparse", audio(sparse.eye(N, format="csr")), T, NAMED + "Sparse data was passed.*dense"),
+    ("27-X", lambda: sparse.dok_array((N, 3)), T, "Sparse data was passed for X.*dense"),
+    ("27-torch", audio(lambda: torch.eye(N).to_sparse()), T, NAMED + "Sparse data was passed"),
+    (
+        "28-pandas-sparse",
+        audio(lambda: pd.DataFrame({"a": pd.arrays.SparseArray(np.ones(N))})),
+        T,
+        NAMED + "Sparse data was passed",
+    ),
+    ("29-text", audio(put("abc", dtype=object)), E, NAMED + "could not convert string to float"),
+    ("29-frame", audio(lambda: pd.DataFrame({"a": list("abcdef")})), E, NAMED + "could not conv"),
+    ("29-path", audio("audio.csv"), E, NAMED + "could not convert string to float"),
+    ("30-numeric-text", audio(np.ones((N, 2)).astype(str)), E, NAMED + ".*strings"),
+    ("30-numeric-object", audio(put("1", dtype=object)), E, NAMED + ".*strings"),
+    ("31-bytes", audio(np.ones((N, 2)).astype("S")), E, NAMED + "could not convert string"),
+    ("32-datetime", audio(np.zeros((N, 2), "M8[s]")), T, NAMED + "datetime"),
+    (
+        "32-frame",
+        audio(lambda: pd.DataFrame({"a": pd.date_range("2020-01-01", periods=N)})),
+        T,
+        NAMED + "datetime",
+    ),
+    ("32-object", audio(put(datetime.date(2020, 1, 1), dtype=object)), T, NAMED + "datetime"),
+    ("33-masked", audio(masked), E, NAMED + "masked"),
+    (
+        "35-dict",
+        audio(put({}, dtype=object)),
+        T,
+        NAMED + ".*argument must be a string or a real number",
+    ),
+    ("35-none", audio(put(None, dtype=object)), T, NAMED + ".*must be a string or a real number"),
+    ("36-na", audio(put(pd.NA, dtype=object)), E, NAMED + "contains NaN"),
+    (
+        "36-na-frame",
+        audio(lambda: pd.DataFrame({"a": [1, pd.NA] * 3, "b": 1}).astype("Int64")),
+        E,
+        NAMED + "contains NaN",
+    ),
+    ("37-ragged", audio([[1, 2]] * (N - 1) + [[1]]), E, NAMED + "rows of different length"),
+    ("37-ragged-d", audio([*ragged(1, 2, 3, 4, 5), np.ones((2, 3))]), E, r"features: \[2, 3\]"),
+    ("38-matrix", audio(lambda: np.ones((N, 2)).view(np.matrix)), T, "np.matrix is not supported"),
+    ("39-structured", audio(structured), E, NAMED + "Expected 2D"),
+    ("42-meta", audio(torch.ones(N, 2, device="meta")), T, NAMED + r".*'meta'.*\.cpu\(\)\.float"),
+    ("42-bfloat16", audio(torch.ones(N, 2).bfloat16()), T, NAMED + r".*bfloat16.*\.cpu\(\)\.float"),
+    (
+        "44-duplicates",
+        audio(lambda: pd.DataFrame(np.ones((N, 2)), columns=["a", "a"])),
+        E,
+        NAMED + r"duplicate columns \['a'\]",
+    ),
+    ("nested", audio({"a": 1}), T, NAMED + "expected an array, got a mapping"),
+    ("none-value", audio(None), T, NAMED + ".*NoneType"),
+    ("no-sequence", audio([None] * N), E, NAMED + "no row has a value"),
+]
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "pattern"), [row[1:] for row in BAD_INPUTS], ids=[r[0] for r in BAD_INPUTS]
+)
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Casting complex")
+def test_fit_bad_input_raises_and_changes_nothing(build, error, pattern):
+    est = Fusion()
+    with pytest.raises(error, match=f"(?s){pattern}") as caught:
+        est.fit(build(), np.arange(N) % 2)
+    assert isinstance(caught.value, FusionError)
+    assert vars(est) == vars(Fusion())
+
+
+BAD_2D = [
+    ("17-1d", lambda: np.ones(N), E, r"(?s)Expected 2D array, got 1D array.*Reshape your data"),
+    ("18-0d", lambda: np.array(1.0), E, "Expected 2D array, got scalar"),
+    ("19-3d", lambda: np.ones((N, 2, 2)), E, "dim 3"),
+    ("20-rows", lambda: np.ones((0, 2)), E, r"0 sample\(s\)"),
+    ("21-columns", lambda: np.ones((N, 0)), E, r"0 feature\(s\) \(shape=\(6, 0\)\) while a min"),
+    ("22-one-row", lambda: np.ones((1, 3)), E, "n_samples = 1"),
+    ("23-nan", lambda: put(np.nan), E, "Input X contains NaN"),
+    ("24-inf", lambda: put(np.inf), E, "Input X contains infinity"),
+    ("26-complex", lambda: put(1j, dtype=complex), E, "Complex data not supported"),
+    ("27-sparse", lambda: sparse.eye(N, format="csr"), T, "Sparse data was passed"),
+    ("29-text", lambda: put("a", dtype=object), E, "could not convert string to float"),
+    ("30-numeric-text", lambda: put("1", dtype=object), E, "strings"),
+    ("35-dict", lambda: put({}, dtype=object), T, "argument must be a string or a real number"),
+    ("37-ragged", lambda: [[1, 2], [3]] * 3, E, "rows of different length"),
+    ("38-matrix", lambda: np.ones((N, 2)).view(np.matrix), T, "np.matrix is not supported"),
+    (
+        "44-duplicates",
+        lambda: pd.DataFrame(np.ones((N, 2)), columns=["a", "a"]),
+        E,
+        r"duplicate columns \['a'\]",
+    ),
+    (
+        "mixed-names",
+        lambda: pd.DataFrame(np.ones((N, 2)), columns=["a", 0]),
+        T,
+        "only supported if all input features have string names",
+    ),
+    (
+        "three-levels",
+        lambda: pd.DataFrame(np.ones((N, 1)), columns=pd.MultiIndex.from_tuples([("a", "b", "c")])),
+        E,
+        "3 levels",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "pattern"), [row[1:] for row in BAD_2D], ids=[row[0] for row in BAD_2D]
+)
+@pytest.mark.filterwarnings("ignore:X is a 2D array and modalities=None")
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_fit_bad_2d_input_raises(build, error, pattern):
+    with pytest.raises(error, match=pattern):
+        Fusion().fit(build(), np.arange(N) % 2)
+
+
+# Faults at predict of a model that was fitted on good().
+BAD_AT_PREDICT = [
+    ("08-missing", lambda: {"audio": good()["audio"]}, r"missing: \['text'\].*\['text', 'audio'\]"),
+    ("09-unexpected", lambda: good(video=np.ones((N, 1))), r"unexpected: \['video'\]"),
+    (
+        "10-both",
+        lambda: {"audio": good()["audio"], "txt": good()["text"]},
+        r"missing: \['text'\], unexpected: \['txt'\].*did you mean 'txt' instead of 'text'",
+    ),
+    ("12-array", lambda: np.ones((N, 4)), r"fitted on modalities \['text', 'audio'\].*an array"),
+    (
+        "15-count",
+        lambda: good(audio=np.ones((N, 5))),
+        NAMED + "X has 5 features, but Fusion is",
+    ),
+    (
+        "15-steps",
+        lambda: good(text=np.ones((N, 9, 3))),
+        "modality 'text': X has 3 features per step, but Fusion is expecting 2",
+    ),
+    ("15-axes", lambda: good(audio=np.ones((N, 4, 1))), NAMED + "has 3 axes"),
+    ("20-68-rows", lambda: good(audio=np.ones((0, 4)), text=np.ones((0, 3, 2))), r"0 sample\(s\)"),
+    ("23-nan", lambda: good(audio=put(np.nan)), NAMED + "contains NaN"),
+]
+
+
+@pytest.mark.parametrize(
+    ("build", "pattern"), [row[1:] for row in BAD_AT_PREDICT], ids=[r[0] for r in BAD_AT_PREDICT]
+)
+def test_predict_bad_input_raises_and_changes_nothing(build, pattern):
+    est = Fusion().fit(good())
+    before = dict(vars(est))
+    with pytest.raises(ValueError, match=pattern):
+        est.predict(build())
+    assert vars(est) == before
+
+
+def test_fit_rows_of_x_and_y_differ_raises():
+    with pytest.raises(ValueError, match="X has 6 samples, y has 5"):
+        Fusion().fit(good(), np.arange(N - 1) % 2)
+
+
+def test_fit_faults_of_all_modalities_are_raised_once():
+    X = {"text": np.ones(N), "audio": put(np.inf), "video": np.ones((N, 1))}
+    with pytest.raises(ValueError) as caught:
+        Fusion().fit(X)
+    assert re.search(
+        r"modality 'text': Expected 2D.*\n.*modality 'audio': .*inf", str(caught.value)
+    )
+
+
+def test_fit_type_faults_only_raise_a_type_error():
+    X = {"text": sparse.eye(N), "audio": np.zeros((N, 1), "M8[s]")}
+    with pytest.raises(TypeError, match=r"(?s)'text': Sparse.*'audio': datetime"):
+        Fusion().fit(X)
+
+
+def test_fit_float32_refuses_what_float32_cannot_hold():
+    with pytest.raises(ValueError, match=NAMED + r".*too large for dtype\('float32'\).*row 2"):
+        Fusion(dtype="float32").fit(good(audio=put(1e300)))
+    Fusion().fit(good(audio=put(1e300)))
+
+
+# Forms of X: each takes good() and gives it back in its form, with the value of modalities=.
+
+
+def as_2d(X):
+    return np.hstack([v.reshape(N, -1) for v in X.values()])
+
+
+SPEC = {"text": (slice(0, 6), (3, 2)), "audio": slice(6, 10)}
+FORMS = {
+    "mapping": lambda X: (X, None),
+    "frame": lambda X: (ModalityFrame(X), None),
+    "slice-dict": lambda X: (SliceDict(**X), None),
+    "names": lambda X: (dict(reversed(X.items())), ["text", "audio"]),
+    "array": lambda X: (as_2d(X), SPEC),
+    "array-positions": lambda X: (
+        as_2d(X)[:, ::-1],
+        {"text": ([9, 8, 7, 6, 5, 4], (3, 2)), "audio": range(3, -1, -1)},
+    ),
+    "array-negative": lambda X: (as_2d(X), {"text": SPEC["text"], "audio": [-4, -3, -2, -1]}),
+    "array-mask": lambda X: (as_2d(X), {"text": SPEC["text"], "audio": np.arange(10) > 5}),
+    "array-open": lambda X: (as_2d(X), {"text": SPEC["text"], "audio": slice(6, None)}),
+    "array-tensor": lambda X: (torch.tensor(as_2d(X)), SPEC),
+    "dataframe": lambda X: (
+        pd.DataFrame(as_2d(X), columns=list("abcdefghij")),
+        {"text": (slice("a", "f"), (3, 2)), "audio": list("ghij")},
+    ),
+    "dataframe-positions": lambda X: (pd.DataFrame(as_2d(X)), SPEC),
+    "tensors": lambda X: ({k: torch.tensor(v, requires_grad=True) for k, v in X.items()}, None),
+    "lists": lambda X: ({k: v.tolist() for k, v in X.items()}, None),
+    "list-of-arrays": lambda X: ({k: list(v) for k, v in X.items()}, None),
+    "list-of-tensors": lambda X: ({k: list(torch.tensor(v)) for k, v in X.items()}, None),
+    "objects": lambda X: ({k: v.astype(object) for k, v in X.items()}, None),
+    "fortran": lambda X: ({k: np.asfortranarray(v) for k, v in X.items()}, None),
+    "strides": lambda X: ({k: v[::-1].copy()[::-1] for k, v in X.items()}, None),
+    "big-endian": lambda X: ({k: v.astype(">f8") for k, v in X.items()}, None),
+    "values-frame": lambda X: (X | {"audio": pd.DataFrame(X["audio"])}, None),
+    "values-nullable": lambda X: (X | {"audio": pd.DataFrame(X["audio"]).astype("Float64")}, None),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_fit_all_forms_give_identical_blocks(form):
+    expected = good()
+    X, modalities = FORMS[form](good())
+    est = Fusion(modalities=modalities).fit(X)
+    for data in (est.data_, est.predict(X)):
+        assert data.names == ["text", "audio"]
+        assert data.n_samples == N
+        for block in data.blocks:
+            assert block.values.dtype == np.float64 and block.values.dtype.isnative
+            np.testing.assert_array_equal(block.values, expected[block.name])
+            assert block.lengths is None and block.present is None
+    assert [layout.shape for layout in est.schema_.layouts] == [(3, 2), (4,)]
+    assert est.schema_.n_features_in == (2 if est.schema_.form == "mapping" else 10)
+
+
+def test_fit_multiindex_columns_are_a_mapping_by_first_level():
+    X = pd.DataFrame(
+        np.arange(N * 3.0).reshape(N, 3),
+        columns=pd.MultiIndex.from_tuples([("b", "u"), ("a", "u"), ("b", "v")]),
+    )
+    est = Fusion().fit(X)
+    assert est.schema_.form == "mapping"
+    assert list(est.schema_.feature_names_in) == ["b", "a"]
+    assert [layout.feature_names for layout in est.schema_.layouts] == [("u", "v"), ("u",)]
+    np.testing.assert_array_equal(est.data_.blocks[0].values, X.to_numpy()[:, [0, 2]])
+    swapped = X.iloc[:, [2, 1, 0]]
+    with pytest.raises(ValueError, match="modality 'b': The feature names should match"):
+        est.predict(swapped)
+
+
+def test_fit_2d_without_modalities_warns_and_is_one_modality():
+    with pytest.warns(UserWarning, match="ONE modality"):
+        est = Fusion().fit(np.ones((N, 3)))
+    assert est.schema_.names == ["X"]
+    assert est.schema_.n_features_in == 3
+    assert est.schema_.feature_names_in is None
+    est.predict(np.ones((1, 3)))  # and only in fit
+
+
+@pytest.mark.filterwarnings("ignore:X is a 2D array and modalities=None")
+def test_predict_2d_has_the_messages_of_scikit_learn():
+    frame = pd.DataFrame(np.ones((N, 3)), columns=list("abc"))
+    est = Fusion().fit(frame)
+    assert est.schema_.form == "dataframe"
+    np.testing.assert_array_equal(est.schema_.feature_names_in, list("abc"))
+    with pytest.raises(ValueError, match="(?s)feature names should match.*same order"):
+        est.predict(frame[["b", "a", "c"]])
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        est.predict(frame.to_numpy())
+    bare = Fusion().fit(frame.to_numpy())
+    with pytest.raises(ValueError, match="X has 2 features, but Fusion is expecting 3 features"):
+        bare.predict(np.ones((N, 2)))
+    with pytest.raises(ValueError, match="fitted on a 2D array with 3 columns, but got a mapping"):
+        bare.predict(good())
+
+
+@pytest.mark.parametrize(
+    ("modalities", "pattern"),
+    [
+        ({"a": ["zz"], "b": slice(1, 10)}, "use positions"),
+        ({"a": slice(0, 6), "b": slice(5, 10)}, r"overlap in the columns \[5\]"),
+        ({"a": slice(0, 6)}, r"columns \[6, 7, 8, 9\] of X belong to no modality"),
+        ({"a": slice(0, 6), "b": slice(6, 12)}, "modality 'b': .*reaches beyond the 10 columns"),
+        ({"a": [0, 10], "b": slice(1, 10)}, r"modality 'a': column\(s\) \[10\] do not exist"),
+        ({"a": (slice(0, 6), (4, 2)), "b": slice(6, 10)}, r"6 columns cannot take the shape"),
+        ({"a": [], "b": slice(0, 10)}, r"modality 'a': 0 feature\(s\)"),
+        ({"a": 1.5, "b": slice(0, 10)}, "modality 'a': columns are a slice"),
+        ({"a": [True, False], "b": slice(0, 10)}, "a mask of 2 columns"),
+        ({"a": [0.5], "b": slice(0, 10)}, "modality 'a': columns are a slice"),
+        ({"a.b": slice(0, 10)}, "invalid modality name"),
+    ],
+)
+def test_fit_2d_with_wrong_modalities_raises(modalities, pattern):
+    with pytest.raises(ValueError, match=pattern):
+        Fusion(modalities=modalities).fit(np.ones((N, 10)))
+
+
+def test_fit_unknown_column_names_are_listed_with_a_hint():
+    X = pd.DataFrame(np.ones((N, 2)), columns=["pitch", "words"])
+    with pytest.raises(ValueError, match=r"unknown columns \['pich'\].*did you mean 'pitch'"):
+        Fusion(modalities={"audio": ["pich"], "text": "words"}).fit(X)
+
+
+def test_fit_modalities_of_the_wrong_kind_raise():
+    with pytest.raises(TypeError, match="maps each name to its columns"):
+        Fusion(modalities=["text"]).fit(np.ones((N, 2)))
+    with pytest.raises(TypeError, match="a list of their names"):
+        Fusion(modalities={"text": slice(0, 1)}).fit(good())
+
+
+def test_modalities_of_a_mapping_give_order_and_selection():
+    X = good(video=np.ones((N, 1)))
+    est = Fusion(modalities=["audio", "text"]).fit(X)
+    assert est.schema_.names == est.predict(X).names == ["audio", "text"]
+    assert est.schema_.n_features_in == 2
+    with pytest.raises(ValueError, match=r"missing: \['txt'\].*did you mean 'text'"):
+        Fusion(modalities=["txt"]).fit(X)
+    with pytest.raises(ValueError, match=r"got twice: \['text'\]"):
+        Fusion(modalities=["text", "text"]).fit(X)
+
+
+def test_predict_any_order_of_names_gives_the_fitted_order():
+    est = Fusion().fit(good())
+    data = est.predict(dict(reversed(good().items())))
+    assert data.names == ["text", "audio"]
+    np.testing.assert_array_equal(data.blocks[0].values, good()["text"])
+
+
+@pytest.mark.parametrize("name", ["keys", "forward", "type", "self", "näme", "a\nb"])
+def test_fit_any_other_name_works(name):
+    assert Fusion().fit({name: np.ones((N, 2))}).schema_.names == [name]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "int8", "bool", "uint8"])
+def test_fit_dtype_is_kept(dtype):
+    values = np.eye(N, 3).astype(dtype)
+    est = Fusion().fit({"a": values})
+    assert est.schema_.layouts[0].dtype == dtype
+    assert np.shares_memory(est.data_.blocks[0].values, values)
+    assert est.predict({"a": values.astype(float)}).blocks[0].values.dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble, object])
+def test_fit_other_real_dtypes_become_float64(dtype):
+    assert Fusion().fit({"a": np.ones((N, 2), dtype)}).schema_.layouts[0].dtype == "float64"
+
+
+def test_fit_frame_of_mixed_columns_takes_the_common_dtype():
+    frame = pd.DataFrame({"a": np.ones(N, np.float32), "b": np.eye(N, 1, dtype=bool).ravel()})
+    layout = Fusion().fit({"m": frame}).schema_.layouts[0]
+    assert layout.dtype == "float32"
+    assert layout.feature_names == ("a", "b")
+
+
+def test_fit_memmap_and_read_only_values_are_not_changed(tmp_path):
+    path = tmp_path / "audio.dat"
+    values = good()["audio"]
+    values.tofile(path)
+    mapped = np.memmap(path, mode="r", shape=values.shape, dtype=values.dtype)
+    frozen = values.copy()
+    frozen.flags.writeable = False
+    blocks = Fusion().fit({"a": mapped, "b": frozen}).data_.blocks
+    for block in blocks:
+        assert type(block.values) is np.ndarray
+        np.testing.assert_array_equal(block.values, values)
+
+
+# Absence
+
+
+def padded_text():
+    text = good()["text"]
+    text[0, 1:] = np.nan
+    text[3, 2:] = np.nan
+    return text
+
+
+def ragged_text():
+    return [row[~np.isnan(row).all(axis=1)] for row in padded_text()]
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        padded_text,
+        ragged_text,
+        lambda: np.array([*ragged_text(), None], dtype=object)[:-1],
+        lambda: pd.Series(ragged_text()),
+        lambda: [torch.tensor(row) for row in ragged_text()],
+        lambda: [row.tolist() for row in ragged_text()],
+        lambda: torch.nested.nested_tensor([torch.tensor(row) for row in ragged_text()]),
+    ],
+    ids=["padded", "list", "objects", "series", "tensors", "nested-lists", "nested-tensor"],
+)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_fit_padded_and_ragged_sequences_are_the_same(build):
+    block = Fusion().fit(good(text=build())).data_.blocks[0]
+    np.testing.assert_array_equal(block.lengths, [1, 3, 3, 2, 3, 3])
+    np.testing.assert_array_equal(block.values, np.nan_to_num(padded_text()))
+    assert block.present is None
+
+
+def test_fit_ragged_float32_stays_float32_and_integers_become_float64():
+    rows = ragged(1, 2, 3, 1, 2, 3)
+    for dtype, expected in [(np.float32, "float32"), (np.int64, "float64"), (np.uint8, "float64")]:
+        X = {"a": [row.astype(dtype) for row in rows]}
+        assert Fusion().fit(X).schema_.layouts[0].dtype == expected
+
+
+def test_predict_sequences_may_have_another_length():
+    est = Fusion().fit(good(text=padded_text()))
+    block = est.predict({"text": ragged(5, 1), "audio": np.ones((2, 4))}).blocks[0]
+    assert block.values.shape == (2, 5, 2)
+    np.testing.assert_array_equal(block.lengths, [5, 1])
+
+
+def test_predict_images_must_have_the_same_shape():
+    est = Fusion().fit({"image": np.ones((N, 3, 8, 8), np.uint8)})
+    assert est.predict({"image": np.ones((1, 3, 8, 8))}).n_samples == 1
+    with pytest.raises(ValueError, match=r"modality 'image': rows have the shape \(3, 8, 9\)"):
+        est.predict({"image": np.ones((1, 3, 8, 9))})
+
+
+@pytest.mark.parametrize("where", [(0, 0), (0, 1, 1)], ids=["leading-step", "single-value"])
+def test_fit_nan_inside_a_sequence_raises(where):
+    text = good()["text"]
+    text[where] = np.nan
+    with pytest.raises(ValueError, match="modality 'text': contains NaN .*first in row 0.*impute"):
+        Fusion(missing="mask").fit(good(text=text))
+
+
+def test_fit_missing_rows_are_masked():
+    text = padded_text()
+    text[5] = np.nan
+    X = good(text=text, audio=put(np.nan, where=[1, 5]))
+    est = Fusion(missing="mask").fit(X)
+    block, sound = est.data_.blocks
+    np.testing.assert_array_equal(block.present, [1, 1, 1, 1, 1, 0])
+    np.testing.assert_array_equal(sound.present, [1, 0, 1, 1, 1, 0])
+    np.testing.assert_array_equal(block.lengths, [1, 3, 3, 2, 3, 1])
+    assert not block.values[5].any() and not sound.values[[1, 5]].any()
+    assert np.isnan(text[5]).all()  # the user's array is as it was
+    with pytest.raises(ValueError, match=r"(?s)'text'.*missing='mask'.*'audio'.*missing='mask'"):
+        Fusion().fit(X)
+
+
+def test_fit_none_in_a_list_of_sequences_is_a_missing_row():
+    rows = ragged_text()
+    rows[2] = None
+    rows[4] = np.empty((0, 2))
+    block = Fusion(missing="mask").fit(good(text=rows)).data_.blocks[0]
+    np.testing.assert_array_equal(block.present, [1, 1, 0, 1, 0, 1])
+    np.testing.assert_array_equal(block.lengths, [1, 3, 1, 2, 1, 3])
+
+
+def test_predict_all_sequences_missing_takes_the_fitted_shape():
+    est = Fusion(missing="mask").fit(good(text=padded_text()))
+    block = est.predict({"text": [None, None], "audio": np.ones((2, 4))}).blocks[0]
+    assert block.values.shape == (2, 1, 2)
+    assert not block.present.any() and not block.values.any()
+
+
+def test_missing_rows_of_2d_input_follow_the_same_rule():
+    X = as_2d(good(text=padded_text(), audio=put(np.nan, where=1)))
+    est = Fusion(modalities=SPEC, missing="mask").fit(X)
+    np.testing.assert_array_equal(est.data_.blocks[0].lengths, [1, 3, 3, 2, 3, 3])
+    np.testing.assert_array_equal(est.data_.blocks[1].present, [1, 0, 1, 1, 1, 1])
+
+
+def test_fit_modality_missing_everywhere_raises():
+    X = good(audio=np.full((N, 4), np.nan))
+    with pytest.raises(ValueError, match=NAMED + "missing in every row of the training data"):
+        Fusion(missing="mask").fit(X)
+
+
+def test_fit_rows_of_weight_zero_are_as_if_they_were_not_there():
+    X = good(text=padded_text(), audio=put(np.nan, where=5))
+    weights = np.array([0, 1, 2, 0, 1, 0.0])
+    est = Fusion(missing="mask")
+    schema, data, target, encoded, kept = check_fit_inputs(
+        est, X, [7, 3, 4, 8, 3, 9], weights, classifier=True
+    )
+    np.testing.assert_array_equal(target.classes, [3, 4])
+    np.testing.assert_array_equal(encoded, [0, 1, 0])
+    np.testing.assert_array_equal(kept, [1, 2, 1])
+    np.testing.assert_array_equal(data.blocks[1].values, X["audio"][[1, 2, 4]])
+    assert data.blocks[0].lengths is None and data.blocks[1].present is None
+    assert schema.names == ["text", "audio"]
+
+
+def test_fit_one_row_with_weight_raises():
+    with pytest.raises(ValueError, match="1 class"):
+        Fusion().fit(good(), sample_weight=np.eye(N)[0])
+
+
+def test_check_fit_inputs_with_a_schema_goes_on_with_it():
+    est = Fusion().fit(good())
+    one = {name: value[:1] for name, value in good().items()}
+    schema, data, target, encoded, _ = check_fit_inputs(
+        est, one, [1], None, classifier=True, schema=est.schema_, classes=[0, 1]
+    )
+    assert schema is est.schema_
+    assert data.n_samples == 1 and target.kind == "binary"
+    np.testing.assert_array_equal(encoded, [1])
+
+
+def test_fit_many_columns_is_fast():
+    n_columns = 10**6
+    X = np.ones((5, n_columns))
+    est = Fusion(modalities={"a": slice(0, 10), "b": slice(10, n_columns)}).fit(X, [0, 1, 0, 1, 0])
+    assert est.schema_.layouts[1].shape == (n_columns - 10,)
+
+
+# Terms
+
+NAMES = ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("interactions", "expected"),
+    [
+        (1, ["a", "b", "c"]),
+        (2, ["a", "b", "c", "a x b", "a x c", "b x c"]),
+        (3, ["a", "b", "c", "a x b", "a x c", "b x c", "a x b x c"]),
+        ("all", ["a", "b", "c", "a x b", "a x c", "b x c", "a x b x c"]),
+        ([], ["a", "b", "c"]),
+        ([("c", "a"), ("a", "c"), ("b",)], ["a", "b", "c", "a x c"]),
+        ([("c", "b", "a"), ("c", "b")], ["a", "b", "c", "b x c", "a x b x c"]),
+    ],
+)
+def test_check_terms_gives_terms_by_order_then_position(interactions, expected):
+    terms = check_terms(interactions, NAMES, latent_dim=8)
+    assert [term_name(term, NAMES) for term in terms] == expected
+
+
+@pytest.mark.parametrize("interactions", [2, 5, "all"])
+def test_check_terms_of_one_modality_is_one_term(interactions):
+    assert check_terms(interactions, ["X"]) == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("interactions", "error", "pattern"),
+    [
+        (0, ValueError, "at least 1, got 0"),
+        (4, ValueError, "interactions=4 is more than the 3 modalities"),
+        ([("a", "bb")], ValueError, r"unknown modalities \['bb'\].*did you mean 'b'"),
+        ([("a", "a")], ValueError, "names a modality twice"),
+        (["a"], TypeError, "a tuple of modality names, got 'a'"),
+        ([()], TypeError, "a tuple of modality names"),
+        ("some", TypeError, "an order, 'all' or a list"),
+        (1.5, TypeError, "an order, 'all' or a list"),
+        (True, TypeError, "an order, 'all' or a list"),
+    ],
+)
+def test_check_terms_bad_interactions_raise(interactions, error, pattern):
+    with pytest.raises(error, match=pattern):
+        check_terms(interactions, NAMES)
+
+
+def test_check_terms_too_large_is_refused_with_both_numbers():
+    pattern = r"'a x b x c' needs 1_000_000_000 features \(limit 1_000_000\)"
+    for interactions in (3, "all", [("b", "a", "c")]):
+        with pytest.raises(ValueError, match=pattern):
+            check_terms(interactions, NAMES, latent_dim=1000)
+    assert len(check_terms(2, NAMES, latent_dim=1000)) == 6
+    with pytest.raises(ValueError, match="1_073_741_823 terms"):
+        check_terms("all", [f"m{i}" for i in range(30)])
