@@ -19,9 +19,24 @@ from sklearn.metrics import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-__all__ = ["baseline_scores", "scores"]
+__all__ = ["baseline_scores", "baseline_tasks", "scores"]
 
 MODELS = ("LR", "GB")
+BOOSTING = {
+    "max_iter": 100,
+    "max_leaf_nodes": 8,
+    "learning_rate": 0.08,
+    "l2_regularization": 1.0,
+    "min_samples_leaf": 10,
+    "early_stopping": False,
+    "random_state": 0,
+}
+
+
+def baseline_tasks(name: str, n_splits: int) -> list[dict[str, Any]]:
+    """Return one task per split, with the settings that a result depends on."""
+    settings = {"C": load_set(name).C, "boosting": BOOSTING}
+    return [{"set": name, "split": split, **settings} for split in range(n_splits)]
 
 
 def scores(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> dict[str, float]:
@@ -38,7 +53,7 @@ def scores(y: np.ndarray, probabilities: np.ndarray, classes: np.ndarray) -> dic
 
 
 def baseline_scores(task: dict[str, Any]) -> dict[str, Any]:
-    """Return the scores of every baseline on one split: ``{"set": name, "split": number}``.
+    """Return the scores of every baseline on one split.
 
     Logistic regression (LR) and gradient boosting of 100 trees with 8 leaves (GB): on each
     modality, on all of them side by side, and late: the sum of the log-posteriors of the models
@@ -72,9 +87,7 @@ def _model(kind: str, data: RealSet) -> BaseEstimator:
     if kind == "LR":
         linear = LogisticRegression(C=data.C, max_iter=2000)
         return make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), linear)
-    return HistGradientBoostingClassifier(
-        max_iter=100, max_leaf_nodes=8, early_stopping=False, random_state=0
-    )
+    return HistGradientBoostingClassifier(**BOOSTING)
 
 
 def _flat(values: np.ndarray, data: RealSet) -> np.ndarray:

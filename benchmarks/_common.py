@@ -15,19 +15,20 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sklearn_mmfusion
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
+
+import sklearn_mmfusion
 
 __all__ = ["Cache", "Report", "make_parser", "mean_std", "run_tasks", "seeds_of", "shown"]
 
 FOLDER = Path(__file__).parent
-_PACKAGES = ("sklearn-mmfusion", "scikit-learn", "torch", "skorch", "numpy", "scipy")
+_PACKAGES = ("scikit-learn", "torch", "skorch", "numpy", "scipy")
 
 Task = dict[str, Any]
 Result = dict[str, Any]
@@ -176,7 +177,7 @@ def run_tasks(
     for done, (task, result) in enumerate(jobs, start=1):
         cache.put(task, result)
         left = (time.monotonic() - start) / done * (len(missing) - done)
-        what = " ".join(str(value) for value in task.values())
+        what = " ".join(str(v) for v in task.values() if not isinstance(v, dict))
         print(
             f"[{done}/{len(missing)}, {left / 60:.1f} min left] {name} {what}: "
             f"{result['cpu_s']:.1f} s{_short(result)}",
@@ -241,10 +242,14 @@ class Report:
         First line.
     args : argparse.Namespace
         Arguments of the benchmark.
+    is_part : bool, default=False
+        Whether something was left out: ``<name>-part``, so that the whole table stays.
     """
 
-    def __init__(self, name: str, title: str, args: argparse.Namespace) -> None:
-        self.name = f"{name}-quick" if args.quick else name
+    def __init__(
+        self, name: str, title: str, args: argparse.Namespace, *, is_part: bool = False
+    ) -> None:
+        self.name = name + "-part" * is_part + "-quick" * args.quick
         self.output: Path = args.output
         self.lines = [f"# {title}", "", *_conditions(args)]
         self.rows: list[dict[str, Any]] = []
@@ -292,12 +297,8 @@ class Report:
 
 
 def _conditions(args: argparse.Namespace) -> list[str]:
-    found = []
-    for package in _PACKAGES:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            found.append(f"{package} (not installed)")
+    versions = [f"{package} {version(package)}" for package in _PACKAGES]
+    found = [f"sklearn-mmfusion {sklearn_mmfusion.__version__}", *versions]
     command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *_shown_arguments()])
     return [
         f"- command: `{command}`",

@@ -17,6 +17,7 @@ from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
 from sklearn_mmfusion import ModalityFrame, ModalityTransformer
 
 __all__ = ["SETS", "RealSet", "load_arrays", "load_set", "prepare", "summarise"]
@@ -92,13 +93,13 @@ def _grouped(y: np.ndarray, groups: np.ndarray) -> list[Split]:
 def _mosi_clean() -> RealSet:
     arrays = load_arrays("mosi")
     X = _modalities(arrays, "text_lsa", "audio")
-    return RealSet(X, arrays["y"], _official(arrays), C=0.01)
+    return RealSet(X, arrays["y"], _official(arrays), C=0.05)
 
 
 def _mosi_clean_cv() -> RealSet:
     arrays = load_arrays("mosi")
     X = _modalities(arrays, "text_lsa", "audio")
-    return RealSet(X, arrays["y"], _grouped(arrays["y"], arrays["groups"]), C=0.01)
+    return RealSet(X, arrays["y"], _grouped(arrays["y"], arrays["groups"]), C=0.05)
 
 
 def _mosi_all() -> RealSet:
@@ -112,12 +113,13 @@ def _mustard() -> RealSet:
     arrays = load_arrays("mustard")
     fold = arrays["fold_id"]
     splits = [(np.flatnonzero(fold != k), np.flatnonzero(fold == k)) for k in np.unique(fold)]
-    return RealSet(_modalities(arrays, "utterance", "context", "speaker"), arrays["y"], splits, 0.01)
+    X = _modalities(arrays, "utterance", "context", "speaker")
+    return RealSet(X, arrays["y"], splits, C=0.003)
 
 
 def _wiki() -> RealSet:
     arrays = load_arrays("wiki")
-    return RealSet(_modalities(arrays, "image", "text"), arrays["y"], _official(arrays), C=0.1)
+    return RealSet(_modalities(arrays, "image", "text"), arrays["y"], _official(arrays), C=0.3)
 
 
 def _avmnist() -> RealSet:
@@ -125,7 +127,7 @@ def _avmnist() -> RealSet:
     # The images are of rank 4: their four components hold all there is.
     components = ModalityTransformer([("image", PCA(4, random_state=0))])
     X = _modalities(arrays, "image", "audio")
-    return RealSet(X, arrays["y"], _official(arrays), C=0.1, preprocess=components)
+    return RealSet(X, arrays["y"], _official(arrays), C=0.01, preprocess=components)
 
 
 def _avdigits() -> RealSet:
@@ -140,7 +142,7 @@ def _cogload(splits: str = "official") -> RealSet:
     by_subject = splits == "subject"
     given = _grouped(arrays["y"], arrays["groups"]) if by_subject else _official(arrays)
     # Two segments have no acceleration.
-    return RealSet(X, arrays["y"], given, 0.1, sequences=True, fusion_params={"missing": "mask"})
+    return RealSet(X, arrays["y"], given, C=0.1, sequences=True, fusion_params={"missing": "mask"})
 
 
 def _cogload_cv() -> RealSet:

@@ -48,6 +48,8 @@ def make_block(
         For infinite values, and for NaN that is no absence; the text has the count and the first
         row.
     """
+    # One layout in memory, or sums would differ in the last bit between equal inputs.
+    values = np.ascontiguousarray(values)
     if values.dtype.kind != "f":
         return ModalityBlock(name, values)
     _check_range(values, dtype)

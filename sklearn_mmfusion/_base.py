@@ -20,12 +20,18 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_mmfusion import functional as F
 from sklearn_mmfusion._encoders import SMALL_SAMPLE, EncodersMixin, resolve_encoders
 from sklearn_mmfusion._errors import FitInterruptedWarning, InputError, RelevanceWarning
-from sklearn_mmfusion._fitting import FitInput, FitResult, TargetScale, fit_network, held_out_rows
+from sklearn_mmfusion._fitting import FitInput, FitResult, fit_network
 from sklearn_mmfusion._optimizers import AdamW
 from sklearn_mmfusion._plan import FusionPlan, build_network, load_state
+from sklearn_mmfusion._splitting import split_by_content, split_rows
 from sklearn_mmfusion._training import TrainingOptions, intra_op_threads, seed_for, to_dataset
-from sklearn_mmfusion._validation import InputSchema, TargetSchema, check_fit_inputs, check_X
-from sklearn_mmfusion._validation import term_name
+from sklearn_mmfusion._validation import (
+    InputSchema,
+    TargetSchema,
+    check_fit_inputs,
+    check_X,
+    term_name,
+)
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.losses import LOSSES, link
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
@@ -35,8 +41,10 @@ __all__ = ["BaseAdditiveFusion", "FusionClassifierMixin", "FusionRegressorMixin"
 _PREDICT_VALUES = 16_000_000  # values per prediction chunk: about 128 MB in float64
 _MIN_EFFECT = 2.0  # standard errors that the held-out gain must exceed to count as learned
 _DEVICE_AUTO_VALUES = 20_000_000  # below this many input values "auto" stays on the CPU
-_INNER_FRACTION = 0.2
-_MIN_INNER_ROWS = 10
+_MIN_INNER_ROWS = 10  # fewer rows are not split
+_SPARE_ROWS = 5000  # below, validation_fraction="auto" holds out 0.2 of the rows, above 0.1
+_BASE_REG = 1e-3  # reg="auto" trains with this strength
+_REG_PATH = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # and chooses among these in the polish
 
 
 class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
@@ -50,7 +58,7 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         "modalities": "no_validation",
         "encoders": "no_validation",
         "p": [Interval(Real, 1, None, closed="both")],
-        "reg": [Interval(Real, 0, None, closed="left")],
+        "reg": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "polish": ["boolean"],
         "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -59,7 +67,7 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         "optimizer": [None, BaseEstimator],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "early_stopping": ["boolean", StrOptions({"auto"})],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither"), StrOptions({"auto"})],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "missing": [StrOptions({"raise", "mask"})],
         "modality_dropout": [Interval(Real, 0, 1, closed="left")],
@@ -116,7 +124,9 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         plan, display = self._make_plan(schema, target, data.n_samples, seed)
         whole = self._fit_input(plan, data, target, encoded, weight)
-        start = self._warm_state(plan) if self.warm_start else None
+        start = None
+        if self.warm_start:
+            plan, start = self._warm_state(plan)
         with intra_op_threads(self.n_threads):
             result = self._run(plan, whole, start)
         self._set_fitted(schema, target, display, result)
@@ -124,9 +134,7 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(
-        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
-    ) -> Any:
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
         """Train one epoch on a batch of rows.
 
         Inputs are scaled by the statistics of the first call. Batch statistics are running
@@ -172,7 +180,9 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
                 plan,
                 batch,
                 None,
-                options=self._options(plan, batch, early_stopping=False, one_epoch=True),
+                options=replace(
+                    self._options(plan, batch), max_epochs=1, ramp_epochs=0, patience=None
+                ),
                 loss_name=self._loss_name(batch.kind),
                 dtype=self._training_dtype(batch.data),
                 polish_weights=False,
@@ -188,8 +198,8 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
 
     def _make_plan(
         self, schema: InputSchema, target: TargetSchema, n_samples: int, seed: int
-    ) -> tuple[FusionPlan, list[int]]:
-        """Plan of the network, and for each term shown to the user its position in the plan."""
+    ) -> tuple[FusionPlan, list[tuple[int, ...]]]:
+        """Plan of the network, and its terms in the order in which the user sees them."""
         shown = self._make_terms(schema.names)
         order = sorted(range(len(schema.layouts)), key=lambda i: schema.names[i])
         rank = {position: i for i, position in enumerate(order)}
@@ -206,7 +216,7 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
             modality_dropout=self.modality_dropout,
             seed=seed,
         )
-        return plan, [terms.index(term) for term in internal]
+        return plan, internal
 
     def _fit_input(
         self,
@@ -228,23 +238,42 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         return weight
 
     def _run(self, plan: FusionPlan, whole: FitInput, start: Any) -> FitResult:
-        """Fit with or without held-out rows, and judge the fit on rows it has not seen."""
+        """Fit with held-out rows, or choose on them in a first fit and then fit all rows."""
         n = whole.data.n_samples
         early = n > SMALL_SAMPLE if self.early_stopping == "auto" else self.early_stopping
-        split = None
         if early:
-            seed = seed_for(plan.seed, "split")
-            split = held_out_rows(whole.target, whole.kind, self.validation_fraction, seed)
-        if split is not None:
-            return self._run_once(plan, whole.take(split[0]), whole.take(split[1]), start)
-        result = self._run_once(plan, whole, None, start)
-        # Small data cannot spare rows: a second fit without a fifth of them is judged on those.
-        seed = seed_for(plan.seed, "inner split")
-        split = held_out_rows(whole.target, whole.kind, _INNER_FRACTION, seed)
-        if split is None or n < _MIN_INNER_ROWS:
-            return result
-        inner = self._run_once(plan, whole.take(split[0]), whole.take(split[1]), None, stop=False)
+            fraction = self.validation_fraction
+            if fraction == "auto":
+                fraction = 0.2 if n < _SPARE_ROWS else 0.1
+            split = split_rows(whole.target, whole.kind, fraction, seed_for(plan.seed, "split"))
+            if split is not None:
+                return self._run_best(plan, whole.take(split[0]), whole.take(split[1]), start)
+        split = None
+        if n >= _MIN_INNER_ROWS:
+            fraction = 0.2 if self.validation_fraction == "auto" else self.validation_fraction
+            seed = seed_for(plan.seed, "inner split")
+            split = split_by_content(whole.data, whole.target, whole.kind, fraction, seed)
+        if split is None:
+            return self._run_once(plan, whole, None, start)
+        # Small data cannot spare rows: what is chosen is chosen in a first fit without some.
+        inner = self._run_best(plan, whole.take(split[0]), whole.take(split[1]), start)
+        chosen: dict[str, Any] = {"reg": inner.reg}
+        if self.early_stopping == "auto" and inner.training.best_epoch is not None:
+            chosen["max_epochs"] = inner.training.best_epoch
+        polish = not np.isnan(inner.polish_gap)
+        plan = replace(plan, terms=inner.plan.terms)
+        result = self._run_once(plan, whole, None, start, polish=polish, **chosen)
         return replace(result, gain=inner.gain, gain_error=inner.gain_error)
+
+    def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitResult:
+        """Fit, and where ``reg`` is "auto" make interactions earn their place on held-out rows."""
+        full = self._run_once(plan, kept, held, start)
+        single = tuple(term for term in plan.terms if len(term) == 1)
+        if start is None and self.reg == "auto" and 0 < len(single) < len(plan.terms):
+            simple = self._run_once(replace(plan, terms=single), kept, held, None)
+            if not full.clearly_beats(simple):
+                full = simple
+        return replace(full, held_losses=None, held_share=None)
 
     def _run_once(
         self,
@@ -252,22 +281,23 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         kept: FitInput,
         held: FitInput | None,
         start: Any,
-        stop: bool = True,
+        polish: bool = True,
+        **chosen: Any,
     ) -> FitResult:
+        options = self._options(plan, kept)
+        options = replace(options, patience=options.patience if held else None, **chosen)
         return fit_network(
             plan,
             kept,
             held,
-            options=self._options(plan, kept, early_stopping=stop and held is not None),
+            options=options,
             loss_name=self._loss_name(kept.kind),
             dtype=self._training_dtype(kept.data),
-            polish_weights=self.polish,
+            polish_weights=self.polish and polish,
             start=start,
         )
 
-    def _options(
-        self, plan: FusionPlan, rows: FitInput, *, early_stopping: bool, one_epoch: bool = False
-    ) -> TrainingOptions:
+    def _options(self, plan: FusionPlan, rows: FitInput) -> TrainingOptions:
         n_rows = rows.data.n_samples
         small = n_rows <= SMALL_SAMPLE
         if self.batch_size == "auto":
@@ -277,21 +307,27 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         else:
             batch_size = int(min(self.batch_size, n_rows))
         max_epochs = (200 if small else 100) if self.max_epochs == "auto" else self.max_epochs
-        lr = (0.01 if small else 0.003) if self.lr == "auto" else float(self.lr)
+        lr = 0.003 if self.lr == "auto" else float(self.lr)
         optimizer = AdamW() if self.optimizer is None else self.optimizer
+        if self.early_stopping is False:
+            patience = None
+        else:
+            # An epoch of one step says little: all of them are run, and the best is kept.
+            patience = int(max_epochs) if batch_size >= n_rows else self.n_iter_no_change
         return TrainingOptions(
-            max_epochs=1 if one_epoch else int(max_epochs),
+            max_epochs=int(max_epochs),
             batch_size=batch_size,
             lr=lr,
             lr_decay=float(self.lr_decay),
-            reg=float(self.reg),
+            reg=_BASE_REG if self.reg == "auto" else float(self.reg),
+            reg_path=_REG_PATH if self.reg == "auto" else (),
             p=float(self.p),
             loss=LOSSES[self._loss_name(rows.kind)],
             build_optimizer=optimizer.build,
             weight_decay=float(self.weight_decay),
             seed=plan.seed,
-            ramp_epochs=0 if one_epoch else min(10, int(max_epochs) // 3),
-            patience=self.n_iter_no_change if early_stopping else None,
+            ramp_epochs=min(10, int(max_epochs) // 3),
+            patience=patience,
             callbacks=self.callbacks,
             net_params=dict(self.net_params or {}),
             verbose=int(self.verbose),
@@ -320,32 +356,36 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         on_cpu = self.device in ("auto", "cpu")
         return torch.float64 if double and on_cpu else torch.float32
 
-    def _warm_state(self, plan: FusionPlan) -> Any:
+    def _warm_state(self, plan: FusionPlan) -> tuple[FusionPlan, Any]:
+        """Plan and arrays to start from: those of the last fit, if it was of the same model."""
         result: FitResult | None = getattr(self, "_result", None)
         if result is None:
-            return None
+            return plan, None
         old = result.plan
-        shapes = [layout.shape for layout in old.layouts], [layout.shape for layout in plan.layouts]
-        same = old.names == plan.names and shapes[0] == shapes[1] and old.terms == plan.terms
+        plan = replace(plan, terms=old.terms)
+        shapes = [[layout.shape for layout in p.layouts] for p in (old, plan)]
         network = build_network(replace(plan, scalings=old.scalings))
-        fits = same and all(
-            name in result.state and result.state[name].shape == tuple(value.shape)
+        same = old.names == plan.names and shapes[0] == shapes[1]
+        if not same or any(
+            name not in result.state or result.state[name].shape != tuple(value.shape)
             for name, value in network.state_dict().items()
-        )
-        if not fits:
+        ):
             raise InputError(
-                "warm_start: modalities, terms, encoders or outputs differ from those of the last "
-                "fit; set warm_start=False"
+                "warm_start: modalities, encoders or outputs differ from those of the last fit; "
+                "set warm_start=False"
             )
-        return result.state
+        return plan, result.state
 
     # -- fitted attributes ---------------------------------------------------------------------
 
     def _set_fitted(
-        self, schema: InputSchema, target: TargetSchema, display: list[int], result: FitResult
+        self,
+        schema: InputSchema,
+        target: TargetSchema,
+        display: list[tuple[int, ...]],
+        result: FitResult,
     ) -> None:
         self._schema, self._target, self._display, self._result = schema, target, display, result
-        self._removed: frozenset[int] = frozenset()
         self._cache = _ModuleCache()
         self.n_features_in_ = schema.n_features_in
         if schema.feature_names_in is not None:
@@ -358,6 +398,7 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         self.encoders_ = dict(zip(result.plan.names, result.plan.encoders, strict=True))
         self.n_iter_ = result.training.n_epochs
         self.history_ = result.training.history
+        self.reg_ = result.reg
         self.polish_gap_ = result.polish_gap
         self.validation_gain_ = result.gain
         bias = result.state["fusion.bias"].astype(np.float64)
@@ -365,21 +406,27 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         self._set_terms()
 
     def _set_terms(self) -> None:
-        """Set what depends on the terms that are left."""
+        """Set what depends on the terms."""
         result, schema = self._result, self._schema
-        names = result.plan.names
         rank = {name: i for i, name in enumerate(schema.names)}
-        self._shown = [i for i in self._display if i not in self._removed]
-        positions = [
-            sorted(rank[names[m]] for m in result.plan.terms[i]) for i in self._shown
-        ]
+        names = result.plan.names
+        positions = [sorted(rank[names[m]] for m in term) for term in self._display]
         self.term_modalities_ = [tuple(schema.names[m] for m in term) for term in positions]
         self.term_names_ = [term_name(term, schema.names) for term in positions]
-        norms = torch.from_numpy(result.norms[self._shown])
+        norms = torch.from_numpy(self._by_term(result.norms[:, None])[:, 0])
         scores = F.relevance(norms, float(self.p)).tolist()
         self.relevance_scores_ = dict(zip(self.term_names_, scores, strict=True))
         self.fusion_norm_ = float(norms.sum())
-        self.contribution_std_ = result.contribution_std[self._shown]
+        self.contribution_std_ = self._by_term(result.contribution_std)
+
+    def _by_term(self, values: npt.NDArray[np.float64], axis: int = 0) -> npt.NDArray[np.float64]:
+        """Arrange what the network has per term as the user sees it; 0 for terms left out."""
+        terms = self._result.plan.terms
+        place = {term: i for i, term in enumerate(terms)}
+        index = [place.get(term, len(terms)) for term in self._display]
+        padding = [(0, 0)] * values.ndim
+        padding[axis] = (0, 1)
+        return np.take(np.pad(values, padding), index, axis=axis)
 
     def _warn(self, result: FitResult) -> None:
         training = result.training
@@ -464,7 +511,7 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         return self._map_rows(X, lambda module, batch: module(batch)) * scale.scale + scale.mean
 
     def contributions(self, X: Any) -> npt.NDArray[np.float64]:
-        """What each term adds to each output.
+        """Return what each term adds to each output.
 
         Parameters
         ----------
@@ -480,7 +527,7 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         """
         check_is_fitted(self, "_result")
         values = self._map_rows(X, lambda module, batch: module.contributions(batch))
-        return values[:, self._shown] * self._result.target_scale.scale
+        return self._by_term(values, axis=1) * self._result.target_scale.scale
 
     def remove_terms(self, terms: Iterable[str | tuple[str, ...]]) -> Any:
         """Take terms out of the fitted model.
@@ -498,22 +545,21 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         """
         check_is_fitted(self, "_result")
         wanted = {frozenset(t.split(" x ") if isinstance(t, str) else t): t for t in terms}
-        known = {
-            frozenset(term): i for term, i in zip(self.term_modalities_, self._shown, strict=True)
-        }
+        known = {frozenset(term): i for i, term in enumerate(self.term_modalities_)}
         unknown = [repr(name) for key, name in wanted.items() if key not in known]
         if unknown:
             raise InputError(f"no such terms: {', '.join(unknown)}; there are {self.term_names_}")
-        gone = frozenset(known[key] for key in wanted)
+        gone = {self._display[known[key]] for key in wanted}
         if len(gone) == len(known):
             raise InputError("at least one term must be left")
         result = self._result
-        sizes = build_network(result.plan).features.block_sizes
+        sizes = self.module_.features.block_sizes
         columns = np.repeat(np.arange(len(sizes)), sizes)
+        places = [i for i, term in enumerate(result.plan.terms) if term in gone]
         weight = result.state["fusion.weight"].copy()
-        weight[:, np.isin(columns, list(gone))] = 0
+        weight[:, np.isin(columns, places)] = 0
         self._result = replace(result, state={**result.state, "fusion.weight": weight})
-        self._removed = self._removed | gone
+        self._display = [term for term in self._display if term not in gone]
         self._cache = _ModuleCache()
         self._set_terms()
         return self

@@ -23,9 +23,12 @@ _FUSION = """\
 p : float, default=1
     Norm parameter, from 1 to infinity. 1 is sparse: terms that carry nothing get a relevance of
     exactly 0 (after the polish). Larger values spread relevance; infinity treats all terms alike.
-reg : float, default={reg}
+reg : float or "auto", default="auto"
     Strength of the block-norm penalty, at least 0, relative to the mean loss on standardised
-    inputs and targets. More gives fewer terms and smaller weights.
+    inputs and targets. More gives fewer terms and smaller weights. "auto" trains with 0.001 and
+    takes, of seven strengths from 0.0001 to 0.1, the one whose exact solution predicts held-out
+    rows best. Interactions then have to earn their place: a model without them is fitted too,
+    and kept unless the held-out loss with them is lower by more than one standard error.
 polish : bool, default=True
     Solve the convex problem in the fusion weights exactly at the end, unless rows held out for
     early stopping speak against it.
@@ -48,15 +51,18 @@ weight_decay : float, default=0.01
     penalty.
 early_stopping : bool or "auto", default="auto"
     Hold rows out, stop when their loss no longer falls, and keep the best epoch. "auto" is True
-    above 1000 rows.
-validation_fraction : float, default=0.1
-    Share of the rows to hold out, in (0, 1).
+    above 1000 rows; up to there the number of epochs is chosen in a first fit. False runs all
+    epochs on all rows.
+validation_fraction : float or "auto", default="auto"
+    Share of the rows to hold out, in (0, 1); "auto" is 0.2 below 5000 rows and 0.1 above. Up to
+    1000 rows they are held out of a first fit only, which chooses the number of epochs and
+    ``reg``; the second fit takes all rows.
 n_iter_no_change : int, default=12
     Epochs without a better held-out loss after which to stop.
 """
 
 _LAST = """\
-missing : {{"raise", "mask"}}, default="raise"
+missing : {"raise", "mask"}, default="raise"
     What a row of NaN in a modality is: an error, or a row in which every term that holds the
     modality contributes exactly 0 and enters no statistic.
 modality_dropout : float, default=0
@@ -65,7 +71,7 @@ modality_dropout : float, default=0
 device : str, default="auto"
     Device to train on. "auto" is the GPU for large data where there is one, else the CPU.
     Fitted state is numpy and remembers no device.
-dtype : {{"auto", "float32", "float64"}}, default="auto"
+dtype : {"auto", "float32", "float64"}, default="auto"
     Training precision; "auto" is float64 on the CPU when a modality is float64. Prediction is
     always float64.
 n_threads : int or None, default=1
@@ -104,6 +110,8 @@ encoders_ : dict of str to encoder
     Encoder that was used for each modality.
 intercept_ : ndarray of shape (n_outputs,)
     Intercept; with the contributions it adds up to the output.
+reg_ : float
+    Strength of the penalty behind the fusion weights.
 polish_gap_ : float
     Duality gap of the fusion weights relative to the loss of a constant; NaN where the weights
     are those of the last step of training.
@@ -120,28 +128,30 @@ feature_names_in_ : ndarray of str
 """
 
 
-def share_parameter_docs(reg: float):  # type: ignore[no-untyped-def]
+_PARTS = {
+    "first": _FIRST,
+    "fusion": _FUSION,
+    "training": _TRAINING,
+    "last": _LAST,
+    "attributes": _ATTRIBUTES,
+}
+
+
+def share_parameter_docs(cls: T) -> T:
     """Fill ``{first}``, ``{fusion}``, ``{training}``, ``{last}``, ``{attributes}`` of a docstring.
 
     Parameters
     ----------
-    reg : float
-        Default of ``reg``.
+    cls : type
+        Class whose docstring holds these marks, each indented by four spaces.
+
+    Returns
+    -------
+    type
+        The class.
     """
-    parts = {
-        "first": _FIRST,
-        "fusion": _FUSION,
-        "training": _TRAINING,
-        "last": _LAST,
-        "attributes": _ATTRIBUTES,
-    }
-
-    def decorate(cls: T) -> T:
-        doc = cls.__doc__ or ""
-        for name, text in parts.items():
-            filled = text.format(reg=reg).rstrip("\n").replace("\n", "\n    ")
-            doc = doc.replace("{" + name + "}", filled)
-        cls.__doc__ = doc
-        return cls
-
-    return decorate
+    doc = cls.__doc__ or ""
+    for name, text in _PARTS.items():
+        doc = doc.replace("{" + name + "}", text.rstrip("\n").replace("\n", "\n    "))
+    cls.__doc__ = doc
+    return cls

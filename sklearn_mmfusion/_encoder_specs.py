@@ -175,6 +175,10 @@ class MLPEncoder(BaseEncoder):
         never worse at linear structure than :class:`LinearEncoder`.
     activation : {"relu", "elu", "gelu", "silu", "tanh"}, default="relu"
         Activation of the hidden layers.
+    n_quantiles : int, default=None
+        Append to each feature its place in the distribution of the training rows, a piecewise
+        linear function with this many knots (at least 2). It helps where features have heavy
+        tails. None appends nothing.
 
     Examples
     --------
@@ -191,6 +195,7 @@ class MLPEncoder(BaseEncoder):
         "input_dropout": [PROBABILITY],
         "skip": ["boolean"],
         "activation": [ACTIVATION],
+        "n_quantiles": [Interval(Integral, 2, None, closed="left"), None],
     }
 
     def __init__(
@@ -203,6 +208,7 @@ class MLPEncoder(BaseEncoder):
         input_dropout: float = 0.0,
         skip: bool = False,
         activation: str = "relu",
+        n_quantiles: int | None = None,
     ) -> None:
         self.hidden_dim = hidden_dim
         self.n_layers = n_layers
@@ -211,16 +217,21 @@ class MLPEncoder(BaseEncoder):
         self.input_dropout = input_dropout
         self.skip = skip
         self.activation = activation
+        self.n_quantiles = n_quantiles
 
     def _build(self, layout: ModalityLayout) -> nn.Module:
+        return self._module(self._flat_width(layout))
+
+    def _module(self, width: int) -> MLPModule:
         return MLPModule(
-            self._flat_width(layout),
+            width,
             self.output_dim,
             (self.hidden_dim,) * self.n_layers,
             dropout=self.dropout,
             input_dropout=self.input_dropout,
             skip=self.skip,
             activation=self.activation,
+            n_quantiles=self.n_quantiles,
         )
 
 
@@ -239,6 +250,8 @@ class SummaryEncoder(BaseEncoder):
         Probability, from 0 to 1, with which a number of the summary is zeroed in training.
     output_dim : int, default=None
         Width of a linear map behind the summary; None hands on its 5 d numbers.
+    head : MLPEncoder, default=None
+        Perceptron behind the summary, in place of ``dropout`` and ``output_dim``.
 
     Examples
     --------
@@ -251,14 +264,21 @@ class SummaryEncoder(BaseEncoder):
         "batch_norm": ["boolean"],
         "dropout": [PROBABILITY],
         "output_dim": [AT_LEAST_ONE, None],
+        "head": [MLPEncoder, None],
     }
 
     def __init__(
-        self, *, batch_norm: bool = True, dropout: float = 0.0, output_dim: int | None = None
+        self,
+        *,
+        batch_norm: bool = True,
+        dropout: float = 0.0,
+        output_dim: int | None = None,
+        head: MLPEncoder | None = None,
     ) -> None:
         self.batch_norm = batch_norm
         self.dropout = dropout
         self.output_dim = output_dim
+        self.head = head
 
     def _build(self, layout: ModalityLayout) -> nn.Module:
         if len(layout.shape) not in (1, 2):
@@ -267,8 +287,9 @@ class SummaryEncoder(BaseEncoder):
             layout.shape[-1],
             is_flat=len(layout.shape) == 1,
             batch_norm=self.batch_norm,
-            dropout=self.dropout,
+            dropout=0.0 if self.head is not None else self.dropout,
             output_dim=self.output_dim,
+            head=None if self.head is None else self.head._module,
         )
 
 

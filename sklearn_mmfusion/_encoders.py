@@ -48,6 +48,8 @@ __all__ = [
 SMALL_SAMPLE = 1000
 """Up to this many rows the choice by shape keeps to encoders that have little to learn."""
 
+_FLAT = {"skip": True, "dropout": 0.5, "input_dropout": 0.2, "n_quantiles": 32}
+
 _WANTED = (
     "an encoder such as MLPEncoder(), 'auto', a torch.nn.Module or a callable layout -> nn.Module"
 )
@@ -134,14 +136,15 @@ class EncoderByShape(BaseEncoder):
         is_small = n_samples <= SMALL_SAMPLE and self.hidden_dim is None
         hidden: dict[str, Any] = {} if self.hidden_dim is None else {"hidden_dim": self.hidden_dim}
         n_axes = len(layout.shape)
+        flat = MLPEncoder(**{**_FLAT, **hidden, **given})
         if n_axes == 1:
-            return LinearEncoder(**given) if is_small else MLPEncoder(skip=True, **hidden, **given)
+            return flat
         if n_axes == 3 or (n_axes == 2 and layout.dtype == "uint8"):
             if self.hidden_dim is not None:
                 given["channels"] = (max(1, self.hidden_dim // 2), self.hidden_dim)
             return Conv2dEncoder(**given)
         if n_axes == 2:
-            return SummaryEncoder(**given) if is_small else GRUEncoder(**hidden, **given)
+            return SummaryEncoder(head=flat) if is_small else GRUEncoder(**hidden, **given)
         raise self._refuse(
             layout,
             "2-D (n, d), 3-D (n, T, d) or (n, H, W), and 4-D (n, C, H, W) or (n, H, W, C)",

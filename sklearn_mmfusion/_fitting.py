@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 from sklearn_mmfusion._plan import FusionPlan, State, build_network, load_state, network_state
-from sklearn_mmfusion._polish import FusionProblem, polish
+from sklearn_mmfusion._polish import FusionProblem, polish, polish_path
 from sklearn_mmfusion._scaling import block_moments, column_moments
 from sklearn_mmfusion._training import (
     FusionDataset,
@@ -28,7 +27,7 @@ from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.losses import LOSSES, smooth_loss
 from sklearn_mmfusion.modules.network import FusionNetwork
 
-__all__ = ["FitInput", "FitResult", "TargetScale", "fit_network", "held_out_rows"]
+__all__ = ["FitInput", "FitResult", "TargetScale", "fit_network"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -89,11 +88,15 @@ class FitResult:
         Block norms, in standardised units of the target.
     contribution_std : ndarray of shape (n_terms, n_outputs)
         Weighted standard deviation of each contribution over the training rows, y's units.
+    reg : float
+        Strength of the penalty behind the fusion weights.
     polish_gap : float
         Relative duality gap of the weights; nan where they are not polished.
     gain, gain_error : float
         Share of the held-out loss of the best constant that the model takes away, and its
         standard error; nan without held-out rows.
+    held_losses, held_share : ndarray of shape (n_held,) or None
+        Loss and weight of each held-out row.
     """
 
     plan: FusionPlan
@@ -102,36 +105,19 @@ class FitResult:
     training: TrainingResult
     norms: Floats
     contribution_std: Floats
+    reg: float
     polish_gap: float
     gain: float
     gain_error: float
+    held_losses: Floats | None = None
+    held_share: Floats | None = None
 
-
-def held_out_rows(
-    target: npt.NDArray[np.generic], kind: str, fraction: float, seed: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]] | None:
-    """Split rows into (training, held out), by class where that is possible.
-
-    Returns None where there are too few rows to hold any out.
-    """
-    n = len(target)
-    n_held = int(round(fraction * n))
-    if n_held < 2 or n - n_held < 2:
-        return None
-    stratify = None
-    if kind in ("binary", "multiclass"):
-        counts = np.bincount(target.astype(np.int64))
-        counts = counts[counts > 0]
-        if counts.min() >= 2 and n_held >= len(counts) and n - n_held >= len(counts):
-            stratify = target
-    rows = np.arange(n)
-    kept, held = train_test_split(rows, test_size=n_held, random_state=seed, stratify=stratify)
-    if kind in ("binary", "multiclass"):
-        # A class that only held-out rows have could not be learned.
-        missing = np.isin(target[held], np.unique(target[kept]), invert=True)
-        kept = np.concatenate([kept, held[missing]])
-        held = held[~missing]
-    return np.sort(kept), np.sort(held)
+    def clearly_beats(self, other: FitResult) -> bool:
+        """Whether the held-out loss is lower by more than a standard error of the difference."""
+        difference, share = other.held_losses - self.held_losses, self.held_share
+        mean = float(share @ difference)
+        error = float(np.sqrt(np.square(share) @ np.square(difference - mean)))
+        return mean > error
 
 
 def fit_network(
@@ -193,6 +179,7 @@ def fit_network(
     if start is None:
         with torch.no_grad():
             network.fusion.bias.copy_(_prior(rows, loss_name, plan.n_outputs))
+        network.fit_inputs(rows.batch)
     stopping = held if options.patience is not None else None
     result = train(network, rows, stopping, options, net)
     if not one_epoch:
@@ -232,17 +219,17 @@ def _finish(
     with torch.no_grad():
         encodings = network.encode_all(chunks)
         features = network.features(encodings, rows.batch.present, rows.batch.weight)
-    gap = float("nan")
+    gap, reg = float("nan"), options.reg
     share = _share(rows)
     fits = features.numel() * 8 <= _POLISH_BYTES
     if polish_weights and options.reg > 0 and fits:
-        gap = _polish_in_place(network, features, rows, held, share, loss_name, options)
+        gap, reg = _polish_in_place(network, features, rows, held, share, loss_name, options)
     with torch.no_grad():
         contributions = network.fusion.contributions(features)
         centred = contributions - torch.einsum("b,btk->tk", share, contributions)
         spread = torch.einsum("b,btk->tk", share, centred.square()).sqrt()
         norms = network.fusion.norms()
-    gain, error = _held_out_gain(network, rows, held, loss_name)
+    held_losses, gain, error = _judged(network, rows, held, loss_name)
     return FitResult(
         plan=plan,
         state=network_state(network),
@@ -250,9 +237,12 @@ def _finish(
         training=result,
         norms=norms.numpy(),
         contribution_std=spread.numpy() * scale.scale,
+        reg=reg,
         polish_gap=gap,
         gain=gain,
         gain_error=error,
+        held_losses=held_losses,
+        held_share=None if held is None else _share(held).numpy(),
     )
 
 
@@ -264,8 +254,11 @@ def _polish_in_place(
     share: Tensor,
     loss_name: str,
     options: TrainingOptions,
-) -> float:
-    """Replace the fusion weights by the exact solution unless held-out rows speak against it."""
+) -> tuple[float, float]:
+    """Replace the fusion weights by the exact solution unless held-out rows speak against it.
+
+    Returns the duality gap (nan where the weights stay) and the strength of the penalty.
+    """
     fusion = network.fusion
     problem = FusionProblem(
         features,
@@ -278,16 +271,34 @@ def _polish_in_place(
         options.reg,
     )
     weight, bias = fusion.weight.detach().clone(), fusion.bias.detach().clone()
-    before = None if held is None else _mean_loss(network, held, loss_name)
-    solution = polish(problem, weight, bias)
+    if held is None:
+        solution = polish(problem, weight, bias)
+        _set_fusion(network, solution.weight, solution.bias)
+        return solution.gap, options.reg
     with torch.no_grad():
-        fusion.weight.copy_(solution.weight)
-        fusion.bias.copy_(solution.bias)
-        if before is not None and _mean_loss(network, held, loss_name) > before:
-            fusion.weight.copy_(weight)
-            fusion.bias.copy_(bias)
-            return float("nan")
-    return solution.gap
+        held_features = network.term_features(held.batch, held.batch.present)
+    held_share = _share(held)
+
+    def judge(w: Tensor, b: Tensor) -> float:
+        losses = LOSSES[loss_name](held_features @ w.T + b, held.target)
+        return float((losses * held_share).sum())
+
+    if options.reg_path:
+        solution, reg = polish_path(
+            problem, options.reg_path, bias, lambda found: judge(found.weight, found.bias)
+        )
+    else:
+        solution, reg = polish(problem, weight, bias), options.reg
+    if judge(solution.weight, solution.bias) > judge(weight, bias):
+        return float("nan"), options.reg
+    _set_fusion(network, solution.weight, solution.bias)
+    return solution.gap, reg
+
+
+@torch.no_grad()
+def _set_fusion(network: FusionNetwork, weight: Tensor, bias: Tensor) -> None:
+    network.fusion.weight.copy_(weight)
+    network.fusion.bias.copy_(bias)
 
 
 @torch.no_grad()
@@ -295,27 +306,22 @@ def _outputs(network: FusionNetwork, dataset: FusionDataset) -> Tensor:
     return torch.cat([network(batch) for batch, _ in dataset.batches(_CHUNK_ROWS)])
 
 
-def _mean_loss(network: FusionNetwork, dataset: FusionDataset, loss_name: str) -> float:
-    losses = LOSSES[loss_name](_outputs(network, dataset), dataset.target)
-    return float((losses * _share(dataset)).sum())
-
-
-def _held_out_gain(
+def _judged(
     network: FusionNetwork, rows: FusionDataset, held: FusionDataset | None, loss_name: str
-) -> tuple[float, float]:
+) -> tuple[Floats | None, float, float]:
+    """Losses of held-out rows, gain over the best constant of the training rows, its error."""
     if held is None:
-        return float("nan"), float("nan")
+        return None, float("nan"), float("nan")
     prior = _prior(rows, loss_name, len(network.fusion.bias)).expand(len(held), -1)
     loss = LOSSES[loss_name]
-    before = loss(prior, held.target)
-    difference = before - loss(_outputs(network, held), held.target)
-    share = _share(held)
+    before, after = loss(prior, held.target), loss(_outputs(network, held), held.target)
+    share, difference = _share(held), before - after
     reference = float((before * share).sum())
     if reference <= 0:
-        return float("nan"), float("nan")
+        return after.numpy(), float("nan"), float("nan")
     mean = (difference * share).sum()
     variance = (share.square() * (difference - mean).square()).sum()
-    return float(mean) / reference, float(variance.sqrt()) / reference
+    return after.numpy(), float(mean) / reference, float(variance.sqrt()) / reference
 
 
 def _share(dataset: FusionDataset) -> Tensor:
@@ -328,7 +334,7 @@ def _share(dataset: FusionDataset) -> Tensor:
 
 
 def _prior(rows: FusionDataset, loss_name: str, n_outputs: int) -> Tensor:
-    """Outputs of the best constant prediction: log-odds, log-frequencies, means or medians."""
+    """Return the best constant outputs: log-odds, log-frequencies, means or medians."""
     share, target = _share(rows).to(rows.target.device), rows.target
     tiny = 1e-12
     if loss_name == "binary":

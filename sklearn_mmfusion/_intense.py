@@ -14,8 +14,6 @@ from sklearn_mmfusion._validation import check_terms
 
 __all__ = ["InTenseClassifier", "InTenseRegressor"]
 
-DEFAULT_REG = 0.001
-
 
 class _InTense(BaseAdditiveFusion):
     """Terms of InTense."""
@@ -24,7 +22,7 @@ class _InTense(BaseAdditiveFusion):
         return check_terms(self.interactions, names, latent_dim=self.latent_dim)
 
 
-@share_parameter_docs(reg=DEFAULT_REG)
+@share_parameter_docs
 class InTenseClassifier(FusionClassifierMixin, _InTense):
     r"""Interpretable tensor fusion, InTense: a classifier that scores modalities and interactions.
 
@@ -102,7 +100,7 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
         interactions: Any = 2,
         latent_dim: int = 8,
         p: float = 1,
-        reg: float = DEFAULT_REG,
+        reg: float | str = "auto",
         polish: bool = True,
         max_epochs: int | str = "auto",
         batch_size: int | str = "auto",
@@ -111,7 +109,7 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
         optimizer: Any = None,
         weight_decay: float = 0.01,
         early_stopping: bool | str = "auto",
-        validation_fraction: float = 0.1,
+        validation_fraction: float | str = "auto",
         n_iter_no_change: int = 12,
         class_weight: Any = None,
         missing: str = "raise",
@@ -154,7 +152,7 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
         self.verbose = verbose
 
 
-@share_parameter_docs(reg=DEFAULT_REG)
+@share_parameter_docs
 class InTenseRegressor(FusionRegressorMixin, _InTense):
     r"""Interpretable tensor fusion, InTense: a regressor that scores modalities and interactions.
 
@@ -229,7 +227,7 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
         interactions: Any = 2,
         latent_dim: int = 8,
         p: float = 1,
-        reg: float = DEFAULT_REG,
+        reg: float | str = "auto",
         polish: bool = True,
         loss: str = "squared_error",
         max_epochs: int | str = "auto",
@@ -239,7 +237,7 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
         optimizer: Any = None,
         weight_decay: float = 0.01,
         early_stopping: bool | str = "auto",
-        validation_fraction: float = 0.1,
+        validation_fraction: float | str = "auto",
         n_iter_no_change: int = 12,
         missing: str = "raise",
         modality_dropout: float = 0.0,

@@ -12,8 +12,6 @@ from sklearn_mmfusion._docs import share_parameter_docs
 
 __all__ = ["MNLClassifier", "MNLRegressor"]
 
-DEFAULT_REG = 0.001
-
 
 class _MNL(BaseAdditiveFusion):
     """Terms of MNL: the modalities."""
@@ -22,7 +20,7 @@ class _MNL(BaseAdditiveFusion):
         return [(m,) for m in range(len(names))]
 
 
-@share_parameter_docs(reg=DEFAULT_REG)
+@share_parameter_docs
 class MNLClassifier(FusionClassifierMixin, _MNL):
     r"""Additive fusion with a learned relevance per modality, MNL: a classifier.
 
@@ -89,7 +87,7 @@ class MNLClassifier(FusionClassifierMixin, _MNL):
         modalities: Any = None,
         encoders: Any = "auto",
         p: float = 1,
-        reg: float = DEFAULT_REG,
+        reg: float | str = "auto",
         polish: bool = True,
         max_epochs: int | str = "auto",
         batch_size: int | str = "auto",
@@ -98,7 +96,7 @@ class MNLClassifier(FusionClassifierMixin, _MNL):
         optimizer: Any = None,
         weight_decay: float = 0.01,
         early_stopping: bool | str = "auto",
-        validation_fraction: float = 0.1,
+        validation_fraction: float | str = "auto",
         n_iter_no_change: int = 12,
         class_weight: Any = None,
         missing: str = "raise",
@@ -139,7 +137,7 @@ class MNLClassifier(FusionClassifierMixin, _MNL):
         self.verbose = verbose
 
 
-@share_parameter_docs(reg=DEFAULT_REG)
+@share_parameter_docs
 class MNLRegressor(FusionRegressorMixin, _MNL):
     r"""Additive fusion with a learned relevance per modality, MNL: a regressor.
 
@@ -203,7 +201,7 @@ class MNLRegressor(FusionRegressorMixin, _MNL):
         modalities: Any = None,
         encoders: Any = "auto",
         p: float = 1,
-        reg: float = DEFAULT_REG,
+        reg: float | str = "auto",
         polish: bool = True,
         loss: str = "squared_error",
         max_epochs: int | str = "auto",
@@ -213,7 +211,7 @@ class MNLRegressor(FusionRegressorMixin, _MNL):
         optimizer: Any = None,
         weight_decay: float = 0.01,
         early_stopping: bool | str = "auto",
-        validation_fraction: float = 0.1,
+        validation_fraction: float | str = "auto",
         n_iter_no_change: int = 12,
         missing: str = "raise",
         modality_dropout: float = 0.0,

@@ -17,8 +17,8 @@ that any point with an optimal intercept gives a dual feasible one and the gap i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,9 +27,11 @@ from torch import Tensor
 
 from sklearn_mmfusion import functional as F
 
-__all__ = ["FusionProblem", "PolishResult", "polish", "squared_norm_prox"]
+__all__ = ["FusionProblem", "PolishResult", "polish", "polish_path", "squared_norm_prox"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+_CLEARLY_WORSE = 1.2
 
 
 @dataclass
@@ -207,7 +209,12 @@ def squared_norm_prox(norms: Tensor, strength: float, p: float) -> Tensor:
 
 
 def polish(
-    problem: FusionProblem, weight: Tensor, bias: Tensor, tol: float = 1e-6, max_rounds: int = 40
+    problem: FusionProblem,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    tol: float = 1e-6,
+    max_rounds: int = 40,
 ) -> PolishResult:
     """Solve the problem from a starting point.
 
@@ -238,6 +245,45 @@ def polish(
         if best[0] <= tol:
             break
     return PolishResult(best[1], best[2], best[0], best[0] <= tol)
+
+
+def polish_path(
+    problem: FusionProblem,
+    regs: Sequence[float],
+    bias: Tensor,
+    judge: Callable[[PolishResult], float],
+) -> tuple[PolishResult, float]:
+    """Solve the problem for several strengths and keep the one that a judge likes best.
+
+    Parameters
+    ----------
+    problem : FusionProblem
+        The problem; its ``reg`` is not used.
+    regs : sequence of float
+        Strengths, positive.
+    bias : Tensor of shape (n_outputs,)
+        Starting intercepts.
+    judge : callable
+        Held-out loss of a solution.
+
+    Returns
+    -------
+    solution : PolishResult
+    reg : float
+        The strength with the least loss; the path stops once the loss has risen clearly.
+    """
+    weight = torch.zeros(len(bias), problem.features.shape[1], dtype=bias.dtype)
+    best: tuple[float, PolishResult, float] | None = None
+    # From strong to weak: each solution is a start close to the next.
+    for reg in sorted(regs, reverse=True):
+        solution = polish(replace(problem, reg=reg), weight, bias)
+        weight, bias = solution.weight, solution.bias
+        loss = judge(solution)
+        if best is None or loss < best[0]:
+            best = (loss, solution, reg)
+        elif loss > _CLEARLY_WORSE * best[0]:
+            break
+    return best[1], best[2]
 
 
 def _shrink(problem: FusionProblem, weight: Tensor, step: float) -> Tensor:

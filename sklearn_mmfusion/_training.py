@@ -193,6 +193,7 @@ class TrainingOptions:
     lr: float
     lr_decay: float
     reg: float
+    reg_path: tuple[float, ...]
     p: float
     loss: Callable[[Tensor, Tensor], Tensor]
     build_optimizer: Callable[..., torch.optim.Optimizer]
@@ -431,6 +432,7 @@ class TrainingResult:
 
     history: list[dict[str, object]]
     n_epochs: int
+    best_epoch: int | None
     interrupted: bool
     stopped: bool
     used_held_out: bool
@@ -463,7 +465,9 @@ def train(
         Loss or weights are not finite; the module holds the last finite state.
     """
     generator = torch.Generator(device=options.device)
-    module.set_generator(generator.manual_seed(seed_for(options.seed, "dropout")))
+    generator.manual_seed(seed_for(options.seed, "dropout"))
+    full_batch = options.batch_size >= len(dataset)
+    module.set_generator(generator, shared=full_batch)
     if net is None:
         net = _make_net(module, options, valid)
     net.set_params(train_split=predefined_split(valid) if valid is not None else None)
@@ -484,6 +488,7 @@ def train(
     return TrainingResult(
         history=complete,
         n_epochs=len(complete),
+        best_epoch=keeper.best_epoch_ if keeper.best_ is not None else None,
         interrupted=net.interrupted_,
         stopped=net.stopped_,
         used_held_out=valid is not None,

@@ -56,8 +56,9 @@ def _threads_left(before):
 
 
 def _environment():
-    # pytest writes the name and phase of the test there itself.
-    return {key: value for key, value in os.environ.items() if key != "PYTEST_CURRENT_TEST"}
+    # pytest writes the name of the test there itself, torch its cache at the first optimizer.
+    own = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")
+    return {key: value for key, value in os.environ.items() if key not in own}
 
 
 def _files():

@@ -50,7 +50,7 @@ from sklearn.utils import resample, shuffle
 
 from sklearn_mmfusion import InTenseClassifier, InTenseRegressor, ModalityFrame
 
-# Two epochs are enough to see whether the parts fit together.
+# Two epochs without polish are enough to see whether the parts fit together.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning"),
@@ -80,7 +80,7 @@ class Setting:
         return InTenseRegressor(**self._params() | params)
 
     def _params(self):
-        return {"modalities": self.modalities, "max_epochs": 2, "random_state": 0}
+        return {"modalities": self.modalities, "max_epochs": 2, "polish": False, "random_state": 0}
 
 
 SETTINGS = {

@@ -92,7 +92,8 @@ def _from_list(rows: list[Any] | tuple[Any, ...]) -> npt.NDArray[Any]:
         ragged = np.empty(len(rows), dtype=object)
         for i, row in enumerate(rows):
             ragged[i] = None if row is None else np.asarray(row)
-        return _fill_absent(ragged)
+        filled: npt.NDArray[Any] = _fill_absent(ragged)
+        return filled
 
 
 def _fill_absent(value: Any) -> Any:
@@ -100,7 +101,7 @@ def _fill_absent(value: Any) -> Any:
     if not is_ragged(value) or not any(row is None for row in value):
         return value
     known = np.asarray(next(row for row in value if row is not None))
-    filled = value.copy()
+    filled = np.array(value)
     for i in np.flatnonzero([row is None for row in value]):
         filled[i] = np.empty((0, *known.shape[1:]), dtype=known.dtype)
     return filled
@@ -110,7 +111,8 @@ def is_ragged(value: Any) -> bool:
     """Tell whether the rows are arrays of their own, which may differ in length."""
     if not (isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 1):
         return False
-    return np.ndim(next((row for row in value if row is not None), None)) > 0
+    first: Any = next((row for row in value if row is not None), None)
+    return np.ndim(first) > 0
 
 
 def take_rows(value: Any, rows: Rows) -> Any:

@@ -27,6 +27,9 @@ class Dropout(nn.Module):
     ----------
     generator : torch.Generator or None
         Source of the masks; see :func:`set_dropout_generator`. It is not part of the state dict.
+    shared : bool
+        Whether all rows of a batch share a mask. Then a row that comes twice is treated as one of
+        weight two; many steps on a full batch see many masks.
 
     Raises
     ------
@@ -40,6 +43,7 @@ class Dropout(nn.Module):
             raise ValueError(f"p must be between 0 and 1, got {p!r}")
         self.p = p
         self.generator: torch.Generator | None = None
+        self.shared = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x with dropped elements.
@@ -53,8 +57,9 @@ class Dropout(nn.Module):
         if self.generator is None:
             raise RuntimeError("Dropout has no generator: call set_dropout_generator first")
         # Drawn in float32 whatever the dtype of x, so that a float64 fit drops the same elements.
+        shape = (1, *x.shape[1:]) if self.shared else x.shape
         noise = torch.rand(
-            x.shape,
+            shape,
             generator=self.generator,
             device=self.generator.device,
             dtype=torch.float32,
@@ -67,7 +72,9 @@ class Dropout(nn.Module):
         return f"p={self.p}"
 
 
-def set_dropout_generator(module: nn.Module, generator: torch.Generator | None) -> None:
+def set_dropout_generator(
+    module: nn.Module, generator: torch.Generator | None, *, shared: bool = False
+) -> None:
     """Make every :class:`Dropout` of a module draw its masks from one generator.
 
     Parameters
@@ -77,7 +84,10 @@ def set_dropout_generator(module: nn.Module, generator: torch.Generator | None) 
     generator : torch.Generator or None
         The generator, best on the device of the module (masks are moved otherwise); None takes
         the present one away.
+    shared : bool, default=False
+        Whether all rows of a batch share a mask.
     """
     for child in module.modules():
         if isinstance(child, Dropout):
             child.generator = generator
+            child.shared = shared

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from torch.nn.parameter import is_lazy
 from sklearn_mmfusion.modules.activations import make_activation
 from sklearn_mmfusion.modules.batchnorm import WeightedBatchNorm
 from sklearn_mmfusion.modules.dropout import Dropout
+from sklearn_mmfusion.modules.quantiles import QuantileFeatures
 from sklearn_mmfusion.modules.sequences import last_step, step_mask
 
 __all__ = ["IdentityModule", "LinearModule", "MLPModule", "SummaryModule", "UserModule"]
@@ -86,6 +87,9 @@ class MLPModule(nn.Module):
         the hidden layers. Both see the same dropped inputs.
     activation : str, default="relu"
         See :data:`~sklearn_mmfusion.modules.activations.ACTIVATIONS`.
+    n_quantiles : int, optional
+        Number of knots of the places that are appended to the features, see
+        :class:`~sklearn_mmfusion.modules.quantiles.QuantileFeatures`; None appends nothing.
     """
 
     def __init__(
@@ -98,8 +102,13 @@ class MLPModule(nn.Module):
         input_dropout: float = 0.0,
         skip: bool = False,
         activation: str = "relu",
+        n_quantiles: int | None = None,
     ) -> None:
         super().__init__()
+        self.quantiles = None
+        if n_quantiles is not None:
+            self.quantiles = QuantileFeatures(input_dim, n_quantiles)
+            input_dim *= 2
         self.input_dropout = Dropout(input_dropout)
         layers: list[nn.Module] = []
         width = input_dim
@@ -116,9 +125,17 @@ class MLPModule(nn.Module):
         self, values: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
     ) -> Tensor:
         """Shape: values (b, d) -> (b, k)."""
-        x = self.input_dropout(values)
+        x = values if self.quantiles is None else self.quantiles(values)
+        x = self.input_dropout(x)
         encoded: Tensor = self.layers(x)
         return encoded if self.skip is None else encoded + self.skip(x)
+
+    def fit_inputs(
+        self, values: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
+    ) -> None:
+        """Learn what depends on the distribution of the inputs, before training."""
+        if self.quantiles is not None:
+            self.quantiles.fit_inputs(values, weight)
 
 
 class SummaryModule(nn.Module):
@@ -141,6 +158,8 @@ class SummaryModule(nn.Module):
         Probability of dropping a number of the summary.
     output_dim : int, optional
         Width of a linear map behind the summary; None means no map.
+    head : callable, optional
+        Makes the module behind the summary from its width, in place of dropout and linear map.
     """
 
     def __init__(
@@ -151,6 +170,7 @@ class SummaryModule(nn.Module):
         batch_norm: bool = False,
         dropout: float = 0.0,
         output_dim: int | None = None,
+        head: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
         width = input_dim if is_flat else 5 * input_dim
@@ -159,16 +179,28 @@ class SummaryModule(nn.Module):
         self.dropout = Dropout(dropout)
         self.head: nn.Module = nn.Identity() if output_dim is None else nn.Linear(width, output_dim)
         self.output_dim = width if output_dim is None else output_dim
+        if head is not None:
+            self.head = head(width)
+            self.output_dim = self.head.output_dim
 
     def forward(
         self, values: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
     ) -> Tensor:
         """Shape: values (b, T, d) or (b, d); lengths (b,); weight (b,) -> (b, output_dim)."""
-        x = values if self.is_flat else _summary(values, lengths)
-        if self.norm is not None:
-            x = self.norm(x, weight)
-        encoded: Tensor = self.head(self.dropout(x))
+        encoded: Tensor = self.head(self.dropout(self._described(values, lengths, weight)))
         return encoded
+
+    def _described(self, values: Tensor, lengths: Tensor | None, weight: Tensor | None) -> Tensor:
+        x = values if self.is_flat else _summary(values, lengths)
+        return x if self.norm is None else self.norm(x, weight)
+
+    @torch.no_grad()
+    def fit_inputs(
+        self, values: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
+    ) -> None:
+        """Learn what depends on the distribution of the summaries, before training."""
+        if hasattr(self.head, "fit_inputs"):
+            self.head.fit_inputs(self._described(values, lengths, weight), None, weight)
 
 
 def _summary(x: Tensor, lengths: Tensor | None) -> Tensor:

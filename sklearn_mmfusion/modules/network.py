@@ -147,10 +147,25 @@ class FusionNetwork(nn.Module):
         """Floating dtype of the network."""
         return self.fusion.weight.dtype
 
-    def set_generator(self, generator: torch.Generator) -> None:
-        """Draw every mask of training from this generator."""
+    def set_generator(self, generator: torch.Generator, *, shared: bool = False) -> None:
+        """Draw every mask of training from this generator; ``shared`` by the rows of a batch."""
         self.generator = generator
-        set_dropout_generator(self, generator)
+        set_dropout_generator(self, generator, shared=shared)
+
+    @torch.no_grad()
+    def fit_inputs(self, batch: FusionBatch) -> None:
+        """Let encoders learn what depends on the distribution of their inputs alone."""
+        for m in self.used:
+            encoder, scaler = self.encoders[m], self.scalers[m]
+            if not hasattr(encoder, "fit_inputs"):
+                continue
+            values, lengths, present = batch.values[m], batch.lengths[m], batch.present[m]
+            if isinstance(scaler, InputScaler):
+                values = scaler(values, lengths, present, self.dtype)
+            weight = batch.weight
+            if present is not None:
+                weight = present.to(self.dtype) if weight is None else weight * present
+            encoder.fit_inputs(values, lengths, weight)
 
     def forward(self, batch: FusionBatch) -> Tensor:
         """Return logits or standardised predictions, (b, k)."""

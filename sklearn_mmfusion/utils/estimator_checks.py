@@ -24,8 +24,8 @@ def check_multimodal_estimator(estimator, on_fail="raise"):
     ----------
     estimator : estimator instance
         A classifier or regressor with a parameter ``modalities``, which is set as the checks
-        need it. It is cloned, and gets ``random_state=0`` if it has such a parameter. About 120
-        fits are made on 40 rows; choose few epochs.
+        need it. It is cloned, and gets ``random_state=0`` if it has such a parameter. About 70
+        fits are made on 40 rows or fewer; choose few epochs.
     on_fail : {"raise", None}, default="raise"
         Whether to raise the first failure, or to go on and report it.
 

@@ -8,6 +8,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_mmfusion import InTenseClassifier, InTenseRegressor, MNLClassifier, MNLRegressor
 from sklearn_mmfusion.utils.estimator_checks import check_multimodal_estimator
 
 
@@ -225,3 +226,13 @@ def test_estimator_is_not_changed():
     before = dict(vars(toy))
     check_multimodal_estimator(toy, on_fail=None)
     assert vars(toy) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "estimator", [InTenseClassifier, InTenseRegressor, MNLClassifier, MNLRegressor]
+)
+def test_every_estimator_of_ours_passes_every_check(estimator):
+    results = check_multimodal_estimator(estimator(max_epochs=2, polish=False), on_fail=None)
+    assert {r["check_name"]: r["exception"] for r in results if r["status"] != "passed"} == {}
+    assert len(results) == 34

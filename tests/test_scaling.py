@@ -1,0 +1,123 @@
+"""Tests of input and target statistics against numpy, and at the ends of the float range."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sklearn_mmfusion import _scaling
+from sklearn_mmfusion._scaling import block_moments, column_moments
+from sklearn_mmfusion.data._blocks import ModalityBlock
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def weighted(values, weight):
+    """Mean and standard deviation of the columns of (n, d) by np.average."""
+    mean = np.average(values, axis=0, weights=weight)
+    return mean, np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weight))
+
+
+@pytest.mark.parametrize("use_weight", [False, True])
+@pytest.mark.parametrize("some_missing", [False, True])
+def test_flat_moments_equal_numpy(use_weight, some_missing):
+    values = 3 + rng().normal(size=(20, 4))
+    weight = rng(1).random(20) if use_weight else None
+    present = np.arange(20) % 3 != 0 if some_missing else None
+    w = np.ones(20) if weight is None else weight
+    w = w if present is None else w * present
+    mean, scale = block_moments(ModalityBlock("a", values, present=present), weight)
+    expected = weighted(values, w)
+    np.testing.assert_allclose(mean, expected[0], rtol=1e-13)
+    np.testing.assert_allclose(scale, expected[1], rtol=1e-13)
+
+
+def test_sequence_moments_are_over_valid_steps_by_channel():
+    values = rng().normal(size=(6, 5, 2))
+    lengths = np.array([5, 1, 2, 5, 3, 1])
+    present = np.array([True, True, True, False, True, True])
+    weight = rng(1).random(6)
+    steps = [(values[i, t], weight[i]) for i in range(6) for t in range(lengths[i]) if present[i]]
+    expected = weighted(np.array([s for s, _ in steps]), np.array([w for _, w in steps]))
+    mean, scale = block_moments(ModalityBlock("a", values, lengths, present), weight)
+    assert mean.shape == scale.shape == (2,)
+    np.testing.assert_allclose(mean, expected[0], rtol=1e-12)
+    np.testing.assert_allclose(scale, expected[1], rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape, dtype", [((8, 3, 4), "uint8"), ((8, 3, 4, 2), "float64")])
+def test_image_moments_are_over_all_pixels(shape, dtype):
+    values = rng().integers(0, 255, size=shape).astype(dtype)
+    weight = rng(1).random(8)
+    w = np.broadcast_to(weight.reshape(-1, *[1] * (len(shape) - 1)), shape)
+    mean = np.average(values, weights=w)
+    std = np.sqrt(np.average((values - mean) ** 2, weights=w))
+    found = block_moments(ModalityBlock("a", values), weight)
+    assert [part.shape for part in found] == [(), ()]
+    np.testing.assert_allclose(found, [mean, std], rtol=1e-12)
+
+
+def test_moments_do_not_depend_on_the_chunks(monkeypatch):
+    values = rng().normal(size=(23, 3, 4))
+    block = ModalityBlock("a", values, np.arange(23) % 3 + 1, np.arange(23) % 5 != 0)
+    whole = block_moments(block, None)
+    monkeypatch.setattr(_scaling, "_CHUNK_VALUES", 30)
+    np.testing.assert_allclose(block_moments(block, None), whole, rtol=1e-12)
+
+
+@pytest.mark.parametrize("factor", [1e300, 1e-300, 1e200, 1e-200])
+def test_extreme_scales_neither_overflow_nor_vanish(factor):
+    values = 1 + rng().random((20, 3))
+    mean, scale = column_moments(values * factor, None)
+    np.testing.assert_allclose(mean / factor, values.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(scale / factor, values.std(0), rtol=1e-12)
+
+
+def test_mixed_scales_keep_their_digits():
+    base = 1 + rng().random((20, 3))
+    factors = np.array([1e-250, 1.0, 1e250])
+    mean, scale = column_moments(base * factors, None)
+    np.testing.assert_allclose(mean / factors, base.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(scale / factors, base.std(0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("constant", [0.0, 1.0, 0.1, -7.3, 1e30, 1e300, 1e-300])
+def test_what_does_not_vary_has_scale_one(constant):
+    mean, scale = column_moments(np.full((37, 1), constant), rng().random(37))
+    assert scale == 1.0
+    assert mean == pytest.approx(constant, rel=1e-14)
+
+
+def test_small_spread_on_a_large_mean_is_found():
+    values = 1e8 + 1e-3 * rng().normal(size=(50, 1))
+    _, scale = column_moments(values, None)
+    np.testing.assert_allclose(scale, values.std(0), rtol=1e-4)
+
+
+def test_rows_without_weight_do_not_count_however_extreme():
+    values = rng().normal(size=(10, 2))
+    values[3] = 1e100
+    weight = np.ones(10)
+    weight[3] = 0
+    kept = np.arange(10) != 3
+    expected = column_moments(values[kept], None)
+    np.testing.assert_allclose(column_moments(values, weight), expected, rtol=1e-12)
+
+
+def test_bytes_and_booleans_are_computed_in_float64():
+    codes = rng().integers(0, 255, size=(20, 2)).astype(np.uint8)
+    mean, scale = block_moments(ModalityBlock("a", codes), None)
+    np.testing.assert_allclose(mean, codes.astype(float).mean(0))
+    np.testing.assert_allclose(scale, codes.astype(float).std(0))
+
+
+@given(st.integers(0, 1000), st.floats(-250, 250))
+def test_moments_are_equivariant_to_scale_and_whole_weights_are_repeats(seed, exponent):
+    values, counts = rng(seed).normal(size=(6, 2)), rng(seed + 1).integers(1, 4, size=6)
+    factor = 10.0**exponent
+    mean, scale = column_moments(values * factor, counts.astype(float))
+    repeated = np.repeat(values, counts, axis=0)
+    np.testing.assert_allclose(mean / factor, repeated.mean(0), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(scale / factor, repeated.std(0), rtol=1e-9)

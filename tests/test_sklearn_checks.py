@@ -1,0 +1,97 @@
+"""scikit-learn's own checks: every one passes, and how many there are is asserted.
+
+check_estimator runs on the default parameters, which takes minutes: in the slow part.
+"""
+
+import warnings
+from collections import Counter
+
+import pytest
+import sklearn
+from sklearn.base import is_classifier
+from sklearn.utils.estimator_checks import (
+    check_class_weight_balanced_classifiers,
+    check_dataframe_column_names_consistency,
+    check_estimator,
+    check_inplace_ensure_writeable,
+    check_param_validation,
+)
+from sklearn.utils.fixes import parse_version
+
+from sklearn_mmfusion import InTenseClassifier, InTenseRegressor, MNLClassifier, MNLRegressor
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning"),
+    pytest.mark.filterwarnings("ignore:X is a 2D array and modalities=None:UserWarning"),
+]
+
+ESTIMATORS = [MNLClassifier, MNLRegressor, InTenseClassifier, InTenseRegressor]
+
+# Number of checks by version of scikit-learn, for (classifiers, regressors).
+COUNTS = {"1.9": (67, 60)}
+VERSION = ".".join(map(str, parse_version(sklearn.__version__).release[:2]))
+
+
+def run_all(estimator):
+    """Run check_estimator and require that all has passed and nothing was left out."""
+    with warnings.catch_warnings():
+        # On the checks' tiny data sets fits neither converge nor find something.
+        warnings.simplefilter("ignore")
+        results = check_estimator(estimator, on_fail=None, on_skip=None)
+    others = [
+        f"{r['check_name']} {r['status']}: {r['exception']}"
+        for r in results
+        if r["status"] != "passed"
+    ]
+    assert not others
+    count = Counter(r["status"] for r in results)["passed"]
+    if VERSION in COUNTS:
+        assert count == COUNTS[VERSION][0 if is_classifier(estimator) else 1]
+    else:
+        # The least that a release since 1.6 has had; add new releases to the table.
+        assert count >= 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_all_checks_of_scikit_learn_pass(cls):
+    run_all(cls())
+
+
+# -- checks that scikit-learn has but does not generate ---------------------------------------
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_parameters_are_validated(cls):
+    check_param_validation(cls.__name__, cls(max_epochs=2))
+
+
+@pytest.mark.parametrize(
+    "check", [check_dataframe_column_names_consistency, check_inplace_ensure_writeable]
+)
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_further_check_of_scikit_learn_passes(cls, check):
+    if check is check_dataframe_column_names_consistency:
+        pytest.importorskip("pandas")
+    check(cls.__name__, cls(max_epochs=2, reg=0.001, random_state=0))
+
+
+@pytest.mark.parametrize("cls", [MNLClassifier, InTenseClassifier])
+def test_balanced_class_weights_help_the_rare_class(cls):
+    from sklearn.datasets import make_classification
+    from sklearn.model_selection import train_test_split
+
+    X, y = make_classification(
+        n_samples=300, n_features=6, weights=[0.8, 0.2], flip_y=0.2, random_state=0
+    )
+    X_train, X_test, y_train, y_test = train_test_split(X, y, random_state=0, stratify=y)
+    check_class_weight_balanced_classifiers(
+        cls.__name__,
+        cls(max_epochs=20, reg=0.01, random_state=0),
+        X_train,
+        y_train,
+        X_test,
+        y_test,
+        [0.8, 0.2],
+    )
