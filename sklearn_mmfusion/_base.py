@@ -301,8 +301,8 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         n_rows = rows.data.n_samples
         small = n_rows <= SMALL_SAMPLE
         if self.batch_size == "auto":
-            # About 60 steps an epoch, in powers of two; full batch on small data.
-            size = 2 ** round(float(np.log2(max(n_rows, 2) / 60)))
+            # About 30 steps an epoch, in powers of two; full batch on small data.
+            size = 2 ** round(float(np.log2(max(n_rows, 2) / 30)))
             batch_size = n_rows if small else int(np.clip(size, 32, 512))
         else:
             batch_size = int(min(self.batch_size, n_rows))

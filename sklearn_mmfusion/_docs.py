@@ -39,7 +39,7 @@ max_epochs : int or "auto", default="auto"
     Largest number of epochs; "auto" is 200 up to 1000 rows and 100 above.
 batch_size : int or "auto", default="auto"
     Rows per step. "auto" is the full batch up to 1000 rows, then a power of two from 32 to 512
-    that gives about 60 steps an epoch.
+    that gives about 30 steps an epoch.
 lr : float or "auto", default="auto"
     Learning rate; "auto" is 0.01 for full batches (up to 1000 rows) and 0.003 above.
 lr_decay : float, default=0.98

@@ -48,7 +48,7 @@ __all__ = [
 SMALL_SAMPLE = 1000
 """Up to this many rows the choice by shape keeps to encoders that have little to learn."""
 
-_FLAT = {"skip": True, "dropout": 0.5, "input_dropout": 0.2, "n_quantiles": 32}
+_FLAT = {"hidden_dim": 128, "skip": True, "dropout": 0.5, "input_dropout": 0.2, "n_quantiles": 32}
 
 _WANTED = (
     "an encoder such as MLPEncoder(), 'auto', a torch.nn.Module or a callable layout -> nn.Module"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sklearn_mmfusion._plan import FusionPlan, State, build_network, load_state, network_state
-from sklearn_mmfusion._polish import FusionProblem, polish, polish_path
+from sklearn_mmfusion._polish import FusionProblem, clearly_less, polish, polish_path
 from sklearn_mmfusion._scaling import block_moments, column_moments
 from sklearn_mmfusion._training import (
     FusionDataset,
@@ -113,11 +113,11 @@ class FitResult:
     held_share: Floats | None = None
 
     def clearly_beats(self, other: FitResult) -> bool:
-        """Whether the held-out loss is lower by more than a standard error of the difference."""
-        difference, share = other.held_losses - self.held_losses, self.held_share
-        mean = float(share @ difference)
-        error = float(np.sqrt(np.square(share) @ np.square(difference - mean)))
-        return mean > error
+        """Whether the held-out loss is lower by more than two standard errors."""
+        mine, others, share = map(
+            torch.from_numpy, (self.held_losses, other.held_losses, self.held_share)
+        )
+        return clearly_less(mine, others, share, 2.0)
 
 
 def fit_network(
@@ -279,17 +279,16 @@ def _polish_in_place(
         held_features = network.term_features(held.batch, held.batch.present)
     held_share = _share(held)
 
-    def judge(w: Tensor, b: Tensor) -> float:
-        losses = LOSSES[loss_name](held_features @ w.T + b, held.target)
-        return float((losses * held_share).sum())
+    def judge(w: Tensor, b: Tensor) -> Tensor:
+        return LOSSES[loss_name](held_features @ w.T + b, held.target)
 
     if options.reg_path:
         solution, reg = polish_path(
-            problem, options.reg_path, bias, lambda found: judge(found.weight, found.bias)
+            problem, options.reg_path, bias, lambda s: judge(s.weight, s.bias), held_share
         )
     else:
         solution, reg = polish(problem, weight, bias), options.reg
-    if judge(solution.weight, solution.bias) > judge(weight, bias):
+    if clearly_less(judge(weight, bias), judge(solution.weight, solution.bias), held_share):
         return float("nan"), options.reg
     _set_fusion(network, solution.weight, solution.bias)
     return solution.gap, reg

@@ -27,7 +27,14 @@ from torch import Tensor
 
 from sklearn_mmfusion import functional as F
 
-__all__ = ["FusionProblem", "PolishResult", "polish", "polish_path", "squared_norm_prox"]
+__all__ = [
+    "FusionProblem",
+    "PolishResult",
+    "clearly_less",
+    "polish",
+    "polish_path",
+    "squared_norm_prox",
+]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
@@ -247,13 +254,32 @@ def polish(
     return PolishResult(best[1], best[2], best[0], best[0] <= tol)
 
 
+def clearly_less(losses: Tensor, others: Tensor, share: Tensor, n_errors: float = 1.0) -> bool:
+    """Whether a mean loss is below another by so many standard errors of the difference.
+
+    Parameters
+    ----------
+    losses, others : Tensor of shape (n,)
+        Losses of two models on the same rows.
+    share : Tensor of shape (n,)
+        Row weights that sum to 1.
+    n_errors : float
+        Number of standard errors.
+    """
+    difference = others - losses
+    mean = (difference * share).sum()
+    error = (share.square() * (difference - mean).square()).sum().sqrt()
+    return bool(mean > n_errors * error)
+
+
 def polish_path(
     problem: FusionProblem,
     regs: Sequence[float],
     bias: Tensor,
-    judge: Callable[[PolishResult], float],
+    judge: Callable[[PolishResult], Tensor],
+    share: Tensor,
 ) -> tuple[PolishResult, float]:
-    """Solve the problem for several strengths and keep the one that a judge likes best.
+    """Solve the problem for several strengths and choose among them on held-out rows.
 
     Parameters
     ----------
@@ -264,26 +290,32 @@ def polish_path(
     bias : Tensor of shape (n_outputs,)
         Starting intercepts.
     judge : callable
-        Held-out loss of a solution.
+        Held-out losses (n_held,) of a solution.
+    share : Tensor of shape (n_held,)
+        Weights of the held-out rows, with sum 1.
 
     Returns
     -------
     solution : PolishResult
     reg : float
-        The strength with the least loss; the path stops once the loss has risen clearly.
+        The largest strength that is not clearly worse than the best one.
     """
     weight = torch.zeros(len(bias), problem.features.shape[1], dtype=bias.dtype)
-    best: tuple[float, PolishResult, float] | None = None
+    path: list[tuple[PolishResult, float, Tensor]] = []
+    least = math.inf
     # From strong to weak: each solution is a start close to the next.
     for reg in sorted(regs, reverse=True):
         solution = polish(replace(problem, reg=reg), weight, bias)
         weight, bias = solution.weight, solution.bias
-        loss = judge(solution)
-        if best is None or loss < best[0]:
-            best = (loss, solution, reg)
-        elif loss > _CLEARLY_WORSE * best[0]:
+        path.append((solution, reg, judge(solution)))
+        loss = float((path[-1][2] * share).sum())
+        least = min(least, loss)
+        if loss > _CLEARLY_WORSE * least:
             break
-    return best[1], best[2]
+    best = min(path, key=lambda step: float((step[2] * share).sum()))
+    return next(
+        (solution, reg) for solution, reg, loss in path if not clearly_less(best[2], loss, share)
+    )
 
 
 def _shrink(problem: FusionProblem, weight: Tensor, step: float) -> Tensor:

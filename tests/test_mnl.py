@@ -444,7 +444,7 @@ def test_unknown_device_is_refused():
 def test_float32_and_float64_fits_agree():
     proba = {}
     for dtype in ("float32", "float64"):
-        est = MNLClassifier(**params(dtype=dtype, early_stopping=False)).fit(X, THREE)
+        est = MNLClassifier(**params(dtype=dtype, early_stopping=False, polish=True)).fit(X, THREE)
         proba[dtype] = est.predict_proba(X)
         assert proba[dtype].dtype == np.float64
     np.testing.assert_allclose(proba["float32"], proba["float64"], atol=1e-3)
@@ -456,7 +456,7 @@ def test_float32_and_float64_fits_agree():
 @pytest.mark.parametrize("factor", [1e-300, 1e-30, 1e30, 1e300])
 def test_units_of_a_modality_do_not_matter(factor):
     # Without early stopping the rows of the inner split must not depend on the units either.
-    ten = params(max_epochs=10, early_stopping=False)
+    ten = params(max_epochs=10, early_stopping=False, polish=True)
     expected = MNLClassifier(**ten).fit(X, THREE)
     scaled = {**X, "text": X["text"] * factor}
     est = MNLClassifier(**ten).fit(scaled, THREE)
@@ -467,8 +467,8 @@ def test_units_of_a_modality_do_not_matter(factor):
 
 @pytest.mark.parametrize("factor", [1e-200, 1e200])
 def test_units_of_the_target_do_not_matter(factor):
-    expected = MNLRegressor(**params(max_epochs=10)).fit(X, NUMBERS)
-    est = MNLRegressor(**params(max_epochs=10)).fit(X, NUMBERS * factor)
+    expected = MNLRegressor(**params(max_epochs=10, polish=True)).fit(X, NUMBERS)
+    est = MNLRegressor(**params(max_epochs=10, polish=True)).fit(X, NUMBERS * factor)
     np.testing.assert_allclose(est.predict(X) / factor, expected.predict(X), rtol=1e-6)
     assert est.relevance_scores_ == pytest.approx(expected.relevance_scores_, abs=1e-6)
 

@@ -90,6 +90,15 @@ def test_what_does_not_vary_has_scale_one(constant):
     assert mean == pytest.approx(constant, rel=1e-14)
 
 
+@pytest.mark.parametrize("n", [37, 72, 90])
+@pytest.mark.parametrize("constant", [0.1, -7.3, 1e16, 1e30, 1e300])
+def test_what_does_not_vary_is_standardised_to_zero(constant, n):
+    # What rounding leaves of 1e30 - mean must not come through as 1e14.
+    values = np.full((n, 1), constant)
+    mean, scale = column_moments(values, None)
+    np.testing.assert_allclose((values - mean) / scale, 0, atol=1e-6)
+
+
 def test_small_spread_on_a_large_mean_is_found():
     values = 1e8 + 1e-3 * rng().normal(size=(50, 1))
     _, scale = column_moments(values, None)
