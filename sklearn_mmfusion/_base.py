@@ -41,10 +41,9 @@ __all__ = ["BaseAdditiveFusion", "FusionClassifierMixin", "FusionRegressorMixin"
 _PREDICT_VALUES = 16_000_000  # values per prediction chunk: about 128 MB in float64
 _MIN_EFFECT = 2.0  # standard errors that the held-out gain must exceed to count as learned
 _DEVICE_AUTO_VALUES = 20_000_000  # below this many input values "auto" stays on the CPU
-_MIN_INNER_ROWS = 10  # fewer rows are not split
 _SPARE_ROWS = 5000  # below, validation_fraction="auto" holds out 0.2 of the rows, above 0.1
-_BASE_REG = 1e-3  # reg="auto" trains with this strength
-_REG_PATH = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)  # and chooses among these in the polish
+_AUTO_REG = 2e-2  # reg="auto" at p = 1, per output
+_REG_FACTORS = (1.0, 3.0, 10.0, 0.3, 0.1)  # strengths that the polish then tries in this order
 
 
 class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
@@ -248,15 +247,15 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
             split = split_rows(whole.target, whole.kind, fraction, seed_for(plan.seed, "split"))
             if split is not None:
                 return self._run_best(plan, whole.take(split[0]), whole.take(split[1]), start)
-        split = None
-        if n >= _MIN_INNER_ROWS:
-            fraction = 0.2 if self.validation_fraction == "auto" else self.validation_fraction
-            seed = seed_for(plan.seed, "inner split")
-            split = split_by_content(whole.data, whole.target, whole.kind, fraction, seed)
+        fraction = 0.2 if self.validation_fraction == "auto" else self.validation_fraction
+        seed = seed_for(plan.seed, "inner split")
+        split = split_by_content(whole.data, whole.target, whole.kind, fraction, seed)
         if split is None:
             return self._run_once(plan, whole, None, start)
         # Small data cannot spare rows: what is chosen is chosen in a first fit without some.
         inner = self._run_best(plan, whole.take(split[0]), whole.take(split[1]), start)
+        if inner.training.interrupted:
+            return inner
         chosen: dict[str, Any] = {"reg": inner.reg}
         if self.early_stopping == "auto" and inner.training.best_epoch is not None:
             chosen["max_epochs"] = inner.training.best_epoch
@@ -268,6 +267,8 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
     def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitResult:
         """Fit, and where ``reg`` is "auto" make interactions earn their place on held-out rows."""
         full = self._run_once(plan, kept, held, start)
+        if full.training.interrupted:
+            return replace(full, held_losses=None, held_share=None)
         single = tuple(term for term in plan.terms if len(term) == 1)
         if start is None and self.reg == "auto" and 0 < len(single) < len(plan.terms):
             simple = self._run_once(replace(plan, terms=single), kept, held, None)
@@ -319,20 +320,26 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
             batch_size=batch_size,
             lr=lr,
             lr_decay=float(self.lr_decay),
-            reg=_BASE_REG if self.reg == "auto" else float(self.reg),
-            reg_path=_REG_PATH if self.reg == "auto" else (),
+            reg=self._auto_reg(plan) if self.reg == "auto" else float(self.reg),
+            reg_factors=_REG_FACTORS if self.reg == "auto" else (),
             p=float(self.p),
             loss=LOSSES[self._loss_name(rows.kind)],
             build_optimizer=optimizer.build,
             weight_decay=float(self.weight_decay),
             seed=plan.seed,
             ramp_epochs=min(10, int(max_epochs) // 3),
+            dropout_epochs=int(max_epochs),
             patience=patience,
             callbacks=self.callbacks,
             net_params=dict(self.net_params or {}),
             verbose=int(self.verbose),
             device=self._training_device(plan, n_rows),
         )
+
+    def _auto_reg(self, plan: FusionPlan) -> float:
+        # Block norms grow with the outputs that share them, and the penalty of the same norms
+        # falls as p grows.
+        return _AUTO_REG * (2.0 - 1.0 / float(self.p)) / plan.n_outputs
 
     def _training_device(self, plan: FusionPlan, n_rows: int) -> str:
         if self.device == "auto":
@@ -362,13 +369,14 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         if result is None:
             return plan, None
         old = result.plan
-        plan = replace(plan, terms=old.terms)
         shapes = [[layout.shape for layout in p.layouts] for p in (old, plan)]
-        network = build_network(replace(plan, scalings=old.scalings))
         same = old.names == plan.names and shapes[0] == shapes[1]
+        plan = replace(plan, terms=old.terms)
         if not same or any(
             name not in result.state or result.state[name].shape != tuple(value.shape)
-            for name, value in network.state_dict().items()
+            for name, value in build_network(replace(plan, scalings=old.scalings))
+            .state_dict()
+            .items()
         ):
             raise InputError(
                 "warm_start: modalities, encoders or outputs differ from those of the last fit; "
@@ -386,6 +394,7 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         result: FitResult,
     ) -> None:
         self._schema, self._target, self._display, self._result = schema, target, display, result
+        self._p = float(self.p)
         self._cache = _ModuleCache()
         self.n_features_in_ = schema.n_features_in
         if schema.feature_names_in is not None:
@@ -414,7 +423,7 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         self.term_modalities_ = [tuple(schema.names[m] for m in term) for term in positions]
         self.term_names_ = [term_name(term, schema.names) for term in positions]
         norms = torch.from_numpy(self._by_term(result.norms[:, None])[:, 0])
-        scores = F.relevance(norms, float(self.p)).tolist()
+        scores = F.relevance(norms, self._p).tolist()
         self.relevance_scores_ = dict(zip(self.term_names_, scores, strict=True))
         self.fusion_norm_ = float(norms.sum())
         self.contribution_std_ = self._by_term(result.contribution_std)
@@ -432,7 +441,8 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         training = result.training
         if training.interrupted:
             warnings.warn(
-                f"fit was interrupted; the model is that of epoch {training.n_epochs}",
+                "fit was interrupted; the model is that of epoch "
+                f"{training.best_epoch or training.n_epochs}",
                 FitInterruptedWarning,
                 stacklevel=3,
             )

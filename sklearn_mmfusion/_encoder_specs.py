@@ -167,7 +167,8 @@ class MLPEncoder(BaseEncoder):
     output_dim : int, default=32
         Width of the representation.
     dropout : float, default=0.0
-        Probability, from 0 to 1, with which a hidden unit is zeroed in training.
+        Probability, from 0 to 1, with which a hidden unit is zeroed in training. Like every
+        dropout of the package it falls to 0 over ``max_epochs``.
     input_dropout : float, default=0.0
         The same for input features.
     skip : bool, default=False

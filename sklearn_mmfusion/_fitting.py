@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sklearn_mmfusion._plan import FusionPlan, State, build_network, load_state, network_state
-from sklearn_mmfusion._polish import FusionProblem, clearly_less, polish, polish_path
+from sklearn_mmfusion._polish import FusionProblem, clearly_less, polish
 from sklearn_mmfusion._scaling import block_moments, column_moments
 from sklearn_mmfusion._training import (
     FusionDataset,
@@ -33,6 +33,7 @@ Floats = npt.NDArray[np.float64]
 
 _POLISH_BYTES = 2 * 2**30  # features of the polish in float64; above, the step is left out
 _CHUNK_ROWS = 4096
+_ALLOWANCE = 0.04  # share of a constant's loss that exactness may cost on held-out rows
 
 
 @dataclass
@@ -97,6 +98,8 @@ class FitResult:
         standard error; nan without held-out rows.
     held_losses, held_share : ndarray of shape (n_held,) or None
         Loss and weight of each held-out row.
+    n_held : float
+        Number of rows that the weights of the held-out rows stand for.
     """
 
     plan: FusionPlan
@@ -111,13 +114,14 @@ class FitResult:
     gain_error: float
     held_losses: Floats | None = None
     held_share: Floats | None = None
+    n_held: float = 0.0
 
     def clearly_beats(self, other: FitResult) -> bool:
         """Whether the held-out loss is lower by more than two standard errors."""
         mine, others, share = map(
             torch.from_numpy, (self.held_losses, other.held_losses, self.held_share)
         )
-        return clearly_less(mine, others, share, 2.0)
+        return clearly_less(mine, others, share, self.n_held, n_errors=2.0)
 
 
 def fit_network(
@@ -172,7 +176,10 @@ def fit_network(
 
     def dataset(rows: FitInput) -> FusionDataset:
         weight = None if rows.weight is None else rows.weight / rows.weight.mean()
-        return to_dataset(rows.data, _scaled(rows, scale), weight, dtype, options.device)
+        target = _scaled(rows, scale)
+        made = to_dataset(rows.data, target, weight, dtype, options.device)
+        made.n_counted = _n_counted(rows.weight, len(target))
+        return made
 
     rows = dataset(train_input)
     held = None if valid_input is None else dataset(valid_input)
@@ -243,6 +250,7 @@ def _finish(
         gain_error=error,
         held_losses=held_losses,
         held_share=None if held is None else _share(held).numpy(),
+        n_held=0.0 if held is None else held.n_counted,
     )
 
 
@@ -255,9 +263,9 @@ def _polish_in_place(
     loss_name: str,
     options: TrainingOptions,
 ) -> tuple[float, float]:
-    """Replace the fusion weights by the exact solution unless held-out rows speak against it.
+    """Replace the fusion weights by the exact solution, where that predicts as well.
 
-    Returns the duality gap (nan where the weights stay) and the strength of the penalty.
+    Returns the duality gap (nan where the trained weights stay) and the strength of the penalty.
     """
     fusion = network.fusion
     problem = FusionProblem(
@@ -271,7 +279,8 @@ def _polish_in_place(
         options.reg,
     )
     weight, bias = fusion.weight.detach().clone(), fusion.bias.detach().clone()
-    if held is None:
+    if held is None or not options.reg_factors:
+        # A number for reg is the user's word.
         solution = polish(problem, weight, bias)
         _set_fusion(network, solution.weight, solution.bias)
         return solution.gap, options.reg
@@ -279,19 +288,21 @@ def _polish_in_place(
         held_features = network.term_features(held.batch, held.batch.present)
     held_share = _share(held)
 
-    def judge(w: Tensor, b: Tensor) -> Tensor:
+    def losses(w: Tensor, b: Tensor) -> Tensor:
         return LOSSES[loss_name](held_features @ w.T + b, held.target)
 
-    if options.reg_path:
-        solution, reg = polish_path(
-            problem, options.reg_path, bias, lambda s: judge(s.weight, s.bias), held_share
-        )
-    else:
-        solution, reg = polish(problem, weight, bias), options.reg
-    if clearly_less(judge(weight, bias), judge(solution.weight, solution.bias), held_share):
-        return float("nan"), options.reg
-    _set_fusion(network, solution.weight, solution.bias)
-    return solution.gap, reg
+    trained = losses(weight, bias)
+    constant = torch.zeros_like(weight), _prior(rows, loss_name, len(bias))
+    allowance = _ALLOWANCE * float((losses(*constant) * held_share).sum())
+    for factor in options.reg_factors:
+        reg = factor * options.reg
+        solution = polish(replace(problem, reg=reg), weight, bias)
+        # Features that were fitted too closely to the training rows mislead the exact solution.
+        solved = losses(solution.weight, solution.bias) - allowance
+        if not clearly_less(trained, solved, held_share, held.n_counted):
+            _set_fusion(network, solution.weight, solution.bias)
+            return solution.gap, reg
+    return float("nan"), options.reg
 
 
 @torch.no_grad()
@@ -319,8 +330,17 @@ def _judged(
     if reference <= 0:
         return after.numpy(), float("nan"), float("nan")
     mean = (difference * share).sum()
-    variance = (share.square() * (difference - mean).square()).sum()
+    variance = (share * (difference - mean).square()).sum() / held.n_counted
     return after.numpy(), float(mean) / reference, float(variance.sqrt()) / reference
+
+
+def _n_counted(weight: Floats | None, n: int) -> float:
+    """Rows that weights stand for: whole numbers count repetitions, others Kish's size."""
+    if weight is None:
+        return float(n)
+    if (weight == np.round(weight)).all():
+        return float(weight.sum())
+    return float(weight.sum() ** 2 / np.square(weight).sum())
 
 
 def _share(dataset: FusionDataset) -> Tensor:

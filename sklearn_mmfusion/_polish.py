@@ -17,8 +17,8 @@ that any point with an optimal intercept gives a dual feasible one and the gap i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -32,13 +32,10 @@ __all__ = [
     "PolishResult",
     "clearly_less",
     "polish",
-    "polish_path",
     "squared_norm_prox",
 ]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-
-_CLEARLY_WORSE = 1.2
 
 
 @dataclass
@@ -254,7 +251,9 @@ def polish(
     return PolishResult(best[1], best[2], best[0], best[0] <= tol)
 
 
-def clearly_less(losses: Tensor, others: Tensor, share: Tensor, n_errors: float = 1.0) -> bool:
+def clearly_less(
+    losses: Tensor, others: Tensor, share: Tensor, n_rows: float, n_errors: float = 1.0
+) -> bool:
     """Whether a mean loss is below another by so many standard errors of the difference.
 
     Parameters
@@ -263,59 +262,15 @@ def clearly_less(losses: Tensor, others: Tensor, share: Tensor, n_errors: float 
         Losses of two models on the same rows.
     share : Tensor of shape (n,)
         Row weights that sum to 1.
+    n_rows : float
+        Number of rows that the weights stand for.
     n_errors : float
         Number of standard errors.
     """
     difference = others - losses
     mean = (difference * share).sum()
-    error = (share.square() * (difference - mean).square()).sum().sqrt()
+    error = ((difference - mean).square() * share).sum().div(n_rows).sqrt()
     return bool(mean > n_errors * error)
-
-
-def polish_path(
-    problem: FusionProblem,
-    regs: Sequence[float],
-    bias: Tensor,
-    judge: Callable[[PolishResult], Tensor],
-    share: Tensor,
-) -> tuple[PolishResult, float]:
-    """Solve the problem for several strengths and choose among them on held-out rows.
-
-    Parameters
-    ----------
-    problem : FusionProblem
-        The problem; its ``reg`` is not used.
-    regs : sequence of float
-        Strengths, positive.
-    bias : Tensor of shape (n_outputs,)
-        Starting intercepts.
-    judge : callable
-        Held-out losses (n_held,) of a solution.
-    share : Tensor of shape (n_held,)
-        Weights of the held-out rows, with sum 1.
-
-    Returns
-    -------
-    solution : PolishResult
-    reg : float
-        The largest strength that is not clearly worse than the best one.
-    """
-    weight = torch.zeros(len(bias), problem.features.shape[1], dtype=bias.dtype)
-    path: list[tuple[PolishResult, float, Tensor]] = []
-    least = math.inf
-    # From strong to weak: each solution is a start close to the next.
-    for reg in sorted(regs, reverse=True):
-        solution = polish(replace(problem, reg=reg), weight, bias)
-        weight, bias = solution.weight, solution.bias
-        path.append((solution, reg, judge(solution)))
-        loss = float((path[-1][2] * share).sum())
-        least = min(least, loss)
-        if loss > _CLEARLY_WORSE * least:
-            break
-    best = min(path, key=lambda step: float((step[2] * share).sum()))
-    return next(
-        (solution, reg) for solution, reg, loss in path if not clearly_less(best[2], loss, share)
-    )
 
 
 def _shrink(problem: FusionProblem, weight: Tensor, step: float) -> Tensor:

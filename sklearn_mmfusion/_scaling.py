@@ -37,7 +37,7 @@ def block_moments(block: ModalityBlock, weight: Floats | None) -> tuple[Floats, 
     -------
     mean, scale : ndarray
         Shape ``(d,)`` for flat and sequence inputs, ``()`` for images. The scale of what does not
-        vary is 1.
+        vary is its magnitude (1 for zeros).
     """
     values = block.values
     pooled = values.ndim > 3 or (values.ndim == 3 and values.dtype == np.uint8)
@@ -87,6 +87,7 @@ def _moments(chunks) -> tuple[Floats, Floats]:  # type: ignore[no-untyped-def]
     spread = np.sqrt(variance)
     # Below the rounding of the mean, what is left of the variance is noise.
     constant = spread <= 8 * np.finfo(np.float64).eps * np.abs(mean)
-    scale = np.where(constant | (spread == 0), 1.0, spread * unit)
+    # A constant is divided by its own size: what rounding leaves of it stays rounding.
+    scale = np.where(constant, unit, spread * unit)
     scale = np.where(scale > 0, scale, 1.0)
     return np.asarray(mean * unit), scale

@@ -14,6 +14,7 @@ __all__ = ["split_by_content", "split_rows"]
 
 Rows = npt.NDArray[np.intp]
 
+_MIN_DISTINCT = 10  # fewer different rows are not split
 _HASHED_COLUMNS = 64  # per modality; enough to tell rows apart
 
 
@@ -82,13 +83,15 @@ def split_by_content(
     Returns
     -------
     tuple of two ndarrays or None
-        Sorted row numbers; None where a side would be left with fewer than two rows.
+        Sorted row numbers; None where there are fewer than ten different rows.
     """
     ranks = np.column_stack([_ranks(block) for block in data.blocks] + [_target_ranks(target)])
     key = seed.to_bytes(8, "little", signed=False)
     digests = np.array(
         [hashlib.blake2b(row.tobytes(), digest_size=16, key=key).hexdigest() for row in ranks]
     )
+    if len(np.unique(digests)) < _MIN_DISTINCT:
+        return None
     groups = target if kind in ("binary", "multiclass") else np.zeros(len(target), dtype=np.int64)
     held_parts = []
     for group in np.unique(groups):
@@ -106,8 +109,12 @@ def split_by_content(
 
 def _ranks(block: ModalityBlock) -> npt.NDArray[np.int64]:
     flat = block.values.reshape(len(block.values), -1)[:, :_HASHED_COLUMNS]
+    if flat.dtype != np.float64:
+        return _dense_ranks(flat)
     # Rounded first, so that the same numbers in another precision have the same ranks.
-    return _dense_ranks(flat.astype(np.float32) if flat.dtype == np.float64 else flat)
+    largest = np.abs(flat).max(0)
+    exponent = np.frexp(np.where(largest > 0, largest, 1.0))[1]
+    return _dense_ranks(np.ldexp(flat, -exponent).astype(np.float32))
 
 
 def _target_ranks(target: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from sklearn_mmfusion._errors import DivergedError
 from sklearn_mmfusion.data._blocks import ModalityData
+from sklearn_mmfusion.modules.dropout import set_dropout_strength
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
 
 __all__ = [
@@ -75,10 +76,14 @@ def intra_op_threads(n_threads: int | None) -> Iterator[None]:
 
 
 class FusionDataset(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    """All rows of a data set as tensors, with targets."""
+    """All rows of a data set as tensors, with targets.
+
+    ``n_counted`` is the number of rows that the weights stand for.
+    """
 
     def __init__(self, batch: FusionBatch, target: Tensor) -> None:
         self.batch, self.target = batch, target
+        self.n_counted = float(len(target))
 
     def __len__(self) -> int:
         return len(self.target)
@@ -103,7 +108,10 @@ class FusionDataset(torch.utils.data.Dataset):  # type: ignore[type-arg]
         batch, target = self.batch.to(device), self.target.to(device)
         if batch.weight is not None:
             batch.weight = batch.weight.to(dtype)
-        return FusionDataset(batch, target.to(dtype) if target.is_floating_point() else target)
+        target = target.to(dtype) if target.is_floating_point() else target
+        moved = FusionDataset(batch, target)
+        moved.n_counted = self.n_counted
+        return moved
 
     def row_bytes(self) -> int:
         """Bytes of one row."""
@@ -193,13 +201,14 @@ class TrainingOptions:
     lr: float
     lr_decay: float
     reg: float
-    reg_path: tuple[float, ...]
+    reg_factors: tuple[float, ...]
     p: float
     loss: Callable[[Tensor, Tensor], Tensor]
     build_optimizer: Callable[..., torch.optim.Optimizer]
     weight_decay: float
     seed: int
     ramp_epochs: int = 0
+    dropout_epochs: int = 100
     patience: int | None = None
     callbacks: list[object] | None = None
     net_params: dict[str, object] = field(default_factory=dict)
@@ -220,13 +229,14 @@ class FusionNet(NeuralNet):  # type: ignore[misc]
 
     @property
     def _default_callbacks(self) -> list[tuple[str, Callback]]:
-        return [("epochs", _EpochKeeper()), ("print_log", _EpochLog(self.options.verbose))]
+        return [("epochs", _EpochKeeper()), ("print_log", _EpochLog())]
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> FusionNet:
         options, module = self.options, self.module_
         decayed, plain = [], []
+        bias = module.fusion.bias
         for name, parameter in module.named_parameters():
-            if parameter.requires_grad:
+            if parameter.requires_grad and parameter is not bias:
                 # Encoder weights alone decay; the fusion weights have their penalty, and the
                 # maps before a normalisation have no scale that could matter.
                 is_weight = name.startswith("encoders.") and parameter.ndim > 1
@@ -236,6 +246,9 @@ class FusionNet(NeuralNet):  # type: ignore[misc]
             for parameters, decay in ((decayed, options.weight_decay), (plain, 0.0))
             if parameters
         ]
+        # The intercept starts at its optimum, where the gradient is round-off: Adam would scale
+        # that up to whole steps. A large eps keeps it in proportion.
+        groups.append({"params": [bias], "weight_decay": 0.0, "eps": 1e-2})
         self.optimizer_ = options.build_optimizer(groups, lr=options.lr)
         return self
 
@@ -347,12 +360,8 @@ def _raised_by_callback(error: KeyboardInterrupt) -> bool:
 class _EpochLog(PrintLog):  # type: ignore[misc]
     """skorch's table of epochs, printed where ``verbose`` asks for it."""
 
-    def __init__(self, verbose: int = 0) -> None:
-        super().__init__()
-        self.verbose = verbose
-
     def on_epoch_end(self, net: FusionNet, **kwargs: object) -> None:
-        if self.verbose:
+        if net.verbose:
             super().on_epoch_end(net, **kwargs)
 
 
@@ -375,6 +384,9 @@ class _EpochKeeper(Callback):  # type: ignore[misc]
         for group in net.optimizer_.param_groups:
             group["lr"] = lr
         net.history.record("lr", lr)
+        # Dropout fades out: noisy data stop early, under much of it, clean data end without.
+        epoch = len(net.history) - 1
+        set_dropout_strength(net.module_, max(0.0, 1 - epoch / options.dropout_epochs))
 
     def on_epoch_end(self, net: FusionNet, **kwargs: object) -> None:
         epoch, options = len(net.history), net.options
@@ -504,7 +516,7 @@ def _make_net(
         "dataset": Dataset,
         "callbacks": options.callbacks,
         "device": None,
-        "verbose": 0,
+        "verbose": options.verbose,
         "max_epochs": options.max_epochs,
     }
     parameters.update(options.net_params)

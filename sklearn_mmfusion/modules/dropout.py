@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Dropout", "set_dropout_generator"]
+__all__ = ["Dropout", "set_dropout_generator", "set_dropout_strength"]
 
 
 class Dropout(nn.Module):
@@ -30,6 +30,8 @@ class Dropout(nn.Module):
     shared : bool
         Whether all rows of a batch share a mask. Then a row that comes twice is treated as one of
         weight two; many steps on a full batch see many masks.
+    strength : float
+        Factor of p, see :func:`set_dropout_strength`.
 
     Raises
     ------
@@ -44,15 +46,17 @@ class Dropout(nn.Module):
         self.p = p
         self.generator: torch.Generator | None = None
         self.shared = False
+        self.strength = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x with dropped elements.
 
         Shape: any -> the same.
         """
-        if not self.training or self.p == 0.0:
+        p = self.p * self.strength
+        if not self.training or p == 0.0:
             return x
-        if self.p == 1.0:
+        if p == 1.0:
             return x * 0.0
         if self.generator is None:
             raise RuntimeError("Dropout has no generator: call set_dropout_generator first")
@@ -64,8 +68,8 @@ class Dropout(nn.Module):
             device=self.generator.device,
             dtype=torch.float32,
         )
-        kept = (noise >= self.p).to(device=x.device, dtype=x.dtype)
-        return x * kept.div_(1.0 - self.p)
+        kept = (noise >= p).to(device=x.device, dtype=x.dtype)
+        return x * kept.div_(1.0 - p)
 
     def extra_repr(self) -> str:
         """Return what the representation shows of the module."""
@@ -91,3 +95,18 @@ def set_dropout_generator(
         if isinstance(child, Dropout):
             child.generator = generator
             child.shared = shared
+
+
+def set_dropout_strength(module: nn.Module, strength: float) -> None:
+    """Multiply the probability of every :class:`Dropout` of a module, for a schedule over epochs.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Module whose children, at any depth, are changed.
+    strength : float
+        Factor from 0 to 1.
+    """
+    for child in module.modules():
+        if isinstance(child, Dropout):
+            child.strength = strength

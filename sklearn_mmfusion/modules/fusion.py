@@ -117,7 +117,8 @@ class TermFeatures(nn.Module):
         blocks = []
         for m, norm in zip(self.unimodal, self.unimodal_norms, strict=True):
             mask = present[m]
-            z = norm(self._unimodal_input(m, encodings), _masked_weight(mask, weight))
+            h = self._unimodal_input(m, encodings)
+            z = norm(h, _masked_weight(mask, weight, h.dtype))
             blocks.append(z if mask is None else z * mask[:, None])
         if self.pair_norm is not None:
             masks = None if all(mask is None for mask in present) else self._masks(present, weight)
@@ -143,7 +144,8 @@ class TermFeatures(nn.Module):
     ) -> None:
         """Recompute every statistic over the encodings of the whole training set."""
         for m, norm in zip(self.unimodal, self.unimodal_norms, strict=True):
-            norm.set_exact(self._unimodal_input(m, encodings), _masked_weight(present[m], weight))
+            h = self._unimodal_input(m, encodings)
+            norm.set_exact(h, _masked_weight(present[m], weight, h.dtype))
         if self.pair_norm is None:
             return
         masks = None if all(mask is None for mask in present) else self._masks(present, weight)
@@ -188,10 +190,10 @@ class TermFeatures(nn.Module):
         return pairs, groups
 
 
-def _masked_weight(mask: Tensor | None, weight: Tensor | None) -> Tensor | None:
+def _masked_weight(mask: Tensor | None, weight: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     if mask is None:
         return weight
-    return mask.to(torch.get_default_dtype()) if weight is None else weight * mask
+    return mask.to(dtype) if weight is None else weight * mask
 
 
 class BlockLinear(nn.Module):
