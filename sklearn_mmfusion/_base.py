@@ -43,7 +43,7 @@ _MIN_EFFECT = 2.0  # standard errors that the held-out gain must exceed to count
 _DEVICE_AUTO_VALUES = 20_000_000  # below this many input values "auto" stays on the CPU
 _SPARE_ROWS = 5000  # below, validation_fraction="auto" holds out 0.2 of the rows, above 0.1
 _AUTO_REG = 2e-2  # reg="auto" at p = 1, per output
-_REG_FACTORS = (1.0, 3.0, 10.0, 0.3, 0.1)  # strengths that the polish then tries in this order
+_REG_FACTORS = (1.0, 3.0, 0.3, 0.1)  # strengths that the polish then tries in this order
 
 
 class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
@@ -53,7 +53,7 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
     here and in the floors below.
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
         "modalities": "no_validation",
         "encoders": "no_validation",
         "p": [Interval(Real, 1, None, closed="both")],
@@ -79,6 +79,9 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+    n_iter_: int
+    history_: list[dict[str, Any]]
 
     # -- what a subclass supplies --------------------------------------------------------------
 
@@ -339,7 +342,7 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
     def _auto_reg(self, plan: FusionPlan) -> float:
         # Block norms grow with the outputs that share them, and the penalty of the same norms
         # falls as p grows.
-        return _AUTO_REG * (2.0 - 1.0 / float(self.p)) / plan.n_outputs
+        return _AUTO_REG * (2.0 - 1.0 / float(self.p)) / plan.n_outputs**1.5
 
     def _training_device(self, plan: FusionPlan, n_rows: int) -> str:
         if self.device == "auto":
@@ -624,6 +627,7 @@ class FusionClassifierMixin(ClassifierMixin):
             return weight
         if target.kind == "multilabel":
             raise InputError("class_weight is not defined for multilabel targets")
+        assert target.classes is not None  # only multilabel and regression targets have none
         present = np.unique(encoded)
         if isinstance(self.class_weight, str):
             # "balanced": total weight of a class becomes the same for all of them.

@@ -26,14 +26,15 @@ p : float, default=1
 reg : float or "auto", default="auto"
     Strength of the block-norm penalty, at least 0, relative to the mean loss on standardised
     inputs and targets. More gives fewer terms and smaller weights. "auto" is
-    0.02 (2 - 1/p) divided by the number of outputs; where the exact solution at this strength predicts held-out rows clearly
-    worse than the trained weights, other strengths are tried. With "auto", interactions have to
+    0.02 (2 - 1/p) divided by the number of outputs to the power 1.5; where the exact solution at this strength
+    tells held-out rows apart clearly worse than the trained weights, other strengths are tried.
+    With "auto", interactions have to
     earn their place: a model without them is fitted too, and kept unless the held-out loss with
     them is lower by more than two standard errors.
 polish : bool, default=True
     Solve the convex problem in the fusion weights exactly at the end. With ``reg="auto"`` the
-    trained weights stay where every solution predicts held-out rows clearly worse, by more than a
-    twenty-fifth of a constant's loss.
+    trained weights stay where every solution tells held-out rows apart clearly worse, by more
+    than a fiftieth of a constant's loss.
 """
 
 _TRAINING = """\

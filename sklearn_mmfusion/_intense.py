@@ -85,7 +85,7 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
     'a x b'
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
         **BaseAdditiveFusion._parameter_constraints,
         "interactions": "no_validation",
         "latent_dim": [Interval(Integral, 1, None, closed="left")],
@@ -212,7 +212,7 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
     'a x b'
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
         **BaseAdditiveFusion._parameter_constraints,
         "interactions": "no_validation",
         "latent_dim": [Interval(Integral, 1, None, closed="left")],

@@ -76,7 +76,7 @@ class MNLClassifier(FusionClassifierMixin, _MNL):
     ['a', 'b']
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
         **BaseAdditiveFusion._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
@@ -190,7 +190,7 @@ class MNLRegressor(FusionRegressorMixin, _MNL):
     ['a', 'b']
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
         **BaseAdditiveFusion._parameter_constraints,
         "loss": [StrOptions({"squared_error", "absolute_error", "huber"})],
     }

@@ -50,7 +50,8 @@ class AdamW(BaseEstimator):
     def build(self, groups: Iterable[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
         """Return the torch optimiser for parameter groups."""
         self._validate_params()
-        return torch.optim.AdamW(groups, lr=lr, betas=tuple(self.betas), eps=self.eps, fused=True)
+        first, second = self.betas
+        return torch.optim.AdamW(groups, lr=lr, betas=(first, second), eps=self.eps, fused=True)
 
 
 class SGD(BaseEstimator):

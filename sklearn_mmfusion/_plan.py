@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +81,7 @@ def build_network(plan: FusionPlan) -> FusionNetwork:
     """
     names = plan.names
     with seeded_construction() as seed_default:
-        encoders = []
+        encoders: list[Any] = []  # nn.Modules with an `output_dim`
         for layout, spec in zip(plan.layouts, plan.encoders, strict=True):
             seed_default(seed_for(plan.seed, "encoder", layout.name))
             encoders.append(spec.build(layout))
@@ -88,7 +89,7 @@ def build_network(plan: FusionPlan) -> FusionNetwork:
         features = TermFeatures(dims, plan.terms, plan.latent_dim, _unimodal_dims(plan, encoders))
         for key, linear in features.unimodal_maps.items():
             seed_default(seed_for(plan.seed, "map", names[int(key)], names[int(key)]))
-            linear.reset_parameters()
+            cast(nn.Linear, linear).reset_parameters()
         for m, name in enumerate(names):
             members = [term for term, member in features.pairs if member == m]
             for i, term in enumerate(members):
@@ -97,7 +98,7 @@ def build_network(plan: FusionPlan) -> FusionNetwork:
                 # nn.Linear's own initialisation, drawn per (term, modality) pair.
                 part = nn.Linear(dims[m], plan.latent_dim, bias=False).weight
                 rows = slice(i * plan.latent_dim, (i + 1) * plan.latent_dim)
-                features.pair_maps[str(m)].weight.data[rows] = part.data
+                cast(nn.Linear, features.pair_maps[str(m)]).weight.data[rows] = part.data
         scalers = [
             None
             if scaling is None
@@ -109,7 +110,7 @@ def build_network(plan: FusionPlan) -> FusionNetwork:
     return network
 
 
-def _unimodal_dims(plan: FusionPlan, encoders: Sequence[nn.Module]) -> list[int | None]:
+def _unimodal_dims(plan: FusionPlan, encoders: Sequence[Any]) -> list[int | None]:
     """Size of the map of each unimodal term, None where there is none.
 
     An encoding that is trained for several terms gets a map, or its unimodal block would carry

@@ -6,7 +6,7 @@ over- or underflows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +72,7 @@ def column_moments(values: Floats, weight: Floats | None) -> tuple[Floats, Float
     return _moments(lambda: iter([(values, w)]))
 
 
-def _moments(chunks) -> tuple[Floats, Floats]:  # type: ignore[no-untyped-def]
+def _moments(chunks: Callable[[], Iterator[tuple[Floats, Floats]]]) -> tuple[Floats, Floats]:
     largest: Floats | float = 0.0
     total = 0.0
     for part, w in chunks():

@@ -53,7 +53,11 @@ def seeded_construction() -> Iterator[Callable[[int], None]]:
     ``torch.manual_seed`` is not used, since it would reseed every accelerator too.
     """
     with _CONSTRUCTION_LOCK, torch.random.fork_rng(devices=[]):
-        yield lambda seed: torch.default_generator.manual_seed(seed) and None
+
+        def seed_default(seed: int) -> None:
+            torch.default_generator.manual_seed(seed)
+
+        yield seed_default
 
 
 @contextmanager
@@ -75,7 +79,7 @@ def intra_op_threads(n_threads: int | None) -> Iterator[None]:
 # ---------------------------------------------------------------------------------------------
 
 
-class FusionDataset(torch.utils.data.Dataset):  # type: ignore[type-arg]
+class FusionDataset(torch.utils.data.Dataset):
     """All rows of a data set as tensors, with targets.
 
     ``n_counted`` is the number of rows that the weights stand for.
@@ -216,7 +220,7 @@ class TrainingOptions:
     device: str = "cpu"
 
 
-class FusionNet(NeuralNet):  # type: ignore[misc]
+class FusionNet(NeuralNet):
     """skorch net for a :class:`FusionNetwork`: every hook of skorch, none of its overhead.
 
     The loss is summed as a tensor and read once per epoch, batch hooks run only where a callback
@@ -233,7 +237,8 @@ class FusionNet(NeuralNet):  # type: ignore[misc]
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> FusionNet:
         options, module = self.options, self.module_
-        decayed, plain = [], []
+        decayed: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
         bias = module.fusion.bias
         for name, parameter in module.named_parameters():
             if parameter.requires_grad and parameter is not bias:
@@ -319,7 +324,7 @@ class FusionNet(NeuralNet):  # type: ignore[misc]
             for _, callback in self.callbacks_
         )
 
-    def train_step(self, batch: tuple[FusionBatch, Tensor], **fit_params: object) -> dict:  # type: ignore[type-arg]
+    def train_step(self, batch: tuple[FusionBatch, Tensor], **fit_params: object) -> dict[str, Tensor]:
         # skorch's closure form is for optimisers that evaluate the loss several times per step.
         if not self._listens_to_gradients():
             self.optimizer_.zero_grad()
@@ -357,7 +362,7 @@ def _raised_by_callback(error: KeyboardInterrupt) -> bool:
     )
 
 
-class _EpochLog(PrintLog):  # type: ignore[misc]
+class _EpochLog(PrintLog):
     """skorch's table of epochs, printed where ``verbose`` asks for it."""
 
     def on_epoch_end(self, net: FusionNet, **kwargs: object) -> None:
@@ -365,7 +370,7 @@ class _EpochLog(PrintLog):  # type: ignore[misc]
             super().on_epoch_end(net, **kwargs)
 
 
-class _EpochKeeper(Callback):  # type: ignore[misc]
+class _EpochKeeper(Callback):
     """Learning-rate decay, snapshots of whole epochs, best epoch, divergence."""
 
     def initialize(self) -> _EpochKeeper:

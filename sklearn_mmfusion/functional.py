@@ -198,7 +198,25 @@ def weighted_mean(x: Tensor, weight: Tensor | None = None) -> Tensor:
 
 
 def scale_to_unit(x: Tensor, mean_square: Tensor, eps: float, n_axes: int = 1) -> Tensor:
-    """Divide by sqrt(mean_square + eps), ``mean_square`` lacking the last ``n_axes`` of ``x``."""
+    """Divide vectors by their root mean square.
+
+    Parameters
+    ----------
+    x : Tensor of shape (..., d)
+        Vectors, or with ``n_axes`` above 1 tensors, that are divided as one.
+    mean_square : Tensor
+        Mean squared norm of each of them; its shape lacks the last ``n_axes`` axes of ``x``, and
+        the leading ones broadcast.
+    eps : float
+        Added to ``mean_square`` under the root.
+    n_axes : int, default=1
+        Number of last axes of ``x`` that one number divides.
+
+    Returns
+    -------
+    Tensor of the shape of ``x``
+        ``x / sqrt(mean_square + eps)``.
+    """
     scale = (mean_square + eps).rsqrt()
     return x * scale.reshape(scale.shape + (1,) * n_axes)
 
@@ -243,7 +261,20 @@ def vector_batch_norm(
 
 
 def proper_subsets(axes: Axes, smallest: int = 0) -> list[Axes]:
-    """Subsets of ``axes`` of at least ``smallest`` members, without ``axes`` itself, by size."""
+    """List the proper subsets of a set of positions, by size.
+
+    Parameters
+    ----------
+    axes : tuple of int
+        Positions of the modalities of a term, increasing.
+    smallest : int, default=0
+        Number of members from which on a subset is listed.
+
+    Returns
+    -------
+    list of tuple of int
+        Subsets with at least ``smallest`` members, ``axes`` itself left out.
+    """
     sizes = range(smallest, len(axes))
     return list(chain.from_iterable(combinations(axes, size) for size in sizes))
 
@@ -258,7 +289,8 @@ def _outer(a: Tensor, a_axes: Axes, b: Tensor, b_axes: Axes) -> tuple[Tensor, Ax
 
 def _product(us: Sequence[Tensor], axes: Axes) -> Tensor:
     """Outer product of the latent vectors of some modalities, in order."""
-    result, done = us[axes[0]], (axes[0],)
+    result: Tensor = us[axes[0]]
+    done: Axes = (axes[0],)
     for axis in axes[1:]:
         result, done = _outer(result, done, us[axis], (axis,))
     return result

@@ -180,8 +180,8 @@ class SummaryModule(nn.Module):
         self.head: nn.Module = nn.Identity() if output_dim is None else nn.Linear(width, output_dim)
         self.output_dim = width if output_dim is None else output_dim
         if head is not None:
-            self.head = head(width)
-            self.output_dim = self.head.output_dim
+            made: Any = head(width)
+            self.head, self.output_dim = made, made.output_dim
 
     def forward(
         self, values: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
@@ -199,8 +199,9 @@ class SummaryModule(nn.Module):
         self, values: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
     ) -> None:
         """Learn what depends on the distribution of the summaries, before training."""
-        if hasattr(self.head, "fit_inputs"):
-            self.head.fit_inputs(self._described(values, lengths, weight), None, weight)
+        fit_head = getattr(self.head, "fit_inputs", None)
+        if fit_head is not None:
+            fit_head(self._described(values, lengths, weight), None, weight)
 
 
 def _summary(x: Tensor, lengths: Tensor | None) -> Tensor:

@@ -162,7 +162,10 @@ class TermFeatures(nn.Module):
 
     def _unimodal_input(self, m: int, encodings: Sequence[Tensor]) -> Tensor:
         key = str(m)
-        return self.unimodal_maps[key](encodings[m]) if key in self.unimodal_maps else encodings[m]
+        if key not in self.unimodal_maps:
+            return encodings[m]
+        mapped: Tensor = self.unimodal_maps[key](encodings[m])
+        return mapped
 
     def _latent(self, encodings: Sequence[Tensor]) -> Tensor:
         """Latent vectors of all (term, modality) pairs, (b, pairs, d)."""

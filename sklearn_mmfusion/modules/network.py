@@ -125,6 +125,8 @@ class FusionNetwork(nn.Module):
         Probability that a modality counts as missing in a row in training.
     """
 
+    modality_names: list[str]
+
     def __init__(
         self,
         scalers: Sequence[InputScaler | None],
@@ -157,7 +159,8 @@ class FusionNetwork(nn.Module):
         """Let encoders learn what depends on the distribution of their inputs alone."""
         for m in self.used:
             encoder, scaler = self.encoders[m], self.scalers[m]
-            if not hasattr(encoder, "fit_inputs"):
+            fit_encoder = getattr(encoder, "fit_inputs", None)
+            if fit_encoder is None:
                 continue
             values, lengths, present = batch.values[m], batch.lengths[m], batch.present[m]
             if isinstance(scaler, InputScaler):
@@ -165,16 +168,18 @@ class FusionNetwork(nn.Module):
             weight = batch.weight
             if present is not None:
                 weight = present.to(self.dtype) if weight is None else weight * present
-            encoder.fit_inputs(values, lengths, weight)
+            fit_encoder(values, lengths, weight)
 
     def forward(self, batch: FusionBatch) -> Tensor:
         """Return logits or standardised predictions, (b, k)."""
         present = self._drop_modalities(batch) if self.training else batch.present
-        return self.fusion(self.term_features(batch, present))
+        outputs: Tensor = self.fusion(self.term_features(batch, present))
+        return outputs
 
     def term_features(self, batch: FusionBatch, present: list[Tensor | None]) -> Tensor:
         """Return normalised features of all terms, (b, sum of block sizes)."""
-        return self.features(self.encode(batch, present), present, batch.weight)
+        features: Tensor = self.features(self.encode(batch, present), present, batch.weight)
+        return features
 
     def contributions(self, batch: FusionBatch) -> Tensor:
         """Return contributions of all terms to all outputs, (b, t, k)."""

@@ -1,0 +1,162 @@
+"""Tests of the rows that are held out: what may and what may not decide which they are."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sklearn_mmfusion._splitting import split_by_content, split_rows
+from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
+
+N = 60
+
+
+def values(seed=0, n=N):
+    rng = np.random.default_rng(seed)
+    return {"a": rng.normal(size=(n, 3)), "b": rng.normal(size=(n, 4, 2))}
+
+
+def data(arrays):
+    return ModalityData([ModalityBlock(name, array) for name, array in arrays.items()])
+
+
+def classes(n=N):
+    return np.arange(n) % 3
+
+
+def by_content(arrays, target=None, kind="multiclass", fraction=0.2, seed=0):
+    target = classes(len(arrays["a"])) if target is None else target
+    return split_by_content(data(arrays), target, kind, fraction, seed)
+
+
+def held_mask(split, n=N):
+    mask = np.zeros(n, dtype=bool)
+    mask[split[1]] = True
+    return mask
+
+
+def assert_partition(split, n):
+    kept, held = split
+    np.testing.assert_array_equal(np.sort(np.concatenate(split)), np.arange(n))
+    for part in (kept, held):
+        assert (np.diff(part) > 0).all()
+
+
+# -- by content -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "regression"])
+def test_every_row_is_on_one_side_and_the_share_is_as_asked(kind):
+    split = by_content(values(), kind=kind)
+    assert_partition(split, N)
+    assert len(split[1]) == 12
+
+
+def test_rows_of_each_class_are_held_out_in_proportion():
+    target = np.repeat([0, 1, 2], [30, 20, 10])
+    _, held = by_content(values(), target)
+    np.testing.assert_array_equal(np.bincount(target[held]), [6, 4, 2])
+
+
+def test_another_seed_holds_out_other_rows():
+    first, other = by_content(values()), by_content(values(), seed=1)
+    assert not np.array_equal(first[1], other[1])
+    np.testing.assert_array_equal(first[1], by_content(values())[1])
+
+
+@given(st.integers(0, 1000))
+def test_equal_rows_stay_together_and_count_once(seed):
+    counts = np.random.default_rng(seed).integers(1, 4, size=N)
+    rows = np.repeat(np.arange(N), counts)
+    once = held_mask(by_content(values()))
+    repeated = by_content({k: v[rows] for k, v in values().items()}, classes()[rows])
+    np.testing.assert_array_equal(held_mask(repeated, len(rows)), once[rows])
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "regression", "multilabel"])
+def test_order_of_rows_is_irrelevant(kind):
+    target = classes() if kind == "multiclass" else np.random.default_rng(4).normal(size=(N, 2))
+    order = np.random.default_rng(5).permutation(N)
+    expected = held_mask(by_content(values(), target, kind))
+    turned = by_content({k: v[order] for k, v in values().items()}, target[order], kind)
+    np.testing.assert_array_equal(held_mask(turned), expected[order])
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-7, 3.0, 1e7, 1e300])
+def test_units_are_irrelevant(factor):
+    arrays = values()
+    expected = by_content(arrays)[1]
+    np.testing.assert_array_equal(by_content(arrays | {"a": arrays["a"] * factor})[1], expected)
+    target = np.random.default_rng(4).normal(size=N)
+    number = by_content(arrays, target, "regression")[1]
+    found = by_content(arrays, target * factor, "regression")[1]
+    np.testing.assert_array_equal(found, number)
+
+
+def test_precision_of_the_values_is_irrelevant():
+    single = {name: array.astype(np.float32) for name, array in values().items()}
+    double = {name: array.astype(np.float64) for name, array in single.items()}
+    np.testing.assert_array_equal(by_content(single)[1], by_content(double)[1])
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "regression"])
+def test_too_few_different_rows_are_not_split(kind):
+    nine = {name: np.tile(array[:9], (20,) + (1,) * (array.ndim - 1)) for name, array in
+            values().items()}  # fmt: skip
+    target = np.tile(np.arange(9) % 3, 20)
+    assert by_content(nine, target, kind) is None
+    ten = {name: array[:10] for name, array in values().items()}
+    assert by_content(ten, np.arange(10) % 2, kind) is not None
+
+
+def test_share_that_holds_out_a_single_row_is_not_used():
+    assert by_content(values(), fraction=0.01) is None
+    assert by_content(values(), np.zeros(N), "regression", fraction=1 / N) is None
+
+
+@pytest.mark.parametrize("split", ["content", "rows"])
+def test_training_sees_every_class(split):
+    target = np.zeros(N, dtype=np.int64)
+    target[7] = 1  # of which there is one row
+    for seed in range(20):
+        if split == "content":
+            kept, held = by_content(values(), target, fraction=0.5, seed=seed)
+        else:
+            kept, held = split_rows(target, "binary", 0.5, seed)
+        assert 7 in kept
+        assert 7 not in held
+
+
+# -- at random --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "regression", "multilabel"])
+@pytest.mark.parametrize("n, fraction, n_held", [(60, 0.2, 12), (61, 0.1, 6), (10, 0.3, 3)])
+def test_share_of_rows_is_held_out_at_random(kind, n, fraction, n_held):
+    target = {
+        "binary": np.arange(n) % 2,
+        "multiclass": classes(n),
+        "multilabel": np.eye(3)[classes(n)],
+    }.get(kind, np.linspace(0, 1, n))
+    split = split_rows(target, kind, fraction, 0)
+    assert_partition(split, n)
+    assert len(split[1]) == n_held
+    np.testing.assert_array_equal(split[1], split_rows(target, kind, fraction, 0)[1])
+    assert any((split_rows(target, kind, fraction, seed)[1] != split[1]).any() for seed in (1, 2))
+
+
+def test_random_rows_are_stratified():
+    target = np.repeat([0, 1, 2], [300, 200, 100])
+    _, held = split_rows(target, "multiclass", 0.1, 3)
+    np.testing.assert_array_equal(np.bincount(target[held]), [30, 20, 10])
+
+
+@pytest.mark.parametrize("n, fraction", [(2, 0.2), (7, 0.2), (10, 0.1), (10, 0.95)])
+def test_random_split_of_too_few_rows_is_none(n, fraction):
+    assert split_rows(np.arange(n) % 2, "binary", fraction, 0) is None
+
+
+def test_more_classes_than_held_out_rows_are_not_stratified():
+    kept, held = split_rows(np.arange(40) // 2, "multiclass", 0.2, 0)
+    assert set(np.unique(np.arange(40)[kept] // 2)) == set(range(20))
+    assert len(held) <= 8
