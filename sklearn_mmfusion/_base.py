@@ -11,20 +11,21 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context, is_classifier
+from sklearn.base import BaseEstimator, _fit_context, is_classifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion import functional as F
+from sklearn_mmfusion._dataset import to_dataset
 from sklearn_mmfusion._encoders import SMALL_SAMPLE, EncodersMixin, resolve_encoders
 from sklearn_mmfusion._errors import FitInterruptedWarning, InputError, RelevanceWarning
 from sklearn_mmfusion._fitting import FitInput, FitResult, fit_network
 from sklearn_mmfusion._optimizers import AdamW
 from sklearn_mmfusion._plan import FusionPlan, build_network, load_state
 from sklearn_mmfusion._splitting import split_by_content, split_rows
-from sklearn_mmfusion._training import TrainingOptions, intra_op_threads, seed_for, to_dataset
+from sklearn_mmfusion._training import TrainingOptions, intra_op_threads, seed_for
 from sklearn_mmfusion._validation import (
     InputSchema,
     TargetSchema,
@@ -33,10 +34,10 @@ from sklearn_mmfusion._validation import (
     term_name,
 )
 from sklearn_mmfusion.data._blocks import ModalityData
-from sklearn_mmfusion.modules.losses import LOSSES, link
+from sklearn_mmfusion.modules.losses import LOSSES
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
 
-__all__ = ["BaseAdditiveFusion", "FusionClassifierMixin", "FusionRegressorMixin"]
+__all__ = ["BaseAdditiveFusion"]
 
 _PREDICT_VALUES = 16_000_000  # values per prediction chunk: about 128 MB in float64
 _MIN_EFFECT = 2.0  # standard errors that the held-out gain must exceed to count as learned
@@ -265,6 +266,9 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         polish = not np.isnan(inner.polish_gap)
         plan = replace(plan, terms=inner.plan.terms)
         result = self._run_once(plan, whole, None, start, polish=polish, **chosen)
+        if "max_epochs" in chosen and chosen["max_epochs"] < inner.training.n_epochs:
+            # It ends where held-out rows did best, whether or not the training loss is at rest.
+            result = replace(result, training=replace(result.training, stopped=True))
         return replace(result, gain=inner.gain, gain_error=inner.gain_error)
 
     def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitResult:
@@ -609,123 +613,3 @@ def _has_converged(history: list[dict[str, Any]], stopped: bool, n_epochs: int) 
         return False
     late, earlier = np.mean(losses[-window:]), np.mean(losses[-2 * window : -window])
     return bool(earlier - late <= 0.02 * max(abs(losses[0]), 1e-12))
-
-
-class FusionClassifierMixin(ClassifierMixin):
-    """Targets, probabilities and labels of classifiers."""
-
-    def _loss_name(self, kind: str) -> str:
-        return kind
-
-    def _with_class_weight(
-        self,
-        target: TargetSchema,
-        encoded: npt.NDArray[Any],
-        weight: npt.NDArray[np.float64] | None,
-    ) -> npt.NDArray[np.float64] | None:
-        if self.class_weight is None:
-            return weight
-        if target.kind == "multilabel":
-            raise InputError("class_weight is not defined for multilabel targets")
-        assert target.classes is not None  # only multilabel and regression targets have none
-        present = np.unique(encoded)
-        if isinstance(self.class_weight, str):
-            # "balanced": total weight of a class becomes the same for all of them.
-            counts = np.bincount(encoded, weights=weight, minlength=len(target.classes))[present]
-            factors = counts.sum() / (len(present) * counts)
-        else:
-            factors = compute_class_weight(
-                self.class_weight, classes=target.classes[present], y=target.classes[encoded]
-            )
-        by_class = np.ones(len(target.classes))
-        by_class[present] = factors
-        rows = by_class[encoded]
-        return rows if weight is None else rows * weight
-
-    def decision_function(self, X: Any) -> npt.NDArray[np.float64]:
-        """Logits.
-
-        Parameters
-        ----------
-        X : mapping, ModalityFrame, DataFrame or array-like
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Binary: the logit of ``classes_[1]``; else one column per class or label.
-        """
-        check_is_fitted(self, "_result")
-        outputs = self._raw_outputs(X)
-        return outputs[:, 0] if self._target.kind == "binary" else outputs
-
-    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
-        """Probabilities of the classes, or of each label in a multilabel problem.
-
-        Parameters
-        ----------
-        X : mapping, ModalityFrame, DataFrame or array-like
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
-            Probabilities.
-        """
-        check_is_fitted(self, "_result")
-        return link(self._target.kind, torch.from_numpy(self._raw_outputs(X))).numpy()
-
-    def predict(self, X: Any) -> npt.NDArray[Any]:
-        """Most probable class, or the labels with a probability above one half.
-
-        Parameters
-        ----------
-        X : mapping, ModalityFrame, DataFrame or array-like
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Labels as in the ``y`` of ``fit``.
-        """
-        check_is_fitted(self, "_result")
-        outputs = self._raw_outputs(X)
-        if self._target.kind == "multilabel":
-            return (outputs > 0).astype(np.int64)
-        if self._target.kind == "binary":
-            return self.classes_[(outputs[:, 0] > 0).astype(np.int64)]
-        return self.classes_[outputs.argmax(1)]
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
-        return tags
-
-
-class FusionRegressorMixin(RegressorMixin):
-    """Targets and predictions of regressors."""
-
-    def _loss_name(self, kind: str) -> str:
-        return self.loss
-
-    def predict(self, X: Any) -> npt.NDArray[np.float64]:
-        """Predicted target.
-
-        Parameters
-        ----------
-        X : mapping, ModalityFrame, DataFrame or array-like
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Predictions in the units of ``y``, shaped as the ``y`` of ``fit``.
-        """
-        check_is_fitted(self, "_result")
-        outputs = self._raw_outputs(X)
-        return outputs[:, 0] if self._target.one_dimensional else outputs
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.target_tags.multi_output = True
-        return tags

@@ -25,12 +25,11 @@ p : float, default=1
     exactly 0 (after the polish). Larger values spread relevance; infinity treats all terms alike.
 reg : float or "auto", default="auto"
     Strength of the block-norm penalty, at least 0, relative to the mean loss on standardised
-    inputs and targets. More gives fewer terms and smaller weights. "auto" is
-    0.02 (2 - 1/p) divided by the number of outputs to the power 1.5; where the exact solution at this strength
+    inputs and targets. More gives fewer terms and smaller weights. "auto" is 0.02 (2 - 1/p)
+    divided by the number of outputs to the power 1.5; where the exact solution at this strength
     tells held-out rows apart clearly worse than the trained weights, other strengths are tried.
-    With "auto", interactions have to
-    earn their place: a model without them is fitted too, and kept unless the held-out loss with
-    them is lower by more than two standard errors.
+    With "auto", interactions have to earn their place: a model without them is fitted too, and
+    kept unless the held-out loss with them is lower by more than two standard errors.
 polish : bool, default=True
     Solve the convex problem in the fusion weights exactly at the end. With ``reg="auto"`` the
     trained weights stay where every solution tells held-out rows apart clearly worse, by more
@@ -44,7 +43,7 @@ batch_size : int or "auto", default="auto"
     Rows per step. "auto" is the full batch up to 1000 rows, then a power of two from 32 to 512
     that gives about 30 steps an epoch.
 lr : float or "auto", default="auto"
-    Learning rate; "auto" is 0.01 for full batches (up to 1000 rows) and 0.003 above.
+    Learning rate; "auto" is 0.003.
 lr_decay : float, default=0.98
     Factor of the learning rate per epoch, in (0, 1].
 optimizer : AdamW, SGD or None, default=None

@@ -14,16 +14,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from sklearn_mmfusion._dataset import FusionDataset, to_dataset
 from sklearn_mmfusion._plan import FusionPlan, State, build_network, load_state, network_state
 from sklearn_mmfusion._polish import FusionProblem, clearly_less, polish
 from sklearn_mmfusion._scaling import block_moments, column_moments
-from sklearn_mmfusion._training import (
-    FusionDataset,
-    TrainingOptions,
-    TrainingResult,
-    to_dataset,
-    train,
-)
+from sklearn_mmfusion._training import TrainingOptions, TrainingResult, train
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.losses import LOSSES, smooth_loss
 from sklearn_mmfusion.modules.network import FusionNetwork

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sklearn_mmfusion._base import BaseAdditiveFusion, FusionClassifierMixin, FusionRegressorMixin
+from sklearn_mmfusion._base import BaseAdditiveFusion
 from sklearn_mmfusion._docs import share_parameter_docs
+from sklearn_mmfusion._target_mixins import FusionClassifierMixin, FusionRegressorMixin
 from sklearn_mmfusion._validation import check_terms
 
 __all__ = ["InTenseClassifier", "InTenseRegressor"]

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 from sklearn.utils._param_validation import StrOptions
 
-from sklearn_mmfusion._base import BaseAdditiveFusion, FusionClassifierMixin, FusionRegressorMixin
+from sklearn_mmfusion._base import BaseAdditiveFusion
 from sklearn_mmfusion._docs import share_parameter_docs
+from sklearn_mmfusion._target_mixins import FusionClassifierMixin, FusionRegressorMixin
 
 __all__ = ["MNLClassifier", "MNLRegressor"]
 

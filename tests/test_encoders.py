@@ -233,7 +233,7 @@ def test_module_encoder_reports_whose_module_failed():
 @pytest.mark.parametrize(
     ("layout", "few", "many"),
     [
-        (FLAT, LinearEncoder, MLPEncoder),
+        (FLAT, MLPEncoder, MLPEncoder),
         (SEQUENCE, SummaryEncoder, GRUEncoder),
         (IMAGE, Conv2dEncoder, Conv2dEncoder),
         (COLOURS_FIRST, Conv2dEncoder, Conv2dEncoder),
@@ -244,12 +244,22 @@ def test_choice_follows_shape_and_rows(layout, few, many):
     assert type(EncoderByShape().resolve(layout, SMALL_SAMPLE + 1)) is many
 
 
+def test_choice_for_flat_features_is_a_perceptron_with_quantiles_and_a_linear_part():
+    flat = MLPEncoder(hidden_dim=128, skip=True, dropout=0.5, input_dropout=0.2, n_quantiles=32)
+    for n_samples in (10, 10_000):
+        chosen = EncoderByShape().resolve(FLAT, n_samples)
+        assert chosen.get_params() == flat.get_params()
+    few = EncoderByShape().resolve(SEQUENCE, SMALL_SAMPLE)
+    assert few.head.get_params() == flat.get_params()
+
+
 @pytest.mark.parametrize("layout", [FLAT, SEQUENCE, IMAGE, COLOURS_LAST])
 @pytest.mark.parametrize("n_samples", [100, 10_000])
 def test_choice_hands_on_what_was_given(layout, n_samples):
     encoder = EncoderByShape(output_dim=7, dropout=0.25).resolve(layout, n_samples)
-    assert encoder.output_dim == 7
-    assert encoder.dropout == 0.25
+    chosen = encoder.head if isinstance(encoder, SummaryEncoder) else encoder
+    assert chosen.output_dim == 7
+    assert chosen.dropout == 0.25
     assert build(encoder, layout).output_dim == 7
     hidden = EncoderByShape(hidden_dim=12).resolve(layout, n_samples)
     assert getattr(hidden, "hidden_dim", None) == 12 or hidden.channels == (6, 12)
@@ -268,7 +278,7 @@ def test_resolve_takes_every_form():
     assert names({"flat": nn.Identity(), "text": Net}) == ["ModuleEncoder", "ModuleEncoder"]
     assert names(nn.Flatten()) == ["ModuleEncoder", "ModuleEncoder"]
     assert names({}) == ["MLPEncoder", "GRUEncoder"]
-    assert names(EncoderByShape(), n_samples=10) == ["LinearEncoder", "SummaryEncoder"]
+    assert names(EncoderByShape(), n_samples=10) == ["MLPEncoder", "SummaryEncoder"]
     resolved = resolve_encoders({"text": text}, [SEQUENCE, FLAT], 10)
     assert resolved[0].hidden_dim == 5
     assert resolved[0] is not text

@@ -3,8 +3,8 @@ Which views of a handwritten digit does the model rest on?
 ==========================================================
 
 Six views of the same 2000 handwritten digits, from pixel averages to six numbers that describe the
-shape, are fused by four models in the same five folds. Then the relevance of every view, and of
-every pair of views, over the folds.
+shape. MNL says how much each view matters; InTense says whether pairs of views add anything to
+that. The same five folds serve every model.
 """
 
 import numpy as np
@@ -26,6 +26,7 @@ from sklearn_mmfusion.plotting import RelevanceDisplay
 
 N_FOLDS = 5
 N_JOBS = 2
+WEAKEST = ["fou", "mor", "zer"]  # Fourier shape, morphology, Zernike moments: room for pairs
 
 
 # %%
@@ -44,12 +45,14 @@ def logistic_regression(views):
 
 
 def models_to_compare(views):
-    """Return the models by name."""
-    return {f"{view} alone": logistic_regression([view]) for view in views} | {
-        "all views in one table": logistic_regression(list(views)),
-        "MNL": MNLClassifier(random_state=0),
-        "InTense": InTenseClassifier(random_state=0),
-    }
+    """Return the models by name, the slow ones first."""
+    intense = make_pipeline(ModalitySelector(WEAKEST), InTenseClassifier(random_state=0))
+    return {
+        "InTense, three views": intense,
+        "MNL, all views": MNLClassifier(random_state=0),
+        "one table, all views": logistic_regression(list(views)),
+        "one table, three views": logistic_regression(WEAKEST),
+    } | {f"{view} alone": logistic_regression([view]) for view in views}
 
 
 # %%
@@ -91,28 +94,42 @@ def print_accuracies(accuracies):
         print(f"{name:<24}{np.mean(values):>9.4f}{np.std(values, ddof=1):>8.4f}")
 
 
-def print_relevance(display, n_terms=10):
-    """Print the terms of largest relevance, with the interval over the folds."""
-    print(f"\n{'term':<14}{'relevance':>10}   95 % interval")
-    for term in np.argsort(-display.mean, kind="stable")[:n_terms]:
+def print_relevance(title, display):
+    """Print the relevance of every term, with the interval over the folds."""
+    print(f"\n{title:<24}{'relevance':>10}   95 % interval")
+    for term in np.argsort(-display.mean, kind="stable"):
         lower, upper = display.interval[term]
         name, mean = display.term_names[term], display.mean[term]
-        print(f"{name:<14}{mean:>10.3f}   {lower:.3f} to {upper:.3f}")
+        print(f"{name:<24}{mean:>10.3f}   {lower:.3f} to {upper:.3f}")
+
+
+def draw(fits):
+    """Draw both models side by side and return their displays."""
+    from matplotlib import pyplot as plt
+
+    figure = plt.figure(figsize=(12, 4), layout="constrained")
+    names = ("MNL, all views", "InTense, three views")
+    displays = {}
+    for panel, name in zip(figure.subfigures(1, 2, wspace=0.03), names, strict=True):
+        displays[name] = RelevanceDisplay.from_cv_results(fits[name], ax=panel.subplots())
+        panel.suptitle(name)
+    figure.savefig("relevance.png", dpi=150)
+    return displays
 
 
 # %%
-# The interval is wide where views stand in for one another: they all come from one image.
+# Relevance is not accuracy alone: ``mor`` is the worst view by itself, and yet needed, since no
+# other view has what it holds; ``kar`` and ``pix`` are good and much alike, and share. Pairs have
+# to earn their place on held-out rows; these don't, and score exactly 0 in every fold.
 
 
 def main():
-    """Compare the models, then show what InTense rests on."""
+    """Compare the models, then show what they rest on."""
     views, y = load_multiple_features(return_X_y=True)
     accuracies, fits = cross_validate_all(models_to_compare(views), ModalityFrame(views), y)
     print_accuracies(accuracies)
-
-    display = RelevanceDisplay.from_cv_results(fits["InTense"], max_terms=12)
-    print_relevance(display)
-    display.figure_.savefig("relevance.png", dpi=150)
+    for name, display in draw(fits).items():
+        print_relevance(name, display)
     print("\nFigure: relevance.png")
 
 

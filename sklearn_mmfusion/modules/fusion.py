@@ -6,6 +6,7 @@ Letters: b batch row, m modality, t term, d latent feature, k output.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -145,7 +146,7 @@ class TermFeatures(nn.Module):
         """Recompute every statistic over the encodings of the whole training set."""
         for m, norm in zip(self.unimodal, self.unimodal_norms, strict=True):
             h = self._unimodal_input(m, encodings)
-            norm.set_exact(h, _masked_weight(present[m], weight, h.dtype))
+            cast(VectorBatchNorm, norm).set_exact(h, _masked_weight(present[m], weight, h.dtype))
         if self.pair_norm is None:
             return
         masks = None if all(mask is None for mask in present) else self._masks(present, weight)
@@ -158,7 +159,7 @@ class TermFeatures(nn.Module):
             members = getattr(self, f"members_{k}")
             us = [latent[:, members[:, j]] for j in range(k)]
             group_weight = weight if masks is None else masks[1][k][0]
-            self.interaction_norms[str(k)].set_exact(us, group_weight)
+            cast(IterBatchNorm, self.interaction_norms[str(k)]).set_exact(us, group_weight)
 
     def _unimodal_input(self, m: int, encodings: Sequence[Tensor]) -> Tensor:
         key = str(m)
@@ -170,7 +171,8 @@ class TermFeatures(nn.Module):
     def _latent(self, encodings: Sequence[Tensor]) -> Tensor:
         """Latent vectors of all (term, modality) pairs, (b, pairs, d)."""
         parts = [linear(encodings[int(m)]) for m, linear in self.pair_maps.items()]
-        return torch.cat(parts, 1).unflatten(1, (-1, self.latent_dim))
+        latent: Tensor = torch.cat(parts, 1).unflatten(1, (-1, self.latent_dim))
+        return latent
 
     def _masks(
         self, present: Sequence[Tensor | None], weight: Tensor | None

@@ -5,7 +5,7 @@ Letters: b batch row, m modality, t term, k output.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -96,11 +96,11 @@ class InputScaler(nn.Module):
             scaled = scaled * valid.reshape(valid.shape + (1,) * (scaled.ndim - 2))
         return scaled
 
-    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> InputScaler:
         # The float64 statistics stay float64 when the network becomes float32; a move to another
         # device goes through.
         mean, scale = self.mean, self.scale
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.mean = mean.to(self.mean.device)
         self.scale = scale.to(self.scale.device)
         self.mean32 = mean.float().to(self.mean.device)

@@ -7,7 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from sklearn_mmfusion.modules.dropout import Dropout, set_dropout_generator
+from sklearn_mmfusion.modules.dropout import (
+    Dropout,
+    set_dropout_generator,
+    set_dropout_strength,
+)
 
 
 def dropout(p, seed=0):
@@ -74,6 +78,48 @@ def test_set_dropout_generator_reaches_every_depth():
     set_dropout_generator(module, generator)
     assert module[0].generator is generator
     assert module[1][0].generator is generator
+
+
+def test_strength_is_a_factor_of_the_probability():
+    x = torch.full((200, 500), 3.0)
+    module, weaker = dropout(0.5), dropout(0.25)
+    set_dropout_strength(module, 0.5)
+    assert torch.equal(module(x), weaker(x))
+    assert module.p == 0.5
+
+
+def test_strength_zero_is_identity_and_needs_no_generator():
+    x, module = torch.ones(3), Dropout(0.5)
+    set_dropout_strength(module, 0.0)
+    assert module(x) is x
+
+
+def test_strength_reaches_every_depth():
+    module = nn.Sequential(Dropout(0.1), nn.Sequential(Dropout(0.2), nn.ReLU()))
+    assert [module[0].strength, module[1][0].strength] == [1.0, 1.0]
+    set_dropout_strength(module, 0.3)
+    assert [module[0].strength, module[1][0].strength] == [0.3, 0.3]
+
+
+@pytest.mark.parametrize("shape", [(40, 50), (40, 5, 10)])
+def test_shared_mask_is_the_same_for_all_rows_and_new_in_each_call(shape):
+    module = Dropout(0.5)
+    set_dropout_generator(module, torch.Generator().manual_seed(0), shared=True)
+    x = torch.ones(shape)
+    y = module(x)
+    assert torch.equal(y, y[:1].expand(shape))
+    assert set(y.unique().tolist()) == {0.0, 2.0}
+    assert not torch.equal(module(x), y)
+    # It does not depend on the number of rows, so that a row may come twice.
+    set_dropout_generator(module, torch.Generator().manual_seed(0), shared=True)
+    assert torch.equal(module(x[:3]), y[:3])
+
+
+def test_masks_of_rows_differ_unless_shared():
+    module = dropout(0.5)
+    assert module.shared is False
+    y = module(torch.ones(40, 50))
+    assert not torch.equal(y, y[:1].expand(40, 50))
 
 
 def test_dropout_can_be_copied_and_pickled():

@@ -68,6 +68,32 @@ class TestSummary(EncoderConformance):
         return summary(row)
 
 
+class TestSummaryWithPerceptron(TestSummary):
+    def make(self):
+        return SummaryModule(3, head=lambda width: MLPModule(width, 4, (7,), skip=True))
+
+    def oracle(self, module, row):
+        x, head = summary(row), module.head
+        hidden = np.maximum(apply_linear(head.layers[0], x), 0)
+        return apply_linear(head.layers[2], hidden) + apply_linear(head.skip, x)
+
+
+def test_summary_hands_its_normalised_numbers_to_the_head_to_learn_from():
+    def make(width):
+        return MLPModule(width, 4, (7,), n_quantiles=5)
+
+    module = seeded(lambda: SummaryModule(3, batch_norm=True, head=make))
+    rng = np.random.default_rng(0)
+    values, weight = rng.normal(size=(20, 6, 3)), rng.integers(0, 3, size=20)
+    module.double().fit_inputs(torch.from_numpy(values), None, torch.from_numpy(weight).double())
+    described = np.repeat(np.array([summary(row) for row in values]), weight, axis=0)
+    described = (described - described.mean(0)) / np.sqrt(described.var(0) + module.norm.eps)
+    positions = module.head.quantiles.positions.numpy()
+    np.testing.assert_allclose(positions[:, 0], described.min(0), rtol=1e-9)
+    np.testing.assert_allclose(positions[:, -1], described.max(0), rtol=1e-9)
+    assert module.output_dim == 4
+
+
 class TestSummaryWithNormAndHead(TestSummary):
     counts_empty_rows = True
 

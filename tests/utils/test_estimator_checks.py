@@ -1,6 +1,7 @@
 """The public checks: they pass a sound estimator, and each of them fails on a faulty one."""
 
 import random
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -158,17 +159,14 @@ FAULTS = {
 RANDOM_FAULTS = {"global random state", "python random state", "torch random state"}
 
 
-@pytest.fixture
+@contextmanager
 def restored_random_states():
     """Put the global generators back, which a faulty estimator moves."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-
-    def restore():
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        torch.set_rng_state(states[2])
-
-    return restore
+    yield
+    random.setstate(states[0])
+    np.random.set_state(states[1])  # noqa: NPY002
+    torch.set_rng_state(states[2])
 
 
 @pytest.mark.parametrize("toy", [ToyClassifier(), ToyRegressor()], ids=["classifier", "regressor"])
@@ -187,9 +185,9 @@ def test_number_of_checks_is_as_promised(toy):
 
 @pytest.mark.parametrize("toy", [ToyClassifier, ToyRegressor])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_faulty_estimator_fails_the_check_for_its_fault(toy, fault, restored_random_states):
-    results = check_multimodal_estimator(toy(fault=fault), on_fail=None)
-    restored_random_states()
+def test_faulty_estimator_fails_the_check_for_its_fault(toy, fault):
+    with restored_random_states():
+        results = check_multimodal_estimator(toy(fault=fault), on_fail=None)
     failed = {result["check_name"] for result in results if result["status"] == "failed"}
     assert FAULTS[fault] in failed
 
