@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -184,7 +185,13 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
                 batch,
                 None,
                 options=replace(
-                    self._options(plan, batch), max_epochs=1, ramp_epochs=0, patience=None
+                    self._options(plan, batch),
+                    max_epochs=1,
+                    ramp_epochs=0,
+                    patience=None,
+                    # A stream has no end to decay towards.
+                    lr_decay=1.0,
+                    dropout_epochs=sys.maxsize,
                 ),
                 loss_name=self._loss_name(batch.kind),
                 dtype=self._training_dtype(batch.data),
@@ -346,7 +353,7 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
     def _auto_reg(self, plan: FusionPlan) -> float:
         # Block norms grow with the outputs that share them, and the penalty of the same norms
         # falls as p grows.
-        return _AUTO_REG * (2.0 - 1.0 / float(self.p)) / plan.n_outputs**1.5
+        return _AUTO_REG * (3.0 - 2.0 / float(self.p)) / plan.n_outputs**1.5
 
     def _training_device(self, plan: FusionPlan, n_rows: int) -> str:
         if self.device == "auto":

@@ -25,7 +25,7 @@ p : float, default=1
     exactly 0 (after the polish). Larger values spread relevance; infinity treats all terms alike.
 reg : float or "auto", default="auto"
     Strength of the block-norm penalty, at least 0, relative to the mean loss on standardised
-    inputs and targets. More gives fewer terms and smaller weights. "auto" is 0.02 (2 - 1/p)
+    inputs and targets. More gives fewer terms and smaller weights. "auto" is 0.02 (3 - 2/p)
     divided by the number of outputs to the power 1.5; where the exact solution at this strength
     tells held-out rows apart clearly worse than the trained weights, other strengths are tried.
     With "auto", interactions have to earn their place: a model without them is fitted too, and

@@ -156,7 +156,7 @@ class LinearEncoder(BaseEncoder):
 class MLPEncoder(BaseEncoder):
     """Map flat features by a multilayer perceptron.
 
-    Use it on flat features with a thousand rows or more. It takes values of shape (n, d).
+    Use it on flat features of shape (n, d); on few rows give it dropout.
 
     Parameters
     ----------

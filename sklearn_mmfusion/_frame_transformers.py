@@ -72,7 +72,7 @@ class ModalitySelector(FrameTransformer, BaseEstimator):
         Names of the modalities seen in ``fit``.
     n_features_in_ : int
         Number of modalities seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_modalities,)
         Names of the modalities seen in ``fit``.
 
     Examples
@@ -151,7 +151,7 @@ class ModalityConcatenator(FrameTransformer, BaseEstimator):
         Names of the modalities seen in ``fit``.
     n_features_in_ : int
         Number of modalities seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_modalities,)
         Names of the modalities seen in ``fit``.
 
     Examples

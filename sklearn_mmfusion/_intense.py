@@ -80,7 +80,7 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
     >>> import numpy as np
     >>> from sklearn_mmfusion import InTenseClassifier
     >>> rng = np.random.default_rng(0)
-    >>> a, b = rng.normal(size=(300, 4)), rng.normal(size=(300, 5))
+    >>> a, b = rng.normal(size=(200, 4)), rng.normal(size=(200, 5))
     >>> est = InTenseClassifier(random_state=0).fit({"a": a, "b": b}, (a[:, 0] * b[:, 0] > 0))
     >>> max(est.relevance_scores_, key=est.relevance_scores_.get)
     'a x b'
@@ -207,7 +207,7 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
     >>> import numpy as np
     >>> from sklearn_mmfusion import InTenseRegressor
     >>> rng = np.random.default_rng(0)
-    >>> a, b = rng.normal(size=(300, 4)), rng.normal(size=(300, 5))
+    >>> a, b = rng.normal(size=(200, 4)), rng.normal(size=(200, 5))
     >>> est = InTenseRegressor(random_state=0).fit({"a": a, "b": b}, a[:, 0] * b[:, 0])
     >>> max(est.relevance_scores_, key=est.relevance_scores_.get)
     'a x b'

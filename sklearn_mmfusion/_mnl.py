@@ -71,7 +71,7 @@ class MNLClassifier(FusionClassifierMixin, _MNL):
     >>> import numpy as np
     >>> from sklearn_mmfusion import MNLClassifier
     >>> rng = np.random.default_rng(0)
-    >>> a, b = rng.normal(size=(300, 4)), rng.normal(size=(300, 5))
+    >>> a, b = rng.normal(size=(200, 4)), rng.normal(size=(200, 5))
     >>> est = MNLClassifier(random_state=0).fit({"a": a, "b": b}, (a[:, 0] + b[:, 0] > 0))
     >>> list(est.relevance_scores_)
     ['a', 'b']
@@ -185,7 +185,7 @@ class MNLRegressor(FusionRegressorMixin, _MNL):
     >>> import numpy as np
     >>> from sklearn_mmfusion import MNLRegressor
     >>> rng = np.random.default_rng(0)
-    >>> a, b = rng.normal(size=(300, 4)), rng.normal(size=(300, 5))
+    >>> a, b = rng.normal(size=(200, 4)), rng.normal(size=(200, 5))
     >>> est = MNLRegressor(random_state=0).fit({"a": a, "b": b}, a[:, 0] + b[:, 0])
     >>> list(est.relevance_scores_)
     ['a', 'b']

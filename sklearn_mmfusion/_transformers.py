@@ -49,7 +49,7 @@ class ModalityTransformer(FrameTransformer, _BaseComposition):
         Names of the modalities seen in ``fit``.
     n_features_in_ : int
         Number of modalities seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_modalities,)
         Names of the modalities seen in ``fit``.
 
     Notes

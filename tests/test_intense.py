@@ -217,6 +217,17 @@ def test_missing_is_refused_unless_asked_for():
         InTenseRegressor(**params()).fit(with_missing(), NUMBERS)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_missing_modalities_of_either_precision_train_in_either(dtype, weighted):
+    x = {name: values.astype("float32") for name, values in with_missing().items()}
+    weight = np.linspace(0.5, 1.5, N) if weighted else None
+    few = params(missing="mask", modality_dropout=0.2, dtype=dtype, max_epochs=5)
+    est = InTenseRegressor(**few).fit(x, NUMBERS, sample_weight=weight)
+    assert np.isfinite(est.predict(x)).all()
+    assert (est.contributions(x)[:10, est.term_names_.index("text x audio")] == 0).all()
+
+
 def test_mask_without_missing_rows_changes_nothing():
     few = params(max_epochs=5)
     plain = InTenseRegressor(**few).fit(X, NUMBERS)

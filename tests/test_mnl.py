@@ -337,6 +337,21 @@ def test_remove_terms_leaves_the_rest_of_the_model():
     assert est.fit(X, NUMBERS).term_names_ == names
 
 
+def test_remove_terms_keeps_the_norm_parameter_of_the_fit():
+    est = MNLRegressor(**params(p=2)).fit(X, NUMBERS)
+    norms = np.array(list(est.relevance_scores_.values()))[:2]
+    est.set_params(p=1).remove_terms(["noise"])
+    expected = norms / np.sqrt(np.sum(norms**2))
+    np.testing.assert_allclose(list(est.relevance_scores_.values()), expected, rtol=1e-9)
+
+
+def test_warm_start_with_other_names_of_the_same_shape_is_refused():
+    est = MNLRegressor(**params(max_epochs=2, warm_start=True)).fit(X, NUMBERS)
+    renamed = {"text": X["text"], "sound": X["audio"], "noise": X["noise"]}
+    with pytest.raises(InputError, match="modalities, encoders or outputs differ"):
+        est.fit(renamed, NUMBERS)
+
+
 # -- partial_fit ------------------------------------------------------------------------------
 
 
@@ -348,6 +363,7 @@ def test_partial_fit_learns_over_many_calls():
         est.partial_fit(batch, THREE[rows], classes=["low", "mid", "top"])
     assert est.n_iter_ == len(est.history_) == 60
     assert [epoch["epoch"] for epoch in est.history_] == list(range(1, 61))
+    assert {epoch["lr"] for epoch in est.history_} == {0.02}  # a stream has no end to decay to
     assert est.score(X, THREE) > 0.65
     assert np.isnan(est.validation_gain_)
 

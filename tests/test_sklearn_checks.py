@@ -1,6 +1,7 @@
 """scikit-learn's own checks: every one passes, and how many there are is asserted.
 
-check_estimator runs on the default parameters, which takes minutes: in the slow part.
+check_estimator on the default parameters takes minutes: in the slow part. The fast part has it for
+a classifier and a regressor with linear encoders, few epochs and no polish.
 """
 
 import warnings
@@ -20,7 +21,13 @@ from sklearn.utils.estimator_checks import (
 )
 from sklearn.utils.fixes import parse_version
 
-from sklearn_mmfusion import InTenseClassifier, InTenseRegressor, MNLClassifier, MNLRegressor
+from sklearn_mmfusion import (
+    InTenseClassifier,
+    InTenseRegressor,
+    LinearEncoder,
+    MNLClassifier,
+    MNLRegressor,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -55,10 +62,19 @@ def run_all(estimator):
         assert count >= 50
 
 
+# The checks draw from numpy's global generator themselves, and some leave random_state=None.
+@pytest.mark.draws_from_numpy
 @pytest.mark.slow
 @pytest.mark.parametrize("cls", ESTIMATORS)
 def test_all_checks_of_scikit_learn_pass(cls):
     run_all(cls())
+
+
+@pytest.mark.draws_from_numpy
+@pytest.mark.parametrize("cls", [MNLClassifier, InTenseRegressor])
+def test_all_checks_of_scikit_learn_pass_with_few_epochs_of_linear_encoders(cls):
+    quick = {"encoders": LinearEncoder(), "max_epochs": 20, "lr": 0.05, "polish": False}
+    run_all(cls(**quick, random_state=0))
 
 
 # -- checks that scikit-learn has but does not generate ---------------------------------------

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklearn_mmfusion._splitting import split_by_content, split_rows
@@ -64,6 +64,7 @@ def test_another_seed_holds_out_other_rows():
     np.testing.assert_array_equal(first[1], by_content(values())[1])
 
 
+@settings(max_examples=50)
 @given(st.integers(0, 1000))
 def test_equal_rows_stay_together_and_count_once(seed):
     counts = np.random.default_rng(seed).integers(1, 4, size=N)

@@ -119,8 +119,8 @@ def draw(fits):
 
 # %%
 # Relevance is not accuracy alone: ``mor`` is the worst view by itself, and yet needed, since no
-# other view has what it holds; ``kar`` and ``pix`` are good and much alike, and share. Pairs have
-# to earn their place on held-out rows; these don't, and score exactly 0 in every fold.
+# other view has what it holds; ``kar`` is among the best, but much like ``pix``, and gets less.
+# Pairs have to earn their place on held-out rows; these don't, and score exactly 0 in every fold.
 
 
 def main():

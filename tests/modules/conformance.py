@@ -113,8 +113,16 @@ class EncoderConformance:
         expected = [self.oracle(module, row) for row in values.numpy()]
         np.testing.assert_allclose(module(values).detach().numpy(), expected, rtol=1e-9, atol=1e-9)
 
-    @pytest.mark.parametrize("weights", [None, [1.0, 0.5, 2.0, 1.5]])
-    @pytest.mark.parametrize("training", [False, True])
+    # Differences in every weight take a second per encoder: the mixed cases in the slow part.
+    @pytest.mark.parametrize(
+        ("training", "weights"),
+        [
+            (False, None),
+            (True, [1.0, 0.5, 2.0, 1.5]),
+            pytest.param(False, [1.0, 0.5, 2.0, 1.5], marks=pytest.mark.slow),
+            pytest.param(True, None, marks=pytest.mark.slow),
+        ],
+    )
     def test_gradients_are_right(self, training, weights):
         module = self.build(training)
         values, lengths = self.draw(n=4)

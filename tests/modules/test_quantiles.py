@@ -20,9 +20,7 @@ def middles(column, weight):
     """Distinct values, and the share of the weight below each with half of its own."""
     distinct = np.unique(column)
     total = weight.sum()
-    share = [
-        (weight[column < v].sum() + weight[column == v].sum() / 2) / total for v in distinct
-    ]
+    share = [(weight[column < v].sum() + weight[column == v].sum() / 2) / total for v in distinct]
     return distinct, np.array(share)
 
 
