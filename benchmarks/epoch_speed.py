@@ -87,7 +87,8 @@ def our_loop(
     nothing = [None] * len(tensors)
     dataset = FusionDataset(FusionBatch(list(tensors), nothing, nothing), y)
     options = TrainingOptions(
-        max_epochs=1, batch_size=BATCH_SIZE, lr=LR, lr_decay=1.0, reg=REG, p=1.0,
+        max_epochs=1, batch_size=BATCH_SIZE, lr=LR, lr_decay=1.0, reg=REG, reg_factors=(),
+        p=1.0,
         loss=LOSSES["binary"], build_optimizer=AdamW().build, weight_decay=WEIGHT_DECAY, seed=0,
     )  # fmt: skip
     state: dict[str, Any] = {"net": None}
