@@ -44,6 +44,7 @@ def make_parser(description: str | None, *, seeds: int) -> argparse.ArgumentPars
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="a small version, to try the script")
     parser.add_argument("--seeds", type=int, default=seeds, help=f"number of seeds ({seeds})")
+    parser.add_argument("--first-seed", type=int, default=0, help="the first of them (0)")
     parser.add_argument("--n-jobs", type=int, default=1, help="processes (1); one thread in each")
     parser.add_argument("--output", type=Path, default=FOLDER / "results", help="folder of tables")
     parser.add_argument("--fresh", action="store_true", help="do not use cached fits")
@@ -54,8 +55,8 @@ def make_parser(description: str | None, *, seeds: int) -> argparse.ArgumentPars
 
 
 def seeds_of(args: argparse.Namespace) -> list[int]:
-    """Return the seeds: 0, 1, ...; only 0 in the quick version."""
-    return list(range(1 if args.quick else args.seeds))
+    """Return the seeds in a row; only the first in the quick version."""
+    return list(range(args.first_seed, args.first_seed + (1 if args.quick else args.seeds)))
 
 
 # ---------------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def make_tasks(args: argparse.Namespace) -> list[dict[str, Any]]:
 def _seeds_and_splits(name: str, args: argparse.Namespace) -> list[tuple[int, int]]:
     """Return every seed on a single split, but one seed on each of several splits."""
     n_splits = 1 if args.quick else min(args.splits, len(load_set(name).splits))
-    seeds = seeds_of(args) if n_splits == 1 else [0]
+    seeds = seeds_of(args) if n_splits == 1 else [args.first_seed]
     return [(seed, split) for seed in seeds for split in range(n_splits)]
 
 
