@@ -16,6 +16,7 @@ import torch
 from _common import Report, make_parser, mean_std
 
 from sklearn_mmfusion import AdamW, InTenseClassifier, MLPEncoder
+from sklearn_mmfusion._block_head import BlockNormHead
 from sklearn_mmfusion._plan import FusionPlan, build_network
 from sklearn_mmfusion._scaling import block_moments
 from sklearn_mmfusion._training import FusionDataset, TrainingOptions, intra_op_threads, train
@@ -44,7 +45,7 @@ def make_network(X: dict[str, np.ndarray], order: int) -> FusionNetwork:
     layouts = tuple(ModalityLayout(name, (N_FEATURES,), "float32", None) for name in NAMES)
     blocks = [ModalityBlock(name, X[name], None, None) for name in NAMES]
     scalings = tuple(block_moments(block, None) for block in blocks)
-    plan = FusionPlan(layouts, (ENCODER,) * 3, TERMS[order], scalings, LATENT_DIM, 1)
+    plan = FusionPlan(layouts, (ENCODER,) * 3, TERMS[order], scalings, BlockNormHead(LATENT_DIM), 1)
     return build_network(plan).float()
 
 

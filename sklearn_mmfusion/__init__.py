@@ -18,6 +18,7 @@ from sklearn_mmfusion._encoders import (
     LSTMEncoder,
     MLPEncoder,
     ModuleEncoder,
+    MulTEncoder,
     SummaryEncoder,
     TransformerEncoder,
 )
@@ -31,9 +32,11 @@ from sklearn_mmfusion._errors import (
     NumericalWarning,
     RelevanceWarning,
 )
+from sklearn_mmfusion._explanations import GlobalExplanation, LocalExplanation
 from sklearn_mmfusion._intense import InTenseClassifier, InTenseRegressor
 from sklearn_mmfusion._mnl import MNLClassifier, MNLRegressor
 from sklearn_mmfusion._optimizers import SGD, AdamW
+from sklearn_mmfusion._routing import GAMClassifier, RoutingClassifier
 from sklearn_mmfusion._transformers import (
     ModalityConcatenator,
     ModalitySelector,
@@ -41,7 +44,7 @@ from sklearn_mmfusion._transformers import (
 )
 from sklearn_mmfusion._version import __version__
 from sklearn_mmfusion.data import ModalityFrame
-from sklearn_mmfusion.plotting import RelevanceDisplay
+from sklearn_mmfusion.plotting import RelevanceDisplay, RoutingDisplay
 
 __all__ = [
     "SGD",
@@ -53,7 +56,9 @@ __all__ = [
     "FitInterruptedWarning",
     "FusionError",
     "FusionMemoryError",
+    "GAMClassifier",
     "GRUEncoder",
+    "GlobalExplanation",
     "IdentityEncoder",
     "InTenseClassifier",
     "InTenseRegressor",
@@ -61,6 +66,7 @@ __all__ = [
     "InputTypeError",
     "LSTMEncoder",
     "LinearEncoder",
+    "LocalExplanation",
     "MLPEncoder",
     "MNLClassifier",
     "MNLRegressor",
@@ -69,9 +75,12 @@ __all__ = [
     "ModalitySelector",
     "ModalityTransformer",
     "ModuleEncoder",
+    "MulTEncoder",
     "NumericalWarning",
     "RelevanceDisplay",
     "RelevanceWarning",
+    "RoutingClassifier",
+    "RoutingDisplay",
     "SummaryEncoder",
     "TransformerEncoder",
     "__version__",

@@ -1,10 +1,10 @@
-"""The fit template and the prediction methods that all additive estimators share."""
+"""The fit template that all estimators share."""
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -12,55 +12,43 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.base import BaseEstimator, _fit_context, is_classifier
+from sklearn.base import BaseEstimator, _fit_context, clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
-from sklearn_mmfusion import functional as F
-from sklearn_mmfusion._dataset import to_dataset
 from sklearn_mmfusion._encoders import SMALL_SAMPLE, EncodersMixin, resolve_encoders
 from sklearn_mmfusion._errors import FitInterruptedWarning, InputError, RelevanceWarning
+from sklearn_mmfusion._fitted import FittedFusion, ModuleCache, in_plan_order
 from sklearn_mmfusion._fitting import FitInput, FitResult, fit_network
 from sklearn_mmfusion._optimizers import AdamW
-from sklearn_mmfusion._plan import FusionPlan, build_network, load_state
+from sklearn_mmfusion._plan import FusionPlan, Head, build_network
 from sklearn_mmfusion._splitting import split_by_content, split_rows
 from sklearn_mmfusion._training import TrainingOptions, intra_op_threads, seed_for
-from sklearn_mmfusion._validation import (
-    InputSchema,
-    TargetSchema,
-    check_fit_inputs,
-    check_X,
-    term_name,
-)
-from sklearn_mmfusion.data._blocks import ModalityData
+from sklearn_mmfusion._validation import InputSchema, TargetSchema, check_fit_inputs
+from sklearn_mmfusion.data._blocks import ModalityData, ModalityLayout
 from sklearn_mmfusion.modules.losses import LOSSES
-from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
 
-__all__ = ["BaseAdditiveFusion"]
+__all__ = ["BaseFusion"]
 
-_PREDICT_VALUES = 16_000_000  # values per prediction chunk: about 128 MB in float64
 _MIN_EFFECT = 2.0  # standard errors that the held-out gain must exceed to count as learned
 _DEVICE_AUTO_VALUES = 20_000_000  # below this many input values "auto" stays on the CPU
 _SPARE_ROWS = 5000  # below, validation_fraction="auto" holds out 0.2 of the rows, above 0.1
-_AUTO_REG = 2e-2  # reg="auto" at p = 1, per output
-_REG_FACTORS = (1.0, 3.0, 0.3, 0.1)  # strengths that the polish then tries in this order
 
 
-class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
-    """Base of the estimators whose output is an intercept plus one contribution per term.
+class BaseFusion(EncodersMixin, FittedFusion):
+    """Base of all estimators that train a network.
 
-    A subclass says which terms there are (:meth:`_make_terms`) and which loss; everything else is
-    here and in the floors below.
+    A subclass says which terms there are (:meth:`_make_terms`), how their encodings become
+    outputs (:meth:`_make_head`), which loss, and what it reads off a fit (:meth:`_set_readings`);
+    everything else is here and in the floors below.
     """
+
+    _takes_joint_encoder: ClassVar[bool] = False
 
     _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
         "modalities": "no_validation",
         "encoders": "no_validation",
-        "p": [Interval(Real, 1, None, closed="both")],
-        "reg": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
-        "polish": ["boolean"],
         "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "lr": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"})],
@@ -91,8 +79,20 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         """Terms as positions in ``names``."""
         raise NotImplementedError  # pragma: no cover - abstract
 
+    def _make_head(self, target: TargetSchema) -> Head:
+        """Head of the network."""
+        raise NotImplementedError  # pragma: no cover - abstract
+
     def _loss_name(self, kind: str) -> str:
         """Key of the loss for a kind of target."""
+        raise NotImplementedError  # pragma: no cover - abstract
+
+    def _penalty(self, plan: FusionPlan) -> dict[str, Any]:
+        """Options of the penalty on the fusion weights; none by default."""
+        return {"reg": 0.0, "reg_factors": (), "p": 1.0}
+
+    def _set_readings(self) -> None:
+        """Set the fitted attributes that only this method has."""
         raise NotImplementedError  # pragma: no cover - abstract
 
     # -- fit -----------------------------------------------------------------------------------
@@ -218,15 +218,28 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         layouts = tuple(schema.layouts[i] for i in order)
         plan = FusionPlan(
             layouts=layouts,
-            encoders=tuple(resolve_encoders(self.encoders, layouts, n_samples)),
+            encoders=self._resolve_encoders(layouts, n_samples),
             terms=tuple(terms),
             scalings=(None,) * len(layouts),
-            latent_dim=getattr(self, "latent_dim", 1),
+            head=self._make_head(target),
             n_outputs=target.n_outputs,
             modality_dropout=self.modality_dropout,
             seed=seed,
         )
         return plan, internal
+
+    def _resolve_encoders(
+        self, layouts: tuple[ModalityLayout, ...], n_samples: int
+    ) -> tuple[Any, ...]:
+        if not hasattr(self.encoders, "build_joint"):
+            return tuple(resolve_encoders(self.encoders, layouts, n_samples))
+        if not self._takes_joint_encoder:
+            raise InputError(
+                f"{type(self).__name__} needs an encoder for each modality, got "
+                f"{self.encoders!r}, which reads all of them together; use TransformerEncoder(), "
+                "or an estimator that takes it, such as RoutingClassifier"
+            )
+        return (clone(self.encoders),)
 
     def _fit_input(
         self,
@@ -237,7 +250,7 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         weight: npt.NDArray[np.float64] | None,
     ) -> FitInput:
         weight = self._with_class_weight(target, encoded, weight)
-        return FitInput(_in_plan_order(plan, data), encoded, weight, target.kind)
+        return FitInput(in_plan_order(plan, data), encoded, weight, target.kind)
 
     def _with_class_weight(
         self,
@@ -267,28 +280,24 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         inner = self._run_best(plan, whole.take(split[0]), whole.take(split[1]), start)
         if inner.training.interrupted:
             return inner
-        chosen: dict[str, Any] = {"reg": inner.reg}
+        chosen = self._chosen(inner)
         if self.early_stopping == "auto" and inner.training.best_epoch is not None:
             chosen["max_epochs"] = inner.training.best_epoch
-        polish = not np.isnan(inner.polish_gap)
         plan = replace(plan, terms=inner.plan.terms)
-        result = self._run_once(plan, whole, None, start, polish=polish, **chosen)
+        result = self._run_once(plan, whole, None, start, **chosen)
         if "max_epochs" in chosen and chosen["max_epochs"] < inner.training.n_epochs:
             # It ends where held-out rows did best, whether or not the training loss is at rest.
             result = replace(result, training=replace(result.training, stopped=True))
         return replace(result, gain=inner.gain, gain_error=inner.gain_error)
 
     def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitResult:
-        """Fit, and where ``reg`` is "auto" make interactions earn their place on held-out rows."""
-        full = self._run_once(plan, kept, held, start)
-        if full.training.interrupted:
-            return replace(full, held_losses=None, held_share=None)
-        single = tuple(term for term in plan.terms if len(term) == 1)
-        if start is None and self.reg == "auto" and 0 < len(single) < len(plan.terms):
-            simple = self._run_once(replace(plan, terms=single), kept, held, None)
-            if not full.clearly_beats(simple):
-                full = simple
-        return replace(full, held_losses=None, held_share=None)
+        """Fit on some rows, and choose on the others what there is to choose."""
+        result = self._run_once(plan, kept, held, start)
+        return replace(result, held_losses=None, held_share=None)
+
+    def _chosen(self, inner: FitResult) -> dict[str, Any]:
+        """Options that a first fit on some rows has settled for the fit on all rows."""
+        return {}
 
     def _run_once(
         self,
@@ -296,7 +305,7 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         kept: FitInput,
         held: FitInput | None,
         start: Any,
-        polish: bool = True,
+        polish: bool = False,
         **chosen: Any,
     ) -> FitResult:
         options = self._options(plan, kept)
@@ -308,7 +317,7 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
             options=options,
             loss_name=self._loss_name(kept.kind),
             dtype=self._training_dtype(kept.data),
-            polish_weights=self.polish and polish,
+            polish_weights=polish,
             start=start,
         )
 
@@ -334,9 +343,7 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
             batch_size=batch_size,
             lr=lr,
             lr_decay=float(self.lr_decay),
-            reg=self._auto_reg(plan) if self.reg == "auto" else float(self.reg),
-            reg_factors=_REG_FACTORS if self.reg == "auto" else (),
-            p=float(self.p),
+            **self._penalty(plan),
             loss=LOSSES[self._loss_name(rows.kind)],
             build_optimizer=optimizer.build,
             weight_decay=float(self.weight_decay),
@@ -349,11 +356,6 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
             verbose=int(self.verbose),
             device=self._training_device(plan, n_rows),
         )
-
-    def _auto_reg(self, plan: FusionPlan) -> float:
-        # Block norms grow with the outputs that share them, and the penalty of the same norms
-        # falls as p grows.
-        return _AUTO_REG * (3.0 - 2.0 / float(self.p)) / plan.n_outputs**1.5
 
     def _training_device(self, plan: FusionPlan, n_rows: int) -> str:
         if self.device == "auto":
@@ -408,8 +410,7 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         result: FitResult,
     ) -> None:
         self._schema, self._target, self._display, self._result = schema, target, display, result
-        self._p = float(self.p)
-        self._cache = _ModuleCache()
+        self._cache = ModuleCache()
         self.n_features_in_ = schema.n_features_in
         if schema.feature_names_in is not None:
             self.feature_names_in_ = schema.feature_names_in
@@ -418,38 +419,16 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
         if target.classes is not None:
             self.classes_ = target.classes
         self.modality_names_ = schema.names
-        self.encoders_ = dict(zip(result.plan.names, result.plan.encoders, strict=True))
+        names, encoders = result.plan.names, result.plan.encoders
+        self.encoders_ = dict.fromkeys(names, encoders[0])  # a joint encoder is that of all
+        if not result.plan.is_joint:
+            self.encoders_ = dict(zip(names, encoders, strict=True))
         self.n_iter_ = result.training.n_epochs
         self.history_ = result.training.history
-        self.reg_ = result.reg
-        self.polish_gap_ = result.polish_gap
         self.validation_gain_ = result.gain
         bias = result.state["fusion.bias"].astype(np.float64)
         self.intercept_ = bias * result.target_scale.scale + result.target_scale.mean
-        self._set_terms()
-
-    def _set_terms(self) -> None:
-        """Set what depends on the terms."""
-        result, schema = self._result, self._schema
-        rank = {name: i for i, name in enumerate(schema.names)}
-        names = result.plan.names
-        positions = [sorted(rank[names[m]] for m in term) for term in self._display]
-        self.term_modalities_ = [tuple(schema.names[m] for m in term) for term in positions]
-        self.term_names_ = [term_name(term, schema.names) for term in positions]
-        norms = torch.from_numpy(self._by_term(result.norms[:, None])[:, 0])
-        scores = F.relevance(norms, self._p).tolist()
-        self.relevance_scores_ = dict(zip(self.term_names_, scores, strict=True))
-        self.fusion_norm_ = float(norms.sum())
-        self.contribution_std_ = self._by_term(result.contribution_std)
-
-    def _by_term(self, values: npt.NDArray[np.float64], axis: int = 0) -> npt.NDArray[np.float64]:
-        """Arrange what the network has per term as the user sees it; 0 for terms left out."""
-        terms = self._result.plan.terms
-        place = {term: i for i, term in enumerate(terms)}
-        index = [place.get(term, len(terms)) for term in self._display]
-        padding = [(0, 0)] * values.ndim
-        padding[axis] = (0, 1)
-        return np.take(np.pad(values, padding), index, axis=axis)
+        self._set_readings()
 
     def _warn(self, result: FitResult) -> None:
         training = result.training
@@ -481,133 +460,6 @@ class BaseAdditiveFusion(EncodersMixin, BaseEstimator):
             RelevanceWarning,
             stacklevel=3,
         )
-
-    # -- prediction ----------------------------------------------------------------------------
-
-    @property
-    def module_(self) -> FusionNetwork:
-        """The fitted torch module in float64 and evaluation mode, rebuilt on demand."""
-        check_is_fitted(self, "_result")
-        cache = self._cache
-        if cache.module is None:
-            network = build_network(self._result.plan).double()
-            module = load_state(network, self._result.state).eval()
-            cache.module = module.requires_grad_(False)
-        return cache.module
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        if "_result" in state:
-            training = replace(state["_result"].training, net=None)
-            state["_result"] = replace(state["_result"], training=training)
-        return state
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "_result")
-
-    def _map_rows(
-        self, X: Any, compute: Callable[[FusionNetwork, FusionBatch], torch.Tensor]
-    ) -> npt.NDArray[np.float64]:
-        """Apply a function of the network to the rows of X in chunks."""
-        check_is_fitted(self, "_result")
-        _, data = check_X(
-            X,
-            estimator=self,
-            modalities=self.modalities,
-            missing=self.missing,
-            schema=self._schema,
-        )
-        data = _in_plan_order(self._result.plan, data)
-        per_row = sum(int(np.prod(block.values.shape[1:])) for block in data.blocks)
-        step = max(16, _PREDICT_VALUES // max(1, per_row * 8))
-        module = self.module_
-        with intra_op_threads(self.n_threads), torch.inference_mode():
-            parts = []
-            for start in range(0, data.n_samples, step):
-                rows = data.take(slice(start, start + step))
-                batch = to_dataset(rows, None, None, torch.float64).batch
-                parts.append(compute(module, batch).numpy())
-        return np.concatenate(parts)
-
-    def _raw_outputs(self, X: Any) -> npt.NDArray[np.float64]:
-        """Logits, or predictions in y's units, (n_samples, n_outputs)."""
-        scale = self._result.target_scale
-        return self._map_rows(X, lambda module, batch: module(batch)) * scale.scale + scale.mean
-
-    def contributions(self, X: Any) -> npt.NDArray[np.float64]:
-        """Return what each term adds to each output.
-
-        Parameters
-        ----------
-        X : mapping, ModalityFrame, DataFrame or array-like
-            Rows to explain, in any form that ``predict`` takes.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_terms, n_outputs)
-            Contributions in the order of ``term_names_``; exactly 0 where a modality of the term
-            is missing. With ``intercept_`` they add up to the decision function (classifiers) or
-            the prediction (regressors, in y's units).
-        """
-        check_is_fitted(self, "_result")
-        values = self._map_rows(X, lambda module, batch: module.contributions(batch))
-        return self._by_term(values, axis=1) * self._result.target_scale.scale
-
-    def remove_terms(self, terms: Iterable[str | tuple[str, ...]]) -> Any:
-        """Take terms out of the fitted model.
-
-        Parameters
-        ----------
-        terms : iterable of str or tuple of str
-            Names such as ``"text x audio"`` (in either order) or tuples of modality names.
-
-        Returns
-        -------
-        self : object
-            The estimator: predictions, contributions, relevance scores and term names are those
-            of the terms that are left. A new ``fit`` brings the terms back.
-        """
-        check_is_fitted(self, "_result")
-        wanted = {frozenset(t.split(" x ") if isinstance(t, str) else t): t for t in terms}
-        known = {frozenset(term): i for i, term in enumerate(self.term_modalities_)}
-        unknown = [repr(name) for key, name in wanted.items() if key not in known]
-        if unknown:
-            raise InputError(f"no such terms: {', '.join(unknown)}; there are {self.term_names_}")
-        gone = {self._display[known[key]] for key in wanted}
-        if len(gone) == len(known):
-            raise InputError("at least one term must be left")
-        result = self._result
-        sizes = self.module_.features.block_sizes
-        columns = np.repeat(np.arange(len(sizes)), sizes)
-        places = [i for i, term in enumerate(result.plan.terms) if term in gone]
-        weight = result.state["fusion.weight"].copy()
-        weight[:, np.isin(columns, places)] = 0
-        self._result = replace(result, state={**result.state, "fusion.weight": weight})
-        self._display = [term for term in self._display if term not in gone]
-        self._cache = _ModuleCache()
-        self._set_terms()
-        return self
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array = True
-        tags.input_tags.allow_nan = self.missing == "mask"
-        return tags
-
-
-class _ModuleCache:
-    """Holds a rebuilt module; copies and pickles of it are empty."""
-
-    def __init__(self) -> None:
-        self.module: FusionNetwork | None = None
-
-    def __reduce__(self) -> tuple[type[_ModuleCache], tuple[()]]:
-        return _ModuleCache, ()
-
-
-def _in_plan_order(plan: FusionPlan, data: ModalityData) -> ModalityData:
-    by_name = {block.name: block for block in data.blocks}
-    return ModalityData([by_name[name] for name in plan.names])
 
 
 def _has_converged(history: list[dict[str, Any]], stopped: bool, n_epochs: int) -> bool:

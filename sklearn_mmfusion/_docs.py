@@ -19,6 +19,11 @@ encoders : "auto", encoder, nn.Module, callable, mapping or list of pairs, defau
     Nested parameters are reached and searched as ``encoders__text__hidden_dim``.
 """
 
+_JOINT = """\
+    :class:`MulTEncoder` reads all modalities together, and encodes every term from the
+    cross-modal streams among its members.
+"""
+
 _FUSION = """\
 p : float, default=1
     Norm parameter, from 1 to infinity. 1 is sparse: terms that carry nothing get a relevance of
@@ -98,6 +103,27 @@ contribution_std_ : ndarray of shape (n_terms, n_outputs)
     Standard deviation of each contribution over the training rows, in units of the output.
 fusion_norm_ : float
     Sum of the block norms: near 0, the model is a constant and the scores say nothing.
+reg_ : float
+    Strength of the penalty behind the fusion weights.
+polish_gap_ : float
+    Duality gap of the fusion weights relative to the loss of a constant; NaN where the weights
+    are those of the last step of training.
+"""
+
+_ATTRIBUTES_ACTIVATED = """\
+activations_ : ndarray of shape (n_terms,)
+    Mean activation :math:`p_i` of each term over the training rows in which it is present.
+activation_intervals_ : ndarray of shape (n_terms, 2)
+    95 % intervals of these means.
+relevance_scores_ : dict of str to float
+    Relevance of each term, see the notes; they sum to 1.
+contribution_shares_ : dict of str to float
+    Share of each term in the mean absolute contribution to the logits; they sum to 1.
+contribution_std_ : ndarray of shape (n_terms, n_outputs)
+    Standard deviation of each contribution over the training rows.
+"""
+
+_ATTRIBUTES_FIT = """\
 validation_gain_ : float
     Share of the loss of the best constant that the model takes away on rows it has not seen: those
     held out for early stopping or, without them, a fifth of the rows held out of a second fit.
@@ -113,11 +139,6 @@ encoders_ : dict of str to encoder
     Encoder that was used for each modality.
 intercept_ : ndarray of shape (n_outputs,)
     Intercept; with the contributions it adds up to the output.
-reg_ : float
-    Strength of the penalty behind the fusion weights.
-polish_gap_ : float
-    Duality gap of the fusion weights relative to the loss of a constant; NaN where the weights
-    are those of the last step of training.
 n_iter_ : int
     Epochs run.
 history_ : list of dict
@@ -133,15 +154,18 @@ feature_names_in_ : ndarray of str
 
 _PARTS = {
     "first": _FIRST,
+    "first_joint": _FIRST + _JOINT,
     "fusion": _FUSION,
     "training": _TRAINING,
     "last": _LAST,
-    "attributes": _ATTRIBUTES,
+    "attributes": _ATTRIBUTES + _ATTRIBUTES_FIT,
+    "attributes_activated": _ATTRIBUTES_ACTIVATED,
+    "attributes_fit": _ATTRIBUTES_FIT,
 }
 
 
 def share_parameter_docs(cls: T) -> T:
-    """Fill ``{first}``, ``{fusion}``, ``{training}``, ``{last}``, ``{attributes}`` of a docstring.
+    """Fill the marks of a docstring, such as ``{first}``, with shared descriptions.
 
     Parameters
     ----------

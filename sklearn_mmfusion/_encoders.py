@@ -13,6 +13,7 @@ from sklearn.base import clone
 from torch import nn
 
 from sklearn_mmfusion._encoder_convolutions import Conv1dEncoder, Conv2dEncoder
+from sklearn_mmfusion._encoder_mult import MulTEncoder
 from sklearn_mmfusion._encoder_sequences import GRUEncoder, LSTMEncoder, TransformerEncoder
 from sklearn_mmfusion._encoder_specs import (
     AT_LEAST_ONE,
@@ -40,6 +41,7 @@ __all__ = [
     "LinearEncoder",
     "MLPEncoder",
     "ModuleEncoder",
+    "MulTEncoder",
     "SummaryEncoder",
     "TransformerEncoder",
     "resolve_encoders",

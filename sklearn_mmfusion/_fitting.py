@@ -1,4 +1,4 @@
-"""One fit of an additive model, from validated arrays to fitted arrays.
+"""One fit of a model, from validated arrays to fitted arrays.
 
 Pure: everything comes in as arguments and goes out as a :class:`FitResult`; the estimator decides
 what to keep. Steps: hold rows out, scale, build, train, exact statistics, polish, read off.
@@ -29,6 +29,7 @@ Floats = npt.NDArray[np.float64]
 
 _POLISH_BYTES = 2 * 2**30  # features of the polish in float64; above, the step is left out
 _CHUNK_ROWS = 4096
+_CHUNK_VALUES = 2**24  # numbers within the fusion for a chunk of rows: 128 MB in float64
 _SHRINKAGES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 _ALLOWANCE = 0.02  # share of a constant's loss that exactness may cost on held-out rows
 
@@ -82,8 +83,9 @@ class FitResult:
         Units of the outputs.
     training : TrainingResult
         Epochs.
-    norms : ndarray of shape (n_terms,)
-        Block norms, in standardised units of the target.
+    readings : dict of str to ndarray
+        What the fusion says of its terms over the training rows: ``norms``, block norms in
+        standardised units of the target, or the summaries of routing.
     contribution_std : ndarray of shape (n_terms, n_outputs)
         Weighted standard deviation of each contribution over the training rows, y's units.
     reg : float
@@ -97,13 +99,15 @@ class FitResult:
         Loss and weight of each held-out row.
     n_held : float
         Number of rows that the weights of the held-out rows stand for.
+    n_rows : int
+        Number of training rows.
     """
 
     plan: FusionPlan
     state: State
     target_scale: TargetScale
     training: TrainingResult
-    norms: Floats
+    readings: dict[str, Floats]
     contribution_std: Floats
     reg: float
     polish_gap: float
@@ -112,6 +116,7 @@ class FitResult:
     held_losses: Floats | None = None
     held_share: Floats | None = None
     n_held: float = 0.0
+    n_rows: int = 0
 
     def clearly_beats(self, other: FitResult) -> bool:
         """Whether the held-out loss is lower by more than two standard errors."""
@@ -217,29 +222,27 @@ def _finish(
     polish_weights: bool,
 ) -> FitResult:
     """Exact statistics, polish, and everything that is read off the trained network."""
-    chunks = [batch for batch, _ in rows.batches(_CHUNK_ROWS)]
+    chunks = [batch for batch, _ in rows.batches(_chunk_rows(network, rows))]
     if exact:
         network.recompute_statistics(chunks)
     with torch.no_grad():
         encodings = network.encode_all(chunks)
-        features = network.features(encodings, rows.batch.present, rows.batch.weight)
+        features: Tensor = network.features(encodings, rows.batch.present, rows.batch.weight)
     gap, reg = float("nan"), options.reg
     share = _share(rows)
     fits = features.numel() * 8 <= _POLISH_BYTES
     if polish_weights and options.reg > 0 and fits:
         gap, reg = _polish_in_place(network, features, rows, held, share, loss_name, options)
     with torch.no_grad():
-        contributions = network.fusion.contributions(features)
-        centred = contributions - torch.einsum("b,btk->tk", share, contributions)
-        spread = torch.einsum("b,btk->tk", share, centred.square()).sqrt()
-        norms = network.fusion.norms()
+        readings = network.fusion.readings(features, share, rows.n_counted)
+        spread = _contribution_std(network, features, share)
     held_losses, gain, error = _judged(network, rows, held, loss_name)
     return FitResult(
         plan=plan,
         state=network_state(network),
         target_scale=scale,
         training=result,
-        norms=norms.numpy(),
+        readings={name: value.numpy() for name, value in readings.items()},
         contribution_std=spread.numpy() * scale.scale,
         reg=reg,
         polish_gap=gap,
@@ -248,7 +251,21 @@ def _finish(
         held_losses=held_losses,
         held_share=None if held is None else _share(held).numpy(),
         n_held=0.0 if held is None else held.n_counted,
+        n_rows=len(rows),
     )
+
+
+def _chunk_rows(network: FusionNetwork, rows: FusionDataset) -> int:
+    return max(16, min(_CHUNK_ROWS, _CHUNK_VALUES // max(1, network.values_per_row(rows.batch))))
+
+
+def _contribution_std(network: FusionNetwork, features: Tensor, share: Tensor) -> Tensor:
+    """Weighted standard deviation of every contribution, (t, k)."""
+    rows = max(1, min(_CHUNK_ROWS, _CHUNK_VALUES // network.fusion.values_per_row))
+    parts = [network.fusion.contributions(part) for part in features.split(rows)]
+    contributions = torch.cat(parts)
+    centred = contributions - torch.einsum("b,btk->tk", share, contributions)
+    return torch.einsum("b,btk->tk", share, centred.square()).sqrt()
 
 
 def _polish_in_place(
@@ -314,7 +331,9 @@ def _set_fusion(network: FusionNetwork, weight: Tensor, bias: Tensor) -> None:
 
 @torch.no_grad()
 def _outputs(network: FusionNetwork, dataset: FusionDataset) -> Tensor:
-    return torch.cat([network(batch) for batch, _ in dataset.batches(_CHUNK_ROWS)])
+    return torch.cat(
+        [network(batch) for batch, _ in dataset.batches(_chunk_rows(network, dataset))]
+    )
 
 
 def _judged(
@@ -383,8 +402,8 @@ def _input_scalings(
     plan: FusionPlan, fit_input: FitInput
 ) -> tuple[tuple[Floats, Floats] | None, ...]:
     return tuple(
-        None if encoder.takes_codes else block_moments(block, fit_input.weight)
-        for encoder, block in zip(plan.encoders, fit_input.data.blocks, strict=True)
+        None if plan.takes_codes(m) else block_moments(block, fit_input.weight)
+        for m, block in enumerate(fit_input.data.blocks)
     )
 
 

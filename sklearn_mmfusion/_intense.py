@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sklearn_mmfusion._base import BaseAdditiveFusion
+from sklearn_mmfusion._block_norm import BlockNormFusion
 from sklearn_mmfusion._docs import share_parameter_docs
 from sklearn_mmfusion._target_mixins import FusionClassifierMixin, FusionRegressorMixin
 from sklearn_mmfusion._validation import check_terms
@@ -16,7 +16,7 @@ from sklearn_mmfusion._validation import check_terms
 __all__ = ["InTenseClassifier", "InTenseRegressor"]
 
 
-class _InTense(BaseAdditiveFusion):
+class _InTense(BlockNormFusion):
     """Terms of InTense."""
 
     def _make_terms(self, names: Sequence[str]) -> list[tuple[int, ...]]:
@@ -87,7 +87,7 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
-        **BaseAdditiveFusion._parameter_constraints,
+        **BlockNormFusion._parameter_constraints,
         "interactions": "no_validation",
         "latent_dim": [Interval(Integral, 1, None, closed="left")],
         "class_weight": [dict, StrOptions({"balanced"}), None],
@@ -214,7 +214,7 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
-        **BaseAdditiveFusion._parameter_constraints,
+        **BlockNormFusion._parameter_constraints,
         "interactions": "no_validation",
         "latent_dim": [Interval(Integral, 1, None, closed="left")],
         "loss": [StrOptions({"squared_error", "absolute_error", "huber"})],

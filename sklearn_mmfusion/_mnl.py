@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 
 from sklearn.utils._param_validation import StrOptions
 
-from sklearn_mmfusion._base import BaseAdditiveFusion
+from sklearn_mmfusion._block_norm import BlockNormFusion
 from sklearn_mmfusion._docs import share_parameter_docs
 from sklearn_mmfusion._target_mixins import FusionClassifierMixin, FusionRegressorMixin
 
 __all__ = ["MNLClassifier", "MNLRegressor"]
 
 
-class _MNL(BaseAdditiveFusion):
+class _MNL(BlockNormFusion):
     """Terms of MNL: the modalities."""
 
     def _make_terms(self, names: Sequence[str]) -> list[tuple[int, ...]]:
@@ -78,7 +78,7 @@ class MNLClassifier(FusionClassifierMixin, _MNL):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
-        **BaseAdditiveFusion._parameter_constraints,
+        **BlockNormFusion._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
 
@@ -192,7 +192,7 @@ class MNLRegressor(FusionRegressorMixin, _MNL):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
-        **BaseAdditiveFusion._parameter_constraints,
+        **BlockNormFusion._parameter_constraints,
         "loss": [StrOptions({"squared_error", "absolute_error", "huber"})],
     }
 

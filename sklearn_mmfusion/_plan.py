@@ -6,9 +6,9 @@ numpy, without a device, cheap to pickle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,17 +18,35 @@ from torch import nn
 from sklearn_mmfusion._encoders import BaseEncoder
 from sklearn_mmfusion._training import seed_for, seeded_construction
 from sklearn_mmfusion.data._blocks import ModalityLayout
-from sklearn_mmfusion.modules.fusion import TermFeatures
 from sklearn_mmfusion.modules.network import FusionNetwork, InputScaler
 
-__all__ = ["FusionPlan", "build_network", "load_state", "network_state"]
+__all__ = ["FusionPlan", "Head", "build_network", "load_state", "network_state"]
 
 State = dict[str, npt.NDArray[np.generic]]
 
 
+class Head(Protocol):
+    """What makes one method differ from another: how encodings become outputs."""
+
+    def build(
+        self,
+        plan: FusionPlan,
+        encoders: Sequence[Any],
+        encoding_dims: Sequence[int],
+        seed_default: Callable[[int], None],
+    ) -> tuple[nn.Module, nn.Module]:
+        """Return the modules of term features and of fusion, with their initial weights.
+
+        ``encoders`` are the modules of the modalities, or the one joint encoder; ``encoding_dims``
+        are the lengths of what they return; ``seed_default`` seeds the generator from which
+        modules draw their weights.
+        """
+        ...  # pragma: no cover - a protocol
+
+
 @dataclass(frozen=True)
 class FusionPlan:
-    """Everything that defines the network of an additive model, but its arrays.
+    """Everything that defines the network of a model, but its arrays.
 
     Attributes
     ----------
@@ -36,13 +54,13 @@ class FusionPlan:
         Modalities in the order of the network: sorted by name, so that the order in which a user
         passes them changes nothing.
     encoders : tuple of BaseEncoder
-        Concrete encoder of each modality.
+        Concrete encoder of each modality; with a joint encoder that one alone.
     terms : tuple of tuple of int
         Terms as increasing positions in ``layouts``, by order and then by position.
     scalings : tuple of (mean, scale) or None
         Input statistics of each modality; None for integer codes.
-    latent_dim : int
-        Length of the latent vectors of interactions.
+    head : Head
+        Features of the terms, and their fusion to outputs.
     n_outputs : int
         Number of outputs.
     modality_dropout : float
@@ -55,7 +73,7 @@ class FusionPlan:
     encoders: tuple[BaseEncoder, ...]
     terms: tuple[tuple[int, ...], ...]
     scalings: tuple[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None, ...]
-    latent_dim: int
+    head: Head
     n_outputs: int
     modality_dropout: float = 0.0
     seed: int = 0
@@ -64,6 +82,17 @@ class FusionPlan:
     def names(self) -> list[str]:
         """Names of the modalities in the order of the network."""
         return [layout.name for layout in self.layouts]
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether one encoder reads all modalities and returns one encoding per term."""
+        return len(self.encoders) == 1 and hasattr(self.encoders[0], "build_joint")
+
+    def takes_codes(self, m: int) -> bool:
+        """Whether a modality holds integer codes, which are not standardised."""
+        if self.is_joint:
+            return bool(self.encoders[0].takes_codes_of(self.names[m]))
+        return self.encoders[m].takes_codes
 
 
 def build_network(plan: FusionPlan) -> FusionNetwork:
@@ -82,50 +111,27 @@ def build_network(plan: FusionPlan) -> FusionNetwork:
     names = plan.names
     with seeded_construction() as seed_default:
         encoders: list[Any] = []  # nn.Modules with an `output_dim`
-        for layout, spec in zip(plan.layouts, plan.encoders, strict=True):
-            seed_default(seed_for(plan.seed, "encoder", layout.name))
-            encoders.append(spec.build(layout))
-        dims = [encoder.output_dim for encoder in encoders]
-        features = TermFeatures(dims, plan.terms, plan.latent_dim, _unimodal_dims(plan, encoders))
-        for key, linear in features.unimodal_maps.items():
-            seed_default(seed_for(plan.seed, "map", names[int(key)], names[int(key)]))
-            cast(nn.Linear, linear).reset_parameters()
-        for m, name in enumerate(names):
-            members = [term for term, member in features.pairs if member == m]
-            for i, term in enumerate(members):
-                label = "\x1e".join(sorted(names[j] for j in term))
-                seed_default(seed_for(plan.seed, "map", label, name))
-                # nn.Linear's own initialisation, drawn per (term, modality) pair.
-                part = nn.Linear(dims[m], plan.latent_dim, bias=False).weight
-                rows = slice(i * plan.latent_dim, (i + 1) * plan.latent_dim)
-                cast(nn.Linear, features.pair_maps[str(m)]).weight.data[rows] = part.data
+        if plan.is_joint:
+            seed_default(seed_for(plan.seed, "encoder"))
+            encoders.append(plan.encoders[0].build_joint(plan.layouts, plan.terms))
+            dims = list(encoders[0].output_dims)
+        else:
+            for layout, spec in zip(plan.layouts, plan.encoders, strict=True):
+                seed_default(seed_for(plan.seed, "encoder", layout.name))
+                encoders.append(spec.build(layout))
+            dims = [encoder.output_dim for encoder in encoders]
+        features, fusion = plan.head.build(plan, encoders, dims, seed_default)
         scalers = [
             None
             if scaling is None
             else InputScaler(*(torch.tensor(np.array(part)) for part in scaling))
             for scaling in plan.scalings
         ]
-        network = FusionNetwork(scalers, encoders, features, plan.n_outputs, plan.modality_dropout)
+        network = FusionNetwork(
+            scalers, encoders, features, fusion, plan.modality_dropout, is_joint=plan.is_joint
+        )
     network.modality_names = names
     return network
-
-
-def _unimodal_dims(plan: FusionPlan, encoders: Sequence[Any]) -> list[int | None]:
-    """Size of the map of each unimodal term, None where there is none.
-
-    An encoding that is trained for several terms gets a map, or its unimodal block would carry
-    what only the interactions need, and score for it. Fixed features keep their own axes: there
-    the penalty acts on the features themselves, as in a ridge regression.
-    """
-    shared = {m for term in plan.terms if len(term) > 1 for m in term}
-    dims: list[int | None] = []
-    for m, encoder in enumerate(encoders):
-        trained = any(parameter.requires_grad for parameter in encoder.parameters())
-        if m in shared and trained:
-            dims.append(min(encoder.output_dim, max(plan.latent_dim, plan.n_outputs)))
-        else:
-            dims.append(None)
-    return dims
 
 
 def network_state(network: FusionNetwork) -> State:

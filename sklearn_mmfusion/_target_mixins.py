@@ -80,7 +80,10 @@ class FusionClassifierMixin(ClassifierMixin):
             Probabilities.
         """
         check_is_fitted(self, "_result")
-        return link(self._target.kind, torch.from_numpy(self._raw_outputs(X))).numpy()
+        return self._probabilities(self._raw_outputs(X))
+
+    def _probabilities(self, outputs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return link(self._target.kind, torch.from_numpy(outputs)).numpy()
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """Most probable class, or the labels with a probability above one half.
@@ -96,7 +99,9 @@ class FusionClassifierMixin(ClassifierMixin):
             Labels as in the ``y`` of ``fit``.
         """
         check_is_fitted(self, "_result")
-        outputs = self._raw_outputs(X)
+        return self._labels(self._raw_outputs(X))
+
+    def _labels(self, outputs: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
         if self._target.kind == "multilabel":
             return (outputs > 0).astype(np.int64)
         if self._target.kind == "binary":

@@ -116,9 +116,7 @@ class FusionNet(NeuralNet):
         bias = module.fusion.bias
         for name, parameter in module.named_parameters():
             if parameter.requires_grad and parameter is not bias:
-                # Encoder weights alone decay; the fusion weights have their penalty, and the
-                # maps before a normalisation have no scale that could matter.
-                is_weight = name.startswith("encoders.") and parameter.ndim > 1
+                is_weight = module.decays(name) and parameter.ndim > 1
                 (decayed if is_weight else plain).append(parameter)
         groups = [
             {"params": parameters, "weight_decay": decay}

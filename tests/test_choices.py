@@ -17,7 +17,7 @@ from sklearn_mmfusion import (
     MNLRegressor,
     SummaryEncoder,
 )
-from sklearn_mmfusion._base import _REG_FACTORS
+from sklearn_mmfusion._block_norm import _REG_FACTORS
 from sklearn_mmfusion.modules.dropout import Dropout
 
 # Few epochs and rows: whether the models converge is asked where it matters.
@@ -154,7 +154,7 @@ def test_given_strength_is_kept(reg):
 
 def test_second_fit_uses_the_strength_of_the_first(monkeypatch):
     # With two times the documented strength as the only choice, that is what remains.
-    monkeypatch.setattr("sklearn_mmfusion._base._REG_FACTORS", (2.0,))
+    monkeypatch.setattr("sklearn_mmfusion._block_norm._REG_FACTORS", (2.0,))
     est = MNLRegressor(**additive(max_epochs=10)).fit(FEW, SUM[:240])
     assert est.reg_ == pytest.approx(0.04)
 

@@ -19,7 +19,11 @@ FLOORS = {
     "modules": 1,
     "data": 1,
     "datasets": 1,
+    "_fitted": 3,
     "_base": 3,
+    "_block_norm": 3,
+    "_base_routing": 3,
+    "_routing": 4,
     "_mnl": 4,
     "_intense": 4,
     "plotting": 5,
@@ -30,8 +34,12 @@ FLOORS = {
 # Every other private module is a part of what floor 2 does; a new public one needs a line above.
 PARTS_FLOOR = 2
 
-# Imports that may go up, as (from, to); each with its reason. There is none.
-ALLOWED_UPWARD = frozenset()
+# Imports that may go up, as (from, to), and only inside a function; each with its reason.
+ALLOWED_UPWARD = frozenset(
+    {
+        ("_explanations", "plotting"),  # .plot() of an explanation makes its Display
+    }
+)
 
 
 def _module_name(path):
@@ -47,10 +55,18 @@ def _floor(module):
     return FLOORS.get(head, PARTS_FLOOR) if head.startswith("_") else FLOORS[head]
 
 
-def _imported(module, path):
+def _nodes_run_on_import(tree):
+    """Yield the nodes of a file that are not inside a function."""
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield node
+            yield from _nodes_run_on_import(node)
+
+
+def _imported(module, path, nodes=ast.walk):
     """Yield the modules of the package that `module` imports, at any place in its file."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 head, _, rest = alias.name.partition(".")
@@ -94,8 +110,19 @@ def test_imports_go_down(module):
     assert not upward, f"{module} (floor {_floor(module)}) imports upward: {sorted(upward)}"
 
 
+@pytest.mark.parametrize(("module", "target"), sorted(ALLOWED_UPWARD))
+def test_allowed_upward_import_is_there_and_inside_a_function(module, target):
+    assert target in GRAPH[module], "delete it from ALLOWED_UPWARD"
+    assert target not in set(_imported(module, MODULES[module], _nodes_run_on_import))
+
+
 def test_imports_are_not_circular():
+    # An allowed upward import runs when its function is called, after all modules are there.
+    graph = {
+        module: {target for target in targets if (module, target) not in ALLOWED_UPWARD}
+        for module, targets in GRAPH.items()
+    }
     try:
-        TopologicalSorter(GRAPH).prepare()
+        TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(f"circular import: {' -> '.join(error.args[1])}")

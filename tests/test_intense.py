@@ -272,5 +272,5 @@ def test_features_given_as_they_are_keep_their_own_axes():
 def test_prediction_in_chunks_equals_that_in_one(monkeypatch):
     est = InTenseRegressor(**params(max_epochs=3)).fit(X, NUMBERS)
     whole = est.predict(X)
-    monkeypatch.setattr("sklearn_mmfusion._base._PREDICT_VALUES", 1)
+    monkeypatch.setattr("sklearn_mmfusion._fitted._PREDICT_VALUES", 1)
     np.testing.assert_allclose(est.predict(X), whole, rtol=1e-12)

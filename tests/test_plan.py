@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sklearn_mmfusion import IdentityEncoder, LinearEncoder, ModuleEncoder
+from sklearn_mmfusion._block_head import BlockNormHead
 from sklearn_mmfusion._plan import FusionPlan, build_network, load_state, network_state
 from sklearn_mmfusion.data._blocks import ModalityLayout
 
@@ -20,7 +21,7 @@ def make(**changes):
         encoders=(LinearEncoder(output_dim=4), LinearEncoder(output_dim=5), IdentityEncoder()),
         terms=((0,), (1,), (2,), (0, 1), (1, 2)),
         scalings=tuple((np.full(3 + m, 1.0 + m), np.full(3 + m, 2.0)) for m in range(3)),
-        latent_dim=2,
+        head=BlockNormHead(2),
         n_outputs=1,
         seed=5,
     )
@@ -80,7 +81,7 @@ def test_fusion_starts_at_zero():
 
 @pytest.mark.parametrize("latent_dim, n_outputs, size", [(2, 1, 2), (2, 3, 3), (9, 1, 4)])
 def test_shared_trained_encodings_get_a_unimodal_map_of_bounded_size(latent_dim, n_outputs, size):
-    network = build_network(make(latent_dim=latent_dim, n_outputs=n_outputs))
+    network = build_network(make(head=BlockNormHead(latent_dim), n_outputs=n_outputs))
     assert network.features.unimodal_maps["0"].weight.shape == (size, 4)
     # Fixed features keep their own axes.
     assert "2" not in network.features.unimodal_maps

@@ -22,11 +22,13 @@ from sklearn.utils.estimator_checks import (
 from sklearn.utils.fixes import parse_version
 
 from sklearn_mmfusion import (
+    GAMClassifier,
     InTenseClassifier,
     InTenseRegressor,
     LinearEncoder,
     MNLClassifier,
     MNLRegressor,
+    RoutingClassifier,
 )
 
 pytestmark = [
@@ -35,7 +37,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:X is a 2D array and modalities=None:UserWarning"),
 ]
 
-ESTIMATORS = [MNLClassifier, MNLRegressor, InTenseClassifier, InTenseRegressor]
+ESTIMATORS = [
+    MNLClassifier,
+    MNLRegressor,
+    InTenseClassifier,
+    InTenseRegressor,
+    RoutingClassifier,
+    GAMClassifier,
+]
 
 # Number of checks by version of scikit-learn, for (classifiers, regressors).
 COUNTS = {"1.9": (67, 60)}
@@ -71,10 +80,18 @@ def test_all_checks_of_scikit_learn_pass(cls):
 
 
 @pytest.mark.draws_from_numpy
-@pytest.mark.parametrize("cls", [MNLClassifier, InTenseRegressor])
-def test_all_checks_of_scikit_learn_pass_with_few_epochs_of_linear_encoders(cls):
-    quick = {"encoders": LinearEncoder(), "max_epochs": 20, "lr": 0.05, "polish": False}
-    run_all(cls(**quick, random_state=0))
+@pytest.mark.parametrize(
+    ("cls", "changes"),
+    [
+        (MNLClassifier, {"polish": False}),
+        (InTenseRegressor, {"polish": False}),
+        (RoutingClassifier, {"feature_dim": 8, "concept_dim": 8}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_all_checks_of_scikit_learn_pass_with_few_epochs_of_linear_encoders(cls, changes):
+    quick = {"encoders": LinearEncoder(), "max_epochs": 20, "lr": 0.05}
+    run_all(cls(**quick, **changes, random_state=0))
 
 
 # -- checks that scikit-learn has but does not generate ---------------------------------------
@@ -92,7 +109,8 @@ def test_parameters_are_validated(cls):
 def test_further_check_of_scikit_learn_passes(cls, check):
     if check is check_dataframe_column_names_consistency:
         pytest.importorskip("pandas")
-    check(cls.__name__, cls(max_epochs=2, reg=0.001, random_state=0))
+    settings = {"reg": 0.001} if hasattr(cls(), "reg") else {}
+    check(cls.__name__, cls(max_epochs=2, random_state=0, **settings))
 
 
 @pytest.mark.parametrize("cls", [MNLClassifier, InTenseClassifier])

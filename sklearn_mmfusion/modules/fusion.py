@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from sklearn_mmfusion import functional as F
 from sklearn_mmfusion.modules.normalization import IterBatchNorm, VectorBatchNorm
 
-__all__ = ["BlockLinear", "TermFeatures", "term_presence"]
+__all__ = ["BlockLinear", "TermFeatures", "masked_weight", "term_presence"]
 
 Terms = Sequence[tuple[int, ...]]
 
@@ -119,7 +119,7 @@ class TermFeatures(nn.Module):
         for m, norm in zip(self.unimodal, self.unimodal_norms, strict=True):
             mask = present[m]
             h = self._unimodal_input(m, encodings)
-            z = norm(h, _masked_weight(mask, weight, h.dtype))
+            z = norm(h, masked_weight(mask, weight, h.dtype))
             blocks.append(z if mask is None else z * mask[:, None])
         if self.pair_norm is not None:
             masks = None if all(mask is None for mask in present) else self._masks(present, weight)
@@ -146,7 +146,7 @@ class TermFeatures(nn.Module):
         """Recompute every statistic over the encodings of the whole training set."""
         for m, norm in zip(self.unimodal, self.unimodal_norms, strict=True):
             h = self._unimodal_input(m, encodings)
-            cast(VectorBatchNorm, norm).set_exact(h, _masked_weight(present[m], weight, h.dtype))
+            cast(VectorBatchNorm, norm).set_exact(h, masked_weight(present[m], weight, h.dtype))
         if self.pair_norm is None:
             return
         masks = None if all(mask is None for mask in present) else self._masks(present, weight)
@@ -195,7 +195,8 @@ class TermFeatures(nn.Module):
         return pairs, groups
 
 
-def _masked_weight(mask: Tensor | None, weight: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+def masked_weight(mask: Tensor | None, weight: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """Row weights for the statistics of a modality, 0 where it is absent; None: all count 1."""
     if mask is None:
         return weight
     return mask.to(dtype) if weight is None else weight * mask
@@ -213,6 +214,7 @@ class BlockLinear(nn.Module):
     """
 
     term_of_column: Tensor
+    decays_all = False  # the fusion weights have their penalty
 
     def __init__(self, block_sizes: Sequence[int], n_outputs: int) -> None:
         super().__init__()
@@ -232,6 +234,15 @@ class BlockLinear(nn.Module):
             features.split(self.block_sizes, 1), self.weight.split(self.block_sizes, 1), strict=True
         )
         return torch.stack([z @ w.T for z, w in blocks], 1)
+
+    @property
+    def values_per_row(self) -> int:
+        """Numbers that a row takes on its way through the layer."""
+        return self.weight.shape[1]
+
+    def readings(self, features: Tensor, share: Tensor, n_counted: float) -> dict[str, Tensor]:
+        """Return what the layer says of its terms, given the features of the training rows."""
+        return {"norms": self.norms()}
 
     def norms(self) -> Tensor:
         """Frobenius norm of every term's block, float64 (t,)."""

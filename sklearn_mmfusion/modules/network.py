@@ -5,15 +5,16 @@ Letters: b batch row, m modality, t term, k output.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sklearn_mmfusion.modules.batchnorm import recompute_statistics
 from sklearn_mmfusion.modules.dropout import set_dropout_generator
-from sklearn_mmfusion.modules.fusion import BlockLinear, TermFeatures
 
 __all__ = ["FusionBatch", "FusionNetwork", "InputScaler"]
 
@@ -109,45 +110,72 @@ class InputScaler(nn.Module):
 
 
 class FusionNetwork(nn.Module):
-    """Encoders, term features and fusion of an additive model.
+    """Encoders, term features and fusion of a model.
 
     Parameters
     ----------
     scalers : sequence of InputScaler or None
         One per modality; None passes integer codes on as they are.
     encoders : sequence of nn.Module
-        One per modality, see :mod:`sklearn_mmfusion.modules.encoders`.
-    features : TermFeatures
-        Term features.
-    n_outputs : int
-        Number of outputs.
+        One per modality, see :mod:`sklearn_mmfusion.modules.encoders`; or one joint encoder.
+    features : nn.Module
+        Encodings, presence of each modality and row weights to features of the terms; has
+        ``terms`` and ``set_exact``.
+    fusion : nn.Module
+        Features to outputs; has ``bias``, ``contributions``, ``readings``, ``values_per_row`` and
+        ``decays_all``.
     modality_dropout : float, default=0
         Probability that a modality counts as missing in a row in training.
+    is_joint : bool, default=False
+        Whether the one encoder is called as ``encoder(values, lengths, present, weight)`` with
+        all modalities, and returns one encoding per term.
     """
 
     modality_names: list[str]
+    features: Any  # nn.Modules, with what the parameters above say they have
+    fusion: Any
 
     def __init__(
         self,
         scalers: Sequence[InputScaler | None],
         encoders: Sequence[nn.Module],
-        features: TermFeatures,
-        n_outputs: int,
+        features: nn.Module,
+        fusion: nn.Module,
         modality_dropout: float = 0.0,
+        *,
+        is_joint: bool = False,
     ) -> None:
         super().__init__()
         self.scalers = nn.ModuleList([s if s is not None else nn.Identity() for s in scalers])
         self.encoders = nn.ModuleList(encoders)
         self.features = features
-        self.fusion = BlockLinear(features.block_sizes, n_outputs)
+        self.fusion = fusion
         self.modality_dropout = modality_dropout
+        self.is_joint = is_joint
         self.generator: torch.Generator | None = None
-        self.used = sorted({m for term in features.terms for m in term})
+        self.used = sorted({m for term in self.features.terms for m in term})
+
+    def decays(self, name: str) -> bool:
+        """Whether weight decay reaches the parameter of that name.
+
+        Where a penalty rules the fusion weights, encoders alone decay, and the maps before a
+        normalisation have no scale that could matter.
+        """
+        return name.startswith("encoders.") or bool(self.fusion.decays_all)
+
+    def values_per_row(self, batch: FusionBatch) -> int:
+        """Numbers that a row takes on its way through the network, about: for chunks."""
+        shapes = [tuple(value.shape[1:]) for value in batch.values]
+        largest = max(sum(math.prod(shape) for shape in shapes), self.fusion.values_per_row)
+        if self.is_joint:
+            largest = max(largest, self.encoders[0].values_per_row(shapes))  # type: ignore[operator]
+        return int(largest)
 
     @property
     def dtype(self) -> torch.dtype:
         """Floating dtype of the network."""
-        return self.fusion.weight.dtype
+        dtype: torch.dtype = self.fusion.bias.dtype
+        return dtype
 
     def set_generator(self, generator: torch.Generator, *, shared: bool = False) -> None:
         """Draw every mask of training from this generator; ``shared`` by the rows of a batch."""
@@ -157,7 +185,7 @@ class FusionNetwork(nn.Module):
     @torch.no_grad()
     def fit_inputs(self, batch: FusionBatch) -> None:
         """Let encoders learn what depends on the distribution of their inputs alone."""
-        for m in self.used:
+        for m in () if self.is_joint else self.used:
             encoder, scaler = self.encoders[m], self.scalers[m]
             fit_encoder = getattr(encoder, "fit_inputs", None)
             if fit_encoder is None:
@@ -177,28 +205,35 @@ class FusionNetwork(nn.Module):
         return outputs
 
     def term_features(self, batch: FusionBatch, present: list[Tensor | None]) -> Tensor:
-        """Return normalised features of all terms, (b, sum of block sizes)."""
+        """Return features of all terms, rows first; the fusion knows their shape."""
         features: Tensor = self.features(self.encode(batch, present), present, batch.weight)
         return features
 
     def contributions(self, batch: FusionBatch) -> Tensor:
         """Return contributions of all terms to all outputs, (b, t, k)."""
-        return self.fusion.contributions(self.term_features(batch, batch.present))
+        contributions: Tensor = self.fusion.contributions(self.term_features(batch, batch.present))
+        return contributions
 
     def encode(self, batch: FusionBatch, present: list[Tensor | None]) -> list[Tensor]:
-        """Return the encoding (b, d_m) of every modality."""
+        """Return the encoding (b, d) of every modality; of every term from a joint encoder."""
+        values = [
+            scaler(value, length, mask, self.dtype) if isinstance(scaler, InputScaler) else value
+            for scaler, value, length, mask in zip(
+                self.scalers, batch.values, batch.lengths, present, strict=True
+            )
+        ]
+        if self.is_joint:
+            by_term: list[Tensor] = self.encoders[0](values, batch.lengths, present, batch.weight)
+            return by_term
         encodings: list[Tensor] = []
-        for m, (scaler, encoder) in enumerate(zip(self.scalers, self.encoders, strict=True)):
-            values, lengths, weight = batch.values[m], batch.lengths[m], batch.weight
+        for m, encoder in enumerate(self.encoders):
             if m not in self.used:
-                encodings.append(values.new_empty(0))
+                encodings.append(values[m].new_empty(0))
                 continue
-            if isinstance(scaler, InputScaler):
-                values = scaler(values, lengths, present[m], self.dtype)
-            mask = present[m]
+            mask, weight = present[m], batch.weight
             if mask is not None:
                 weight = mask.to(self.dtype) if weight is None else weight * mask
-            encodings.append(encoder(values, lengths, weight))
+            encodings.append(encoder(values[m], batch.lengths[m], weight))
         return encodings
 
     def _drop_modalities(self, batch: FusionBatch) -> list[Tensor | None]:

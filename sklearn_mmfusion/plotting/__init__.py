@@ -1,5 +1,6 @@
 """Pictures of fitted models; matplotlib is imported when something is drawn."""
 
 from sklearn_mmfusion.plotting._relevance import RelevanceDisplay
+from sklearn_mmfusion.plotting._routing import RoutingDisplay
 
-__all__ = ["RelevanceDisplay"]
+__all__ = ["RelevanceDisplay", "RoutingDisplay"]

@@ -7,7 +7,7 @@ from conformance import array, seeded
 from torch import nn
 
 from sklearn_mmfusion.modules.encoders import LinearModule, SummaryModule
-from sklearn_mmfusion.modules.fusion import TermFeatures
+from sklearn_mmfusion.modules.fusion import BlockLinear, TermFeatures
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork, InputScaler
 
 
@@ -25,7 +25,8 @@ def make(modality_dropout=0.0, terms=((0,), (1,), (0, 1))):
         ]
         encoders = [LinearModule(3, 2), SummaryModule(2, batch_norm=True)]
         features = TermFeatures([2, 10], terms, 2, [2, None])
-        network = FusionNetwork(scalers, encoders, features, 2, modality_dropout)
+        fusion = BlockLinear(features.block_sizes, 2)
+        network = FusionNetwork(scalers, encoders, features, fusion, modality_dropout)
         nn.init.normal_(network.fusion.weight)
         return network
 

@@ -9,7 +9,14 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_mmfusion import InTenseClassifier, InTenseRegressor, MNLClassifier, MNLRegressor
+from sklearn_mmfusion import (
+    GAMClassifier,
+    InTenseClassifier,
+    InTenseRegressor,
+    MNLClassifier,
+    MNLRegressor,
+    RoutingClassifier,
+)
 from sklearn_mmfusion.utils.estimator_checks import check_multimodal_estimator
 
 
@@ -228,9 +235,18 @@ def test_estimator_is_not_changed():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "estimator", [InTenseClassifier, InTenseRegressor, MNLClassifier, MNLRegressor]
+    "estimator",
+    [
+        InTenseClassifier(polish=False),
+        InTenseRegressor(polish=False),
+        MNLClassifier(polish=False),
+        MNLRegressor(polish=False),
+        RoutingClassifier(),
+        GAMClassifier(),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
 )
 def test_every_estimator_of_ours_passes_every_check(estimator):
-    results = check_multimodal_estimator(estimator(max_epochs=2, polish=False), on_fail=None)
+    results = check_multimodal_estimator(estimator.set_params(max_epochs=2), on_fail=None)
     assert {r["check_name"]: r["exception"] for r in results if r["status"] != "passed"} == {}
     assert len(results) == 34

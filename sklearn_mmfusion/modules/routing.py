@@ -1,0 +1,414 @@
+"""Multimodal routing: features of terms, routing of terms to concepts, and its ablation GAM.
+
+Letters: b batch row, m modality, t term, d feature (d_f in the paper), j concept, c concept
+feature (d_c), k output.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from sklearn_mmfusion.modules.dropout import Dropout
+from sklearn_mmfusion.modules.fusion import masked_weight, term_presence
+from sklearn_mmfusion.modules.normalization import VectorBatchNorm
+from sklearn_mmfusion.modules.summaries import activation_summary, routing_summary
+
+_CHUNK_VALUES = 2**24  # numbers among the votes of a chunk of rows
+
+__all__ = ["AdditiveActivation", "JointTermVectors", "Routed", "Routing", "TermVectors"]
+
+
+class _Terms(nn.Module):
+    """Base of the features of routing: presence of terms."""
+
+    def __init__(self, terms: Sequence[tuple[int, ...]]) -> None:
+        super().__init__()
+        self.terms = [tuple(term) for term in terms]
+
+    def _mask(self, features: Tensor, present: Sequence[Tensor | None]) -> Tensor:
+        """Give absent terms the feature 0 and the activation logit -inf, which is p = 0."""
+        if all(mask is None for mask in present):
+            return features
+        some = next(mask for mask in present if mask is not None)
+        everywhere = torch.ones_like(some)
+        masks = [term_presence(present, term) for term in self.terms]
+        absent = ~torch.stack([everywhere if mask is None else mask for mask in masks], 1)
+        features = features.masked_fill(absent[..., None], 0.0)
+        last = torch.zeros(features.shape[2], dtype=torch.bool, device=features.device)
+        last[-1] = True
+        return features.masked_fill(absent[..., None] & last, -math.inf)
+
+
+class TermVectors(_Terms):
+    r"""Feature and activation logit of every term, from the encodings of its members.
+
+    .. math:: [f_t, a_t] = V_t\, \mathrm{relu}\Big(\sum_{m \in t} U_{tm} h_m + u_t\Big) + v_t
+
+    which is a network with one hidden layer on the concatenated encodings of the members, each
+    normalised over the batch to elements of mean square 1 (VBN). All maps of one modality are one
+    matrix product.
+
+    Parameters
+    ----------
+    encoding_dims : sequence of int
+        Length of the encoding of each modality.
+    terms : sequence of tuple of int
+        Terms as positions of modalities.
+    feature_dim : int
+        Length d_f of the features.
+    hidden_dim : int
+        Width of the hidden layer.
+    dropout : float, default=0
+        Probability of dropping a hidden unit in training.
+    """
+
+    term_of_pair: Tensor
+
+    def __init__(
+        self,
+        encoding_dims: Sequence[int],
+        terms: Sequence[tuple[int, ...]],
+        feature_dim: int,
+        hidden_dim: int,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(terms)
+        self.hidden_dim = hidden_dim
+        self.norms = nn.ModuleList()
+        self.maps = nn.ModuleDict()
+        term_of_pair = []
+        for m, dim in enumerate(encoding_dims):
+            mine = [t for t, term in enumerate(self.terms) if m in term]
+            self.norms.append(VectorBatchNorm(dim))
+            term_of_pair += mine
+            if mine:
+                self.maps[str(m)] = nn.Linear(dim, len(mine) * hidden_dim, bias=False)
+        self.register_buffer("term_of_pair", torch.tensor(term_of_pair), persistent=False)
+        n_terms = len(self.terms)
+        self.hidden_bias = nn.Parameter(torch.zeros(n_terms, hidden_dim))
+        self.weight = nn.Parameter(torch.empty(n_terms, hidden_dim, feature_dim + 1))
+        self.bias = nn.Parameter(torch.zeros(n_terms, feature_dim + 1))
+        self.dropout = Dropout(dropout)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights of the output layer."""
+        nn.init.normal_(self.weight, std=math.sqrt(1.0 / self.hidden_dim))
+        with torch.no_grad():
+            # All terms begin half active, whatever their features.
+            self.weight[..., -1].mul_(0.1)
+
+    def forward(
+        self,
+        encodings: Sequence[Tensor],
+        present: Sequence[Tensor | None],
+        weight: Tensor | None = None,
+    ) -> Tensor:
+        """Return features and activation logits.
+
+        Shape: encodings (b, d_m) -> (b, t, d + 1), the logit last; 0 and -inf where a term is
+        absent.
+        """
+        parts = []
+        for key, linear in self.maps.items():
+            m, h = int(key), encodings[int(key)]
+            h = self.norms[m](h, masked_weight(present[m], weight, h.dtype))
+            mapped = linear(h * math.sqrt(h.shape[1]))
+            parts.append(mapped.unflatten(1, (-1, self.hidden_dim)))
+        pairs = torch.cat(parts, 1)
+        summed = self.hidden_bias.expand(len(pairs), -1, -1).index_add(1, self.term_of_pair, pairs)
+        hidden = self.dropout(torch.relu(summed))
+        features = torch.einsum("bth,thd->btd", hidden, self.weight) + self.bias
+        return self._mask(features, present)
+
+    @torch.no_grad()
+    def set_exact(
+        self,
+        encodings: Sequence[Tensor],
+        present: Sequence[Tensor | None],
+        weight: Tensor | None = None,
+    ) -> None:
+        """Recompute every statistic over the encodings of the whole training set."""
+        for key in self.maps:
+            h = encodings[int(key)]
+            mine = masked_weight(present[int(key)], weight, h.dtype)
+            cast(VectorBatchNorm, self.norms[int(key)]).set_exact(h, mine)
+
+
+class JointTermVectors(_Terms):
+    """Feature and activation logit of every term, linear in what a joint encoder returns for it.
+
+    Parameters
+    ----------
+    encoding_dims : sequence of int
+        Length of the encoding of each term.
+    terms : sequence of tuple of int
+        Terms as positions of modalities.
+    feature_dim : int
+        Length d_f of the features.
+    dropout : float, default=0
+        Probability of dropping an element of an encoding in training.
+    """
+
+    def __init__(
+        self,
+        encoding_dims: Sequence[int],
+        terms: Sequence[tuple[int, ...]],
+        feature_dim: int,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(terms)
+        self.maps = nn.ModuleList(nn.Linear(dim, feature_dim + 1) for dim in encoding_dims)
+        self.dropout = Dropout(dropout)
+
+    def forward(
+        self,
+        encodings: Sequence[Tensor],
+        present: Sequence[Tensor | None],
+        weight: Tensor | None = None,
+    ) -> Tensor:
+        """Return features and activation logits; see :class:`TermVectors`.
+
+        Shape: encodings (b, d_t), one per term -> (b, t, d + 1).
+        """
+        mapped = [linear(self.dropout(h)) for linear, h in zip(self.maps, encodings, strict=True)]
+        return self._mask(torch.stack(mapped, 1), present)
+
+    def set_exact(
+        self,
+        encodings: Sequence[Tensor],
+        present: Sequence[Tensor | None],
+        weight: Tensor | None = None,
+    ) -> None:
+        """Do nothing: there are no batch statistics."""
+
+
+class Routed(NamedTuple):
+    """What routing computes on its way.
+
+    Attributes
+    ----------
+    votes : Tensor of shape (t, b, j, c)
+        Votes v_ij.
+    activations : Tensor of shape (b, t)
+        Activations p_i.
+    coefficients : Tensor of shape (b, t, j)
+        Routing coefficients r_ij; they sum to 1 over the concepts.
+    concepts : Tensor of shape (b, j, c)
+        Concepts c_j.
+    """
+
+    votes: Tensor
+    activations: Tensor
+    coefficients: Tensor
+    concepts: Tensor
+
+
+class _ActivatedFusion(nn.Module):
+    """Base of the fusions whose features carry an activation logit in the last place."""
+
+    bias: nn.Parameter
+    decays_all = True
+    values_per_row: int
+
+    def contributions(self, features: Tensor) -> Tensor:
+        raise NotImplementedError  # pragma: no cover - abstract
+
+    def _split(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (b, t, d) and activations p (b, t)."""
+        return features[..., :-1], torch.sigmoid(features[..., -1])
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return outputs of shape (b, k)."""
+        raise NotImplementedError  # pragma: no cover - abstract
+
+    def activations(self, features: Tensor) -> Tensor:
+        """Return the activation p of every term, (b, t)."""
+        return self._split(features)[1]
+
+
+class Routing(_ActivatedFusion):
+    r"""Route the features of all terms to concepts, and read one logit off each.
+
+    .. math::
+
+        v_{ij} = f_i W_{ij}, \quad r_{ij} = 1/J, \quad c_j = \sum_i p_i r_{ij} v_{ij};
+        \quad \text{repeat:}\quad
+        r_{ij} = \mathrm{softmax}_j (\langle v_{ij}, c_j\rangle \cdot \mathrm{scale}), \quad
+        c_j = \sum_i p_i r_{ij} v_{ij}; \quad
+        \mathrm{logit}_j = \langle o_j, c_j\rangle + b_j
+
+    Parameters
+    ----------
+    n_terms, feature_dim : int
+        Number of terms, and length d_f of their features.
+    n_concepts, concept_dim : int
+        Number of concepts J, and their length d_c.
+    n_routing_iter : int, default=1
+        Adjustments of r after the uniform pass; 0 leaves it uniform (Routing*).
+    scale : float, optional
+        Factor in the softmax; None is 1/sqrt(concept_dim).
+    dropout : float, default=0
+        Probability of dropping an element of a concept in training, in every pass.
+    is_contrast : bool, default=False
+        Two concepts, one output: concept 1 minus concept 0.
+    is_multilabel : bool, default=False
+        Whether a row may have several labels; matters for :meth:`readings` alone.
+
+    References
+    ----------
+    Tsai et al. (2020), *Multimodal Routing*, section 3.1 and Procedure 1.
+
+    Notes
+    -----
+    Votes are computed once, by one product per term; they are the only tensor of size
+    (b, t, j, c). The forms with three operands, ``f W c``, repeat that product in every pass.
+    """
+
+    def __init__(
+        self,
+        n_terms: int,
+        feature_dim: int,
+        n_concepts: int,
+        concept_dim: int,
+        *,
+        n_routing_iter: int = 1,
+        scale: float | None = None,
+        dropout: float = 0.0,
+        is_contrast: bool = False,
+        is_multilabel: bool = False,
+    ) -> None:
+        super().__init__()
+        if is_contrast and n_concepts != 2:
+            raise ValueError(f"a contrast needs two concepts, got {n_concepts}")
+        self.n_concepts, self.concept_dim = n_concepts, concept_dim
+        self.n_routing_iter = n_routing_iter
+        self.scale = concept_dim**-0.5 if scale is None else scale
+        self.is_contrast, self.is_multilabel = is_contrast, is_multilabel
+        self.weight = nn.Parameter(torch.empty(n_terms, feature_dim, n_concepts * concept_dim))
+        self.readout = nn.Parameter(torch.empty(n_concepts, concept_dim))
+        self.bias = nn.Parameter(torch.zeros(1 if is_contrast else n_concepts))
+        self.dropout = Dropout(dropout)
+        self.values_per_row = n_terms * n_concepts * concept_dim
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights."""
+        nn.init.normal_(self.weight, std=self.weight.shape[1] ** -0.5)
+        nn.init.normal_(self.readout, std=self.concept_dim**-0.5)
+
+    def route(self, features: Tensor) -> Routed:
+        """Return everything that routing computes.
+
+        Shape: features (b, t, d + 1), the activation logit last.
+        """
+        f, p = self._split(features)
+        n_rows, n_terms = p.shape
+        n_concepts = self.n_concepts
+        # One product per term: (t, b, d) x (t, d, jc).
+        votes = torch.bmm(f.transpose(0, 1), self.weight)
+        votes = votes.view(n_terms, n_rows, n_concepts, self.concept_dim)
+        # The same memory as (b j, t, c), for products over terms and over concept features.
+        flat = votes.view(n_terms, n_rows * n_concepts, self.concept_dim).transpose(0, 1)
+
+        def concepts_of(r: Tensor) -> Tensor:
+            weights = (p[..., None] * r).transpose(1, 2).reshape(-1, 1, n_terms)
+            c = torch.bmm(weights, flat).view(n_rows, n_concepts, self.concept_dim)
+            return cast(Tensor, self.dropout(c))
+
+        r = torch.full_like(p, 1.0 / n_concepts)[..., None].expand(-1, -1, n_concepts)
+        c = concepts_of(r)
+        for _ in range(self.n_routing_iter):
+            agreement = torch.bmm(flat, c.reshape(-1, self.concept_dim, 1))
+            agreement = agreement.view(n_rows, n_concepts, n_terms).transpose(1, 2)
+            r = torch.softmax(agreement * self.scale, 2)
+            c = concepts_of(r)
+        return Routed(votes, p, r, c)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits of shape (b, k)."""
+        logits = torch.einsum("bjc,jc->bj", self.route(features).concepts, self.readout)
+        return self._contrasted(logits) + self.bias
+
+    def _contrasted(self, values: Tensor) -> Tensor:
+        return values[..., 1:] - values[..., :1] if self.is_contrast else values
+
+    def contributions(self, features: Tensor) -> Tensor:
+        r"""Return :math:`p_i r_{ij} \langle o_j, v_{ij}\rangle`, (b, t, k)."""
+        return self._contributions(self.route(features))
+
+    def _contributions(self, routed: Routed) -> Tensor:
+        read = torch.einsum("tbjc,jc->btj", routed.votes, self.readout)
+        return self._contrasted(routed.activations[..., None] * routed.coefficients * read)
+
+    def coefficients(self, features: Tensor) -> Tensor:
+        """Return the routing coefficients r, (b, t, j)."""
+        return self.route(features).coefficients
+
+    def readings(self, features: Tensor, share: Tensor, n_counted: float) -> dict[str, Tensor]:
+        """Return what :func:`~sklearn_mmfusion.modules.summaries.routing_summary` says."""
+        step = max(1, _CHUNK_VALUES // self.values_per_row)
+        parts = [self.explain(part) for part in features.split(step)]
+        r, p, contributions = (torch.cat(part) for part in zip(*parts, strict=True))
+        return routing_summary(
+            r,
+            p,
+            contributions,
+            contributions.sum(1) + self.bias,
+            share,
+            n_counted,
+            is_multilabel=self.is_multilabel,
+        )
+
+    def explain(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return routing coefficients (b, t, j), activations (b, t), contributions (b, t, k)."""
+        routed = self.route(features)
+        return routed.coefficients, routed.activations, self._contributions(routed)
+
+
+class AdditiveActivation(_ActivatedFusion):
+    r"""The ablation without routing: a generalised additive model of activated features.
+
+    .. math:: \mathrm{logit}_j = \Big\langle o_j, \sum_i p_i f_i \Big\rangle + b_j
+
+    Parameters
+    ----------
+    n_terms, feature_dim : int
+        Number of terms, and length d_f of their features.
+    n_outputs : int
+        Number of outputs.
+
+    References
+    ----------
+    Tsai et al. (2020), *Multimodal Routing*, section 4.2 (GAM).
+    """
+
+    def __init__(self, n_terms: int, feature_dim: int, n_outputs: int) -> None:
+        super().__init__()
+        self.readout = nn.Parameter(torch.empty(n_outputs, feature_dim))
+        self.bias = nn.Parameter(torch.zeros(n_outputs))
+        self.values_per_row = n_terms * (feature_dim + n_outputs)
+        nn.init.normal_(self.readout, std=feature_dim**-0.5)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits of shape (b, k)."""
+        f, p = self._split(features)
+        return torch.einsum("bt,btd->bd", p, f) @ self.readout.T + self.bias
+
+    def contributions(self, features: Tensor) -> Tensor:
+        r"""Return :math:`p_i \langle o_j, f_i\rangle`, (b, t, k)."""
+        f, p = self._split(features)
+        return p[..., None] * (f @ self.readout.T)
+
+    def readings(self, features: Tensor, share: Tensor, n_counted: float) -> dict[str, Tensor]:
+        """Return what :func:`~sklearn_mmfusion.modules.summaries.activation_summary` says."""
+        return activation_summary(*self.explain(features), share, n_counted)
+
+    def explain(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return activations (b, t) and contributions (b, t, k)."""
+        return self.activations(features), self.contributions(features)
