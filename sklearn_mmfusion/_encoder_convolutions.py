@@ -137,8 +137,9 @@ class Conv2dEncoder(BaseEncoder):
 
     Parameters
     ----------
-    channels : tuple of int, default=(16, 32)
-        Number of patterns of each layer; its length is the number of layers.
+    channels : tuple of int, default=(16, 32, 64)
+        Number of patterns of each layer; its length is the number of layers. Three layers with
+        pooling make one place of 8 x 8 pixels.
     kernel_size : int or tuple of int, default=3
         Height and width of the patterns in pixels, odd, for all layers or each.
     pool_size : int or tuple of int, default=2
@@ -153,8 +154,11 @@ class Conv2dEncoder(BaseEncoder):
         Whether each layer's output is normalised over the batch.
     activation : {"relu", "elu", "gelu", "silu", "tanh"}, default="relu"
         Activation of each layer.
-    dropout : float, default=0.0
-        Probability, from 0 to 1, with which a pooled feature is zeroed in training.
+    dropout : float, default=0.5
+        Probability, from 0 to 1, with which a pooled feature is zeroed in training. With
+        "flatten" the linear map has a weight for every pattern at every place: without dropout
+        it fits the training images too closely. Like every dropout of the package it falls to 0
+        over ``max_epochs``.
     output_dim : int, default=32
         Width of a linear map behind the pooled features; None hands these on.
 
@@ -180,14 +184,14 @@ class Conv2dEncoder(BaseEncoder):
     def __init__(
         self,
         *,
-        channels: int | Sequence[int] = (16, 32),
+        channels: int | Sequence[int] = (16, 32, 64),
         kernel_size: int | Sequence[int] = 3,
         pool_size: int | Sequence[int] = 2,
         pooling: Literal["flatten", "mean", "max"] = "flatten",
         channels_axis: Literal["auto", "first", "last"] = "auto",
         batch_norm: bool = True,
         activation: str = "relu",
-        dropout: float = 0.0,
+        dropout: float = 0.5,
         output_dim: int | None = 32,
     ) -> None:
         self.channels = channels

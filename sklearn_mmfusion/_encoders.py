@@ -147,7 +147,7 @@ class EncoderByShape(BaseEncoder):
             return flat
         if n_axes == 3 or (n_axes == 2 and layout.dtype == "uint8"):
             if self.hidden_dim is not None:
-                given["channels"] = (max(1, self.hidden_dim // 2), self.hidden_dim)
+                given["channels"] = tuple(max(1, self.hidden_dim // part) for part in (4, 2, 1))
             return Conv2dEncoder(**given)
         if n_axes == 2:
             return SummaryEncoder(head=flat) if is_small else GRUEncoder(**hidden, **given)

@@ -61,8 +61,9 @@ TAKEN = [
     (Conv1dEncoder(channels=[4], pooling="flatten", vocabulary_size=4), CODES, 36),
     (Conv1dEncoder(channels=4, kernel_size=3, padding="valid", output_dim=7), SEQUENCE, 7),
     (Conv2dEncoder(), IMAGE, 32),
-    (Conv2dEncoder(output_dim=None), IMAGE, 32 * 2 * 2),
-    (Conv2dEncoder(output_dim=None, pooling="mean"), COLOURS_FIRST, 32),
+    (Conv2dEncoder(channels=(16, 32), output_dim=None), IMAGE, 32 * 2 * 2),
+    (Conv2dEncoder(output_dim=None), ModalityLayout("x", (28, 20), "uint8"), 64 * 4 * 3),
+    (Conv2dEncoder(output_dim=None, pooling="mean"), COLOURS_FIRST, 64),
     (Conv2dEncoder(channels=(4,), output_dim=None), COLOURS_LAST, 4 * 4 * 4),
     (Conv2dEncoder(), ModalityLayout("x", (8, 7), "float64"), 32),
 ]
@@ -118,7 +119,7 @@ def test_flat_encoder_refuses_sequences(encoder):
         (SummaryEncoder(), COLOURS_FIRST, "use Conv2dEncoder"),
         (Conv2dEncoder(), FLAT, r"takes 3-D \(n, H, W\) or 4-D"),
         (Conv2dEncoder(kernel_size=4), IMAGE, "must be odd, got 4"),
-        (Conv2dEncoder(kernel_size=(3, 3, 3)), IMAGE, "one integer or one for each"),
+        (Conv2dEncoder(kernel_size=(3, 3)), IMAGE, "one integer or one for each"),
         (Conv1dEncoder(channels=()), SEQUENCE, "one integer or one for each"),
         (Conv1dEncoder(channels=(4, 0)), SEQUENCE, "integers of at least 1"),
         (Conv1dEncoder(pool_size=(2.5,)), SEQUENCE, "integers of at least 1"),
@@ -262,7 +263,7 @@ def test_choice_hands_on_what_was_given(layout, n_samples):
     assert chosen.dropout == 0.25
     assert build(encoder, layout).output_dim == 7
     hidden = EncoderByShape(hidden_dim=12).resolve(layout, n_samples)
-    assert getattr(hidden, "hidden_dim", None) == 12 or hidden.channels == (6, 12)
+    assert getattr(hidden, "hidden_dim", None) == 12 or hidden.channels == (3, 6, 12)
 
 
 def names(encoders, layouts=(FLAT, SEQUENCE), n_samples=5000):
