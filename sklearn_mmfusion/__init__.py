@@ -8,6 +8,7 @@ Fit a dict of arrays, and read off which modality, and which interaction of moda
     est.relevance_scores_
 """
 
+from sklearn_mmfusion._early_fusion import EarlyFusionClassifier, EarlyFusionRegressor
 from sklearn_mmfusion._encoders import (
     Conv1dEncoder,
     Conv2dEncoder,
@@ -32,11 +33,20 @@ from sklearn_mmfusion._errors import (
     NumericalWarning,
     RelevanceWarning,
 )
+from sklearn_mmfusion._estimator_encoder import EstimatorEncoder
 from sklearn_mmfusion._explanations import GlobalExplanation, LocalExplanation
 from sklearn_mmfusion._intense import InTenseClassifier, InTenseRegressor
+from sklearn_mmfusion._joint_encoders import RAVENEncoder
+from sklearn_mmfusion._late_fusion import LateFusionClassifier, LateFusionRegressor
+from sklearn_mmfusion._late_voting import LateVotingClassifier
+from sklearn_mmfusion._mkl import MKLClassifier, MKLRegressor
 from sklearn_mmfusion._mnl import MNLClassifier, MNLRegressor
+from sklearn_mmfusion._mult import MulTClassifier, MulTRegressor
 from sklearn_mmfusion._optimizers import SGD, AdamW
+from sklearn_mmfusion._raven import RAVENClassifier, RAVENRegressor
+from sklearn_mmfusion._residual import MROClassifier, MRORegressor
 from sklearn_mmfusion._routing import GAMClassifier, RoutingClassifier
+from sklearn_mmfusion._tensor_fusion import TensorFusionClassifier, TensorFusionRegressor
 from sklearn_mmfusion._transformers import (
     ModalityConcatenator,
     ModalitySelector,
@@ -47,6 +57,23 @@ from sklearn_mmfusion.data import ModalityFrame
 from sklearn_mmfusion.plotting import RelevanceDisplay, RoutingDisplay
 
 __all__ = [
+    "MKLClassifier",
+    "MKLRegressor",
+    "LateVotingClassifier",
+    "EstimatorEncoder",
+    "EarlyFusionClassifier",
+    "EarlyFusionRegressor",
+    "RAVENEncoder",
+    "LateFusionClassifier",
+    "LateFusionRegressor",
+    "MulTClassifier",
+    "MulTRegressor",
+    "RAVENClassifier",
+    "RAVENRegressor",
+    "MROClassifier",
+    "MRORegressor",
+    "TensorFusionClassifier",
+    "TensorFusionRegressor",
     "SGD",
     "AdamW",
     "Conv1dEncoder",

@@ -19,6 +19,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mmfusion._encoders import SMALL_SAMPLE, EncodersMixin, resolve_encoders
 from sklearn_mmfusion._errors import FitInterruptedWarning, InputError, RelevanceWarning
+from sklearn_mmfusion._estimator_encoder import EstimatorEncoder, fit_representations
 from sklearn_mmfusion._fitted import FittedFusion, ModuleCache, in_plan_order
 from sklearn_mmfusion._fitting import FitInput, FitResult, fit_network
 from sklearn_mmfusion._optimizers import AdamW
@@ -87,8 +88,8 @@ class BaseFusion(EncodersMixin, FittedFusion):
         """Key of the loss for a kind of target."""
         raise NotImplementedError  # pragma: no cover - abstract
 
-    def _penalty(self, plan: FusionPlan) -> dict[str, Any]:
-        """Options of the penalty on the fusion weights; none by default."""
+    def _method_options(self, plan: FusionPlan) -> dict[str, Any]:
+        """Options of training that only this method has."""
         return {"reg": 0.0, "reg_factors": (), "p": 1.0}
 
     def _set_readings(self) -> None:
@@ -128,11 +129,15 @@ class BaseFusion(EncodersMixin, FittedFusion):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         plan, display = self._make_plan(schema, target, data.n_samples, seed)
         whole = self._fit_input(plan, data, target, encoded, weight)
+        plan, whole.data, representations = fit_representations(
+            plan, whole.data, encoded, whole.weight, target.kind
+        )
         start = None
         if self.warm_start:
             plan, start = self._warm_state(plan)
         with intra_op_threads(self.n_threads):
             result = self._run(plan, whole, start)
+        self.representations_ = representations
         self._set_fitted(schema, target, display, result)
         self._warn(result)
         return self
@@ -176,6 +181,7 @@ class BaseFusion(EncodersMixin, FittedFusion):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         if first:
             plan, display = self._make_plan(schema, target, data.n_samples, seed)
+            self._refuse_estimators(plan)
         else:
             plan, display = replace(self._result.plan, seed=seed), self._display
         batch = self._fit_input(plan, data, target, encoded, weight)
@@ -205,6 +211,14 @@ class BaseFusion(EncodersMixin, FittedFusion):
         self.n_iter_ = n_before + 1
         self.history_ = [*history, {**result.training.history[-1], "epoch": self.n_iter_}]
         return self
+
+    def _refuse_estimators(self, plan: FusionPlan) -> None:
+        for name, encoder in zip(plan.names, plan.encoders, strict=False):
+            if isinstance(encoder, EstimatorEncoder):
+                raise InputError(
+                    f"modality {name!r}: EstimatorEncoder needs all rows at once; use fit, or "
+                    "another encoder for partial_fit"
+                )
 
     def _make_plan(
         self, schema: InputSchema, target: TargetSchema, n_samples: int, seed: int
@@ -343,7 +357,7 @@ class BaseFusion(EncodersMixin, FittedFusion):
             batch_size=batch_size,
             lr=lr,
             lr_decay=float(self.lr_decay),
-            **self._penalty(plan),
+            **self._method_options(plan),
             loss=LOSSES[self._loss_name(rows.kind)],
             build_optimizer=optimizer.build,
             weight_decay=float(self.weight_decay),

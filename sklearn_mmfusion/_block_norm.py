@@ -40,7 +40,7 @@ class BlockNormFusion(AdditivePredictions, BaseFusion):
     def _make_head(self, target: TargetSchema) -> BlockNormHead:
         return BlockNormHead(getattr(self, "latent_dim", 1))
 
-    def _penalty(self, plan: FusionPlan) -> dict[str, Any]:
+    def _method_options(self, plan: FusionPlan) -> dict[str, Any]:
         if self.reg != "auto":
             return {"reg": float(self.reg), "reg_factors": (), "p": float(self.p)}
         # Block norms grow with the outputs that share them, and the penalty of the same norms

@@ -137,6 +137,8 @@ modality_names_ : list of str
     Modalities in the order of the terms.
 encoders_ : dict of str to encoder
     Encoder that was used for each modality.
+representations_ : dict of str to FittedRepresentation
+    Fitted estimators of the modalities whose encoder is an :class:`EstimatorEncoder`; else empty.
 intercept_ : ndarray of shape (n_outputs,)
     Intercept; with the contributions it adds up to the output.
 n_iter_ : int
@@ -152,6 +154,10 @@ feature_names_in_ : ndarray of str
 """
 
 
+_TERM_ENTRIES = _ATTRIBUTES_FIT[
+    _ATTRIBUTES_FIT.index("term_names_ :") : _ATTRIBUTES_FIT.index("modality_names")
+]
+
 _PARTS = {
     "first": _FIRST,
     "first_joint": _FIRST + _JOINT,
@@ -161,6 +167,7 @@ _PARTS = {
     "attributes": _ATTRIBUTES + _ATTRIBUTES_FIT,
     "attributes_activated": _ATTRIBUTES_ACTIVATED,
     "attributes_fit": _ATTRIBUTES_FIT,
+    "attributes_fit_joint": _ATTRIBUTES_FIT.replace(_TERM_ENTRIES, ""),
 }
 
 

@@ -137,6 +137,10 @@ class MulTEncoder(BaseEstimator):
             If a parameter is invalid, names no modality, or a modality has a shape that is not
             taken. The faults of all come in one message.
         """
+        return MulTModule(terms=terms, **self.sizes(layouts))
+
+    def sizes(self, layouts: Sequence[ModalityLayout]) -> dict[str, Any]:
+        """Return the sizes of a module for these modalities; raise as ``build_joint`` does."""
         try:
             self._validate_params()
         except ValueError as error:
@@ -145,17 +149,16 @@ class MulTEncoder(BaseEstimator):
         faults += [fault for layout in layouts if (fault := self._shape_fault(layout))]
         if faults:
             raise InputError("\n".join(faults))
-        return MulTModule(
-            [layout.shape[-1] for layout in layouts],
-            terms,
-            self.hidden_dim,
-            n_heads=self.n_heads,
-            n_layers=self.n_layers,
-            feedforward_dim=self.feedforward_dim,
-            dropout=self.dropout,
-            vocabulary_sizes=[self._of("vocabulary_size", layout.name) for layout in layouts],
-            embedding_dims=[self._of("embedding_dim", layout.name) for layout in layouts],
-        )
+        return {
+            "input_dims": [layout.shape[-1] for layout in layouts],
+            "hidden_dim": self.hidden_dim,
+            "n_heads": self.n_heads,
+            "n_layers": self.n_layers,
+            "feedforward_dim": self.feedforward_dim,
+            "dropout": self.dropout,
+            "vocabulary_sizes": [self._of("vocabulary_size", layout.name) for layout in layouts],
+            "embedding_dims": [self._of("embedding_dim", layout.name) for layout in layouts],
+        }
 
     def _of(self, parameter: str, name: str) -> int | None:
         """Return the value of a parameter for one modality."""

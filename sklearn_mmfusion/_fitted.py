@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._dataset import to_dataset
+from sklearn_mmfusion._estimator_encoder import represent
 from sklearn_mmfusion._plan import FusionPlan, build_network, load_state
 from sklearn_mmfusion._training import intra_op_threads
 from sklearn_mmfusion._validation import check_X, term_name
@@ -69,6 +70,7 @@ class FittedFusion(BaseEstimator):
             schema=self._schema,
         )
         data = in_plan_order(self._result.plan, data)
+        data = represent(getattr(self, "representations_", {}), data)
         module = self.module_
         first = to_dataset(data.take(slice(0, 1)), None, None, torch.float64).batch
         step = max(16, _PREDICT_VALUES // max(1, 8 * module.values_per_row(first)))

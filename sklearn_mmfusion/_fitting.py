@@ -22,6 +22,7 @@ from sklearn_mmfusion._training import TrainingOptions, TrainingResult, train
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.losses import LOSSES, smooth_loss
 from sklearn_mmfusion.modules.network import FusionNetwork
+from sklearn_mmfusion.modules.residual import set_phase
 
 __all__ = ["FitInput", "FitResult", "TargetScale", "fit_network"]
 
@@ -87,7 +88,8 @@ class FitResult:
         What the fusion says of its terms over the training rows: ``norms``, block norms in
         standardised units of the target, or the summaries of routing.
     contribution_std : ndarray of shape (n_terms, n_outputs)
-        Weighted standard deviation of each contribution over the training rows, y's units.
+        Weighted standard deviation of each contribution over the training rows, y's units; no
+        rows where outputs are no sums of contributions.
     reg : float
         Strength of the penalty behind the fusion weights.
     polish_gap : float
@@ -190,7 +192,10 @@ def fit_network(
             network.fusion.bias.copy_(_prior(rows, loss_name, plan.n_outputs))
         network.fit_inputs(rows.batch)
     stopping = held if options.patience is not None else None
-    result = train(network, rows, stopping, options, net)
+    if options.n_phases > 1 and not one_epoch:
+        result = _train_in_phases(network, rows, stopping, options)
+    else:
+        result = train(network, rows, stopping, options, net)
     if not one_epoch:
         result = replace(result, net=None)
     finished = load_state(build_network(plan).double(), network_state(network)).eval()
@@ -205,6 +210,35 @@ def fit_network(
         options,
         exact=not one_epoch,
         polish_weights=polish_weights,
+    )
+
+
+def _train_in_phases(
+    network: FusionNetwork,
+    rows: FusionDataset,
+    stopping: FusionDataset | None,
+    options: TrainingOptions,
+) -> TrainingResult:
+    """Train one order of terms after the other, those before it frozen."""
+    results: list[TrainingResult] = []
+    for phase in range(options.n_phases):
+        set_phase(network, phase)
+        epochs = options.phase_epochs[phase] if options.phase_epochs else options.max_epochs
+        results.append(train(network, rows, stopping, replace(options, max_epochs=epochs)))
+        if results[-1].interrupted:
+            break
+    set_phase(network, None)
+    history: list[dict[str, object]] = []
+    for phase, part in enumerate(results):
+        for epoch in part.history:
+            history.append({**epoch, "epoch": len(history) + 1, "phase": phase + 1})
+    last = results[-1]
+    return replace(
+        last,
+        history=history,
+        n_epochs=len(history),
+        stopped=all(part.stopped for part in results),
+        phase_epochs=tuple(part.best_epoch or part.n_epochs for part in results),
     )
 
 
@@ -235,7 +269,9 @@ def _finish(
         gap, reg = _polish_in_place(network, features, rows, held, share, loss_name, options)
     with torch.no_grad():
         readings = network.fusion.readings(features, share, rows.n_counted)
-        spread = _contribution_std(network, features, share)
+        spread = torch.zeros(0, plan.n_outputs, dtype=torch.float64)
+        if hasattr(network.fusion, "contributions"):
+            spread = _contribution_std(network, features, share)
     held_losses, gain, error = _judged(network, rows, held, loss_name)
     return FitResult(
         plan=plan,

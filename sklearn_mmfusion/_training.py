@@ -92,6 +92,8 @@ class TrainingOptions:
     net_params: dict[str, object] = field(default_factory=dict)
     verbose: int = 0
     device: str = "cpu"
+    n_phases: int = 1  # orders that are trained one after the other
+    phase_epochs: tuple[int, ...] | None = None  # of each; None: max_epochs
 
 
 class FusionNet(NeuralNet):
@@ -149,7 +151,12 @@ class FusionNet(NeuralNet):
     def get_loss(
         self, y_pred: Tensor, y_true: Tensor, X: FusionBatch | None = None, training: bool = False
     ) -> Tensor:
-        losses = self.options.loss(y_pred, y_true)
+        # (b, k), or (b, o, k): one prediction for each order of terms.
+        if y_pred.ndim == 2:
+            losses = self.options.loss(y_pred, y_true)
+        else:
+            parts = [self.options.loss(part, y_true) for part in y_pred.unbind(1)]
+            losses = torch.stack(parts).sum(0)
         if X is not None and X.weight is not None:
             losses = losses * X.weight
         loss = losses.mean()
@@ -328,6 +335,7 @@ class TrainingResult:
     stopped: bool
     used_held_out: bool
     net: FusionNet | None
+    phase_epochs: tuple[int, ...] | None = None
 
 
 def train(

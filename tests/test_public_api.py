@@ -11,10 +11,18 @@ from sklearn.base import BaseEstimator
 import sklearn_mmfusion
 
 API_PAGE = Path(__file__).parents[1] / "docs" / "api.rst"
+# Estimators that score their terms.
+SCORING = {
+    f"{method}{kind}"
+    for method in ("MNL", "InTense", "MKL", "Routing", "GAM")
+    for kind in ("Classifier", "Regressor")
+}
+
 PUBLIC_MODULES = [
     "sklearn_mmfusion",
     "sklearn_mmfusion.datasets",
     "sklearn_mmfusion.functional",
+    "sklearn_mmfusion.metrics",
     "sklearn_mmfusion.plotting",
     "sklearn_mmfusion.utils.estimator_checks",
 ]
@@ -86,6 +94,8 @@ def test_estimator_describes_its_fitted_attributes(module_name, name, value):
     doc = inspect.getdoc(value)
     if hasattr(value, "predict"):
         assert re.search(r"^Attributes\n-{10}$", doc, re.MULTILINE)
+        assert re.search(r"^n_features_in_ :", doc, re.MULTILINE)
+    if name in SCORING:
         assert re.search(r"^relevance_scores_ :", doc, re.MULTILINE)
 
 

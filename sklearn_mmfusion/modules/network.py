@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from sklearn_mmfusion.modules.batchnorm import recompute_statistics
 from sklearn_mmfusion.modules.dropout import set_dropout_generator
+from sklearn_mmfusion.modules.fusion import masked_weight
 
 __all__ = ["FusionBatch", "FusionNetwork", "InputScaler"]
 
@@ -185,18 +186,28 @@ class FusionNetwork(nn.Module):
     @torch.no_grad()
     def fit_inputs(self, batch: FusionBatch) -> None:
         """Let encoders learn what depends on the distribution of their inputs alone."""
-        for m in () if self.is_joint else self.used:
-            encoder, scaler = self.encoders[m], self.scalers[m]
-            fit_encoder = getattr(encoder, "fit_inputs", None)
+        if not any(hasattr(encoder, "fit_inputs") for encoder in self.encoders):
+            return
+        values = self._scaled(batch, batch.present)
+        if self.is_joint:
+            joint: Any = self.encoders[0]
+            joint.fit_inputs(values, batch.lengths, batch.present, batch.weight)
+            return
+        for m in self.used:
+            fit_encoder = getattr(self.encoders[m], "fit_inputs", None)
             if fit_encoder is None:
                 continue
-            values, lengths, present = batch.values[m], batch.lengths[m], batch.present[m]
-            if isinstance(scaler, InputScaler):
-                values = scaler(values, lengths, present, self.dtype)
-            weight = batch.weight
-            if present is not None:
-                weight = present.to(self.dtype) if weight is None else weight * present
-            fit_encoder(values, lengths, weight)
+            weight = masked_weight(batch.present[m], batch.weight, self.dtype)
+            fit_encoder(values[m], batch.lengths[m], weight)
+
+    def _scaled(self, batch: FusionBatch, present: list[Tensor | None]) -> list[Tensor]:
+        """Return the standardised values of all modalities."""
+        return [
+            scaler(value, length, mask, self.dtype) if isinstance(scaler, InputScaler) else value
+            for scaler, value, length, mask in zip(
+                self.scalers, batch.values, batch.lengths, present, strict=True
+            )
+        ]
 
     def forward(self, batch: FusionBatch) -> Tensor:
         """Return logits or standardised predictions, (b, k)."""
@@ -216,12 +227,7 @@ class FusionNetwork(nn.Module):
 
     def encode(self, batch: FusionBatch, present: list[Tensor | None]) -> list[Tensor]:
         """Return the encoding (b, d) of every modality; of every term from a joint encoder."""
-        values = [
-            scaler(value, length, mask, self.dtype) if isinstance(scaler, InputScaler) else value
-            for scaler, value, length, mask in zip(
-                self.scalers, batch.values, batch.lengths, present, strict=True
-            )
-        ]
+        values = self._scaled(batch, present)
         if self.is_joint:
             by_term: list[Tensor] = self.encoders[0](values, batch.lengths, present, batch.weight)
             return by_term
@@ -230,9 +236,7 @@ class FusionNetwork(nn.Module):
             if m not in self.used:
                 encodings.append(values[m].new_empty(0))
                 continue
-            mask, weight = present[m], batch.weight
-            if mask is not None:
-                weight = mask.to(self.dtype) if weight is None else weight * mask
+            weight = masked_weight(present[m], batch.weight, self.dtype)
             encodings.append(encoder(values[m], batch.lengths[m], weight))
         return encodings
 

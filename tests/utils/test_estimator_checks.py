@@ -10,12 +10,24 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion import (
+    EarlyFusionRegressor,
     GAMClassifier,
     InTenseClassifier,
     InTenseRegressor,
+    LateFusionClassifier,
+    LateFusionRegressor,
+    LateVotingClassifier,
+    MKLClassifier,
+    MKLRegressor,
     MNLClassifier,
     MNLRegressor,
+    MROClassifier,
+    MRORegressor,
+    MulTClassifier,
+    MulTEncoder,
+    RAVENRegressor,
     RoutingClassifier,
+    TensorFusionClassifier,
 )
 from sklearn_mmfusion.utils.estimator_checks import check_multimodal_estimator
 
@@ -243,10 +255,23 @@ def test_estimator_is_not_changed():
         MNLRegressor(polish=False),
         RoutingClassifier(),
         GAMClassifier(),
+        LateFusionClassifier(),
+        LateFusionRegressor(),
+        EarlyFusionRegressor(),
+        TensorFusionClassifier(),
+        MROClassifier(),
+        MRORegressor(schedule="sequential"),
+        MulTClassifier(encoders=MulTEncoder(hidden_dim=8, n_heads=2, n_layers=1)),
+        RAVENRegressor(),
+        MKLClassifier(),
+        MKLRegressor(),
+        LateVotingClassifier(),
     ],
     ids=lambda estimator: type(estimator).__name__,
 )
 def test_every_estimator_of_ours_passes_every_check(estimator):
-    results = check_multimodal_estimator(estimator.set_params(max_epochs=2), on_fail=None)
+    if "max_epochs" in estimator.get_params():
+        estimator.set_params(max_epochs=2)
+    results = check_multimodal_estimator(estimator, on_fail=None)
     assert {r["check_name"]: r["exception"] for r in results if r["status"] != "passed"} == {}
     assert len(results) == 34

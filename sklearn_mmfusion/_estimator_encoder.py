@@ -1,0 +1,398 @@
+"""Any scikit-learn estimator as the encoder of a modality: out-of-fold predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
+from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils.validation import has_fit_parameter
+from torch import nn
+
+from sklearn_mmfusion._encoder_specs import BaseEncoder
+from sklearn_mmfusion._errors import InputError, InputTypeError
+from sklearn_mmfusion._plan import FusionPlan
+from sklearn_mmfusion._training import seed_for
+from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData, ModalityLayout
+from sklearn_mmfusion.modules.encoders import IdentityModule, SummaryModule
+
+__all__ = [
+    "EstimatorEncoder",
+    "FittedRepresentation",
+    "class_probabilities",
+    "fit_representations",
+    "fit_weighted",
+    "flat_inputs",
+    "for_target",
+    "represent",
+    "seeded",
+]
+
+Floats = npt.NDArray[np.float64]
+
+_METHODS = ("predict_proba", "decision_function", "predict", "transform")
+_FLOOR = 1e-6  # smallest probability whose logarithm is taken
+
+
+class EstimatorEncoder(BaseEncoder):
+    """Represent a modality by the predictions of any scikit-learn estimator.
+
+    Use it where trees, kernels or linear models do best: their predictions get relevance scores
+    and interactions like any encoding. As in stacking, every training row is represented by an
+    estimator that was fitted without it (``cv`` folds), and new rows by one fitted to all rows.
+
+    Flat features go to the estimator as they are, sequences as their moments and extremes over
+    valid steps (see :class:`SummaryEncoder`), images as rows of pixels. Rows in which the modality
+    is missing are left out of its fits.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A classifier, regressor or transformer with scikit-learn's interface. Its ``random_state``
+        is set where it is None.
+    method : {"auto", "predict_proba", "decision_function", "predict", "transform"}, default="auto"
+        What represents a row; "auto" takes the first that there is. Probabilities become
+        log-odds (binary) or centred logarithms, so that adding them up is late fusion. A
+        ``transform`` is fitted once on all training rows, since the axes of different fits do
+        not agree: use it for transformers that do not read the target.
+    cv : int or cross-validation splitter, default=5
+        Folds; stratified and shuffled for an integer.
+
+    Notes
+    -----
+    Fitted estimators are kept in ``representations_`` of the fusion estimator, and pickled with
+    it. ``partial_fit`` cannot take them. Fits of the estimator receive sample weights if its
+    ``fit`` has a ``sample_weight``.
+
+    References
+    ----------
+    Wolpert (1992), "Stacked generalization".
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import HistGradientBoostingClassifier
+    >>> from sklearn_mmfusion import EstimatorEncoder
+    >>> EstimatorEncoder(HistGradientBoostingClassifier(), cv=3)
+    EstimatorEncoder(cv=3, estimator=HistGradientBoostingClassifier())
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "estimator": [HasMethods(["fit", "get_params"])],
+        "method": [StrOptions({"auto", *_METHODS})],
+        "cv": ["cv_object"],
+    }
+
+    def __init__(self, estimator: Any, *, method: str = "auto", cv: Any = 5) -> None:
+        self.estimator = estimator
+        self.method = method
+        self.cv = cv
+
+    def _build(self, layout: ModalityLayout) -> nn.Module:
+        """Hand the representation on; the layout is that of the representation."""
+        return IdentityModule(self._flat_width(layout))
+
+    def method_of(self, estimator: Any, name: str) -> str:
+        """Return the method that represents a row."""
+        wanted = _METHODS if self.method == "auto" else (self.method,)
+        for method in wanted:
+            if hasattr(estimator, method):
+                return method
+        raise InputTypeError(
+            f"modality {name!r}: EstimatorEncoder needs an estimator with "
+            f"{' or '.join(wanted)}, got {type(self.estimator).__name__}"
+        )
+
+
+@dataclass
+class FittedRepresentation:
+    """The fitted estimator of one modality.
+
+    Attributes
+    ----------
+    estimator : estimator
+        Fitted to all training rows that have the modality.
+    method : str
+        Method that represents a row.
+    n_classes : int
+        Number of classes or labels of the fusion estimator's target; 0 for regression.
+    kind : str
+        Kind of the target.
+    n_features : int
+        Length of the representation.
+    """
+
+    estimator: Any
+    method: str
+    n_classes: int
+    kind: str
+    n_features: int
+
+    def __call__(self, block: ModalityBlock) -> ModalityBlock:
+        """Return the representation of rows, 0 where the modality is missing."""
+        rows = np.arange(len(block.values))
+        if block.present is not None:
+            rows = rows[block.present]
+        values = np.zeros((len(block.values), self.n_features))
+        if len(rows):
+            inputs = flat_inputs(block.take(rows))
+            values[rows] = _predictions(
+                self.estimator, self.method, inputs, self.kind, self.n_classes
+            )
+        return ModalityBlock(block.name, values, None, block.present)
+
+
+def represent(representations: dict[str, FittedRepresentation], data: ModalityData) -> ModalityData:
+    """Replace the modalities that an estimator represents."""
+    if not representations:
+        return data
+    return ModalityData(
+        [
+            representations[block.name](block) if block.name in representations else block
+            for block in data.blocks
+        ]
+    )
+
+
+def fit_representations(
+    plan: FusionPlan,
+    data: ModalityData,
+    target: npt.NDArray[Any],
+    weight: Floats | None,
+    kind: str,
+) -> tuple[FusionPlan, ModalityData, dict[str, FittedRepresentation]]:
+    """Fit the estimators among the encoders.
+
+    Parameters
+    ----------
+    plan : FusionPlan
+        Plan with the layouts of the data.
+    data : ModalityData
+        Modalities in the order of the plan.
+    target : ndarray
+        Encoded target.
+    weight : ndarray of shape (n_samples,) or None
+        Row weights.
+    kind : str
+        Kind of the target.
+
+    Returns
+    -------
+    plan : FusionPlan
+        Plan with the layouts of the representations.
+    data : ModalityData
+        Out-of-fold representations in place of their modalities.
+    representations : dict of str to FittedRepresentation
+        What represents new rows; empty where no encoder is an estimator.
+    """
+    found: dict[str, FittedRepresentation] = {}
+    layouts, blocks = list(plan.layouts), list(data.blocks)
+    for m, encoder in enumerate(plan.encoders):
+        if not isinstance(encoder, EstimatorEncoder):
+            continue
+        name = plan.names[m]
+        try:
+            encoder._validate_params()
+        except ValueError as error:
+            raise InputError(f"modality {name!r}: {error}") from error
+        seed = seed_for(plan.seed, "estimator", name)
+        fitted, values = _cross_fit(encoder, blocks[m], target, weight, kind, seed)
+        found[name] = fitted
+        blocks[m] = ModalityBlock(name, values, None, blocks[m].present)
+        layouts[m] = ModalityLayout(name, (values.shape[1],), "float64")
+    return replace(plan, layouts=tuple(layouts)), ModalityData(blocks), found
+
+
+def _cross_fit(
+    encoder: EstimatorEncoder,
+    block: ModalityBlock,
+    target: npt.NDArray[Any],
+    weight: Floats | None,
+    kind: str,
+    seed: int,
+) -> tuple[FittedRepresentation, Floats]:
+    """Return the estimator fitted to all rows, and the out-of-fold representation of each."""
+    rows = np.arange(len(block.values))
+    if block.present is not None:
+        rows = rows[block.present]
+    if weight is not None:
+        # A row of weight zero is not there; it is represented like a new one.
+        rows = rows[weight[rows] > 0]
+    inputs, y = flat_inputs(block), target
+    if kind == "regression" and y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    n_classes = 0 if kind == "regression" else _count_classes(target, kind)
+
+    def fitted_to(some: npt.NDArray[np.intp]) -> Any:
+        estimator = for_target(seeded(clone(encoder.estimator), seed), kind)
+        some_weight = None if weight is None else weight[some]
+        return fit_weighted(estimator, inputs[some], y[some], some_weight)
+
+    whole = fitted_to(rows)
+    method = encoder.method_of(whole, block.name)
+
+    def predictions(estimator: Any, some: npt.NDArray[np.intp]) -> Floats:
+        return _predictions(estimator, method, inputs[some], kind, n_classes)
+
+    n_features = predictions(whole, rows[:1]).shape[1]
+    fitted = FittedRepresentation(whole, method, n_classes, kind, n_features)
+    values = fitted(block).values.astype(np.float64)
+    if method != "transform":
+        splitter = _splitter(encoder.cv, y[rows], kind, seed)
+        for train, test in splitter.split(inputs[rows], y[rows]):
+            values[rows[test]] = predictions(fitted_to(rows[train]), rows[test])
+    return fitted, values
+
+
+def fit_weighted(
+    estimator: Any, inputs: npt.NDArray[Any], y: npt.NDArray[Any], weight: Floats | None
+) -> Any:
+    """Fit with weights where the estimator, or the steps of a pipeline, take them."""
+    if weight is None:
+        return estimator.fit(inputs, y)
+    steps = estimator.steps if isinstance(estimator, Pipeline) else [(None, estimator)]
+    arguments = {
+        "sample_weight" if name is None else f"{name}__sample_weight": weight
+        for name, step in steps
+        if has_fit_parameter(step, "sample_weight")
+    }
+    return estimator.fit(inputs, y, **arguments)
+
+
+class PerLabel(BaseEstimator):
+    """One classifier for each label, for classifiers that take one target.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Classifier with ``predict_proba``.
+    """
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    def fit(self, X: Any, y: npt.NDArray[Any], sample_weight: Floats | None = None) -> PerLabel:
+        """Fit a clone to each column of y; a label that does not vary needs none."""
+        self.estimators_ = [
+            float(column[0])
+            if (column == column[0]).all()
+            else fit_weighted(clone(self.estimator), X, column, sample_weight)
+            for column in np.asarray(y).T
+        ]
+        return self
+
+    def predict_proba(self, X: Any) -> Floats:
+        """Probability of each label, (n_samples, n_labels)."""
+        columns = [
+            np.full(len(X), fitted) if isinstance(fitted, float) else fitted.predict_proba(X)[:, 1]
+            for fitted in self.estimators_
+        ]
+        return np.column_stack(columns)
+
+
+def for_target(estimator: Any, kind: str) -> Any:
+    """Return the estimator, made ready for several labels where it does not take them."""
+    if kind != "multilabel" or not is_classifier(estimator):
+        return estimator
+    if get_tags(estimator).classifier_tags.multi_label:
+        return estimator
+    return PerLabel(estimator) if hasattr(estimator, "predict_proba") else estimator
+
+
+def _splitter(cv: Any, y: npt.NDArray[Any], kind: str, seed: int) -> Any:
+    if not isinstance(cv, int | np.integer):
+        return check_cv(cv, y, classifier=kind in ("binary", "multiclass"))
+    random = int(seed % 2**31)
+    if kind not in ("binary", "multiclass"):
+        return KFold(min(int(cv), len(y)), shuffle=True, random_state=random)
+    smallest = int(np.unique(y, return_counts=True)[1].min())
+    if smallest < 2:
+        # A class of one row: its fold is fitted without it.
+        return KFold(min(int(cv), len(y)), shuffle=True, random_state=random)
+    return StratifiedKFold(min(int(cv), smallest), shuffle=True, random_state=random)
+
+
+def _count_classes(target: npt.NDArray[Any], kind: str) -> int:
+    return int(target.shape[1]) if kind == "multilabel" else int(target.max()) + 1
+
+
+def _predictions(
+    estimator: Any, method: str, inputs: npt.NDArray[Any], kind: str, n_classes: int
+) -> Floats:
+    """Return what represents rows, float64 (n, r)."""
+    found = getattr(estimator, method)(inputs)
+    if method == "predict_proba":
+        return _log_odds(class_probabilities(found, estimator, kind, n_classes), kind)
+    if kind == "multiclass" and method == "decision_function":
+        found = _all_classes(np.asarray(found), estimator, n_classes)
+    elif kind in ("binary", "multiclass") and method == "predict":
+        found = np.asarray(found)[:, None] == np.arange(n_classes)
+    if hasattr(found, "toarray"):
+        found = found.toarray()
+    values = np.asarray(found, dtype=np.float64)
+    return values.reshape(len(inputs), -1)
+
+
+def class_probabilities(found: Any, estimator: Any, kind: str, n_classes: int) -> Floats:
+    """Return probabilities of all classes, (n, k); of the positive label for multilabel."""
+    if kind == "multilabel":
+        if isinstance(found, list):
+            columns = [part[:, 1] if part.shape[1] > 1 else 0.0 * part[:, 0] for part in found]
+            return np.column_stack(columns)
+        return np.asarray(found, dtype=np.float64)
+    whole = np.zeros((len(found), n_classes))
+    whole[:, np.asarray(estimator.classes_, dtype=np.intp)] = found
+    return whole
+
+
+def _all_classes(found: npt.NDArray[Any], estimator: Any, n_classes: int) -> npt.NDArray[Any]:
+    """Put decision values of the classes that a fold has in the columns of all."""
+    classes = np.asarray(estimator.classes_, dtype=np.intp)
+    if found.ndim == 1:
+        found = np.column_stack([-found, found])
+    if len(classes) == n_classes or found.shape[1] != len(classes):
+        return found
+    whole = np.full((len(found), n_classes), found.min())
+    whole[:, classes] = found
+    return whole
+
+
+def _log_odds(probabilities: Floats, kind: str) -> Floats:
+    clipped = np.clip(probabilities, _FLOOR, 1 - _FLOOR)
+    if kind == "multilabel":
+        return np.log(clipped) - np.log1p(-clipped)
+    logs = np.log(clipped)
+    if kind == "binary":
+        return logs[:, 1:] - logs[:, :1]
+    return logs - logs.mean(1, keepdims=True)
+
+
+def flat_inputs(block: ModalityBlock) -> npt.NDArray[Any]:
+    """Return what the estimator reads, (n, features)."""
+    values = block.values
+    if values.ndim != 3 or values.dtype == np.uint8:
+        return values.reshape(len(values), -1)
+    steps = torch.tensor(np.asarray(values, dtype=np.float64))
+    lengths = None if block.lengths is None else torch.tensor(block.lengths)
+    summary: Floats = SummaryModule(values.shape[2])(steps, lengths).numpy()
+    return summary
+
+
+def seeded(estimator: Any, seed: int) -> Any:
+    """Set every ``random_state`` that is None."""
+    parameters = estimator.get_params(deep=True)
+    unset: Sequence[str] = sorted(
+        key
+        for key, value in parameters.items()
+        if (key == "random_state" or key.endswith("__random_state")) and value is None
+    )
+    if unset:
+        estimator.set_params(**{key: seed_for(seed, key) % 2**31 for key in unset})
+    return estimator

@@ -1,0 +1,330 @@
+"""Late fusion of models that never met: log-posteriors added up."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_mmfusion._errors import InputError, InputTypeError
+from sklearn_mmfusion._estimator_encoder import (
+    class_probabilities,
+    fit_weighted,
+    flat_inputs,
+    for_target,
+    seeded,
+)
+from sklearn_mmfusion._training import seed_for
+from sklearn_mmfusion._validation import check_fit_inputs, check_X, term_name
+from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
+from sklearn_mmfusion.modules.losses import link
+
+__all__ = ["LateVotingClassifier"]
+
+Floats = npt.NDArray[np.float64]
+
+_FLOOR = 1e-12  # smallest probability whose logarithm is taken
+
+
+class LateVotingClassifier(ClassifierMixin, BaseEstimator):
+    r"""Add up the log-posteriors of one classifier per modality, each trained on its own.
+
+    Use it as a baseline: where modalities are independent given the class it is the best there
+    is, it needs no joint training, and any scikit-learn classifier can take part.
+
+    .. math::
+
+        \log p(y \mid x) = \log p(y) + \sum_m \big(\log p_m(y \mid x_m) - \log p(y)\big) + c
+
+    with the class frequencies :math:`p(y)` of the training rows. Takes binary, multiclass and
+    multilabel targets (for these, log-odds of each label).
+
+    Parameters
+    ----------
+    estimators : classifier, or mapping of str to classifier, default=None
+        One for all modalities, or by name; with ``predict_proba``. None, and modalities that are
+        not named, are logistic regression on standardised features. Sequences are described by
+        moments and extremes over valid steps, images by their pixels.
+    modalities : mapping or list of str, default=None
+        For 2-D ``X``: name to slice, list of positions or list of column names; together they
+        cover every column exactly once. For a mapping: names to use. None takes a mapping as it
+        is, and a 2-D ``X`` as one modality.
+    missing : {"raise", "mask"}, default="raise"
+        What a row of NaN in a modality is: an error, or a row in which that modality does not
+        vote and its classifier does not learn.
+    random_state : int, RandomState instance or None, default=None
+        Seed of every ``random_state`` of the classifiers that is None.
+
+    Attributes
+    ----------
+    estimators_ : dict of str to classifier
+        Fitted classifiers; they see encoded labels 0, 1, ...
+    classes_ : ndarray
+        Labels; ``arange(n_labels)`` for multilabel targets.
+    intercept_ : ndarray of shape (n_outputs,)
+        Log-frequencies of the classes, centred; log-odds for binary and multilabel targets.
+    modality_names_, term_names_ : list of str
+        Modalities.
+    term_modalities_ : list of tuple of str
+        The same, as terms.
+    n_features_in_ : int
+        Modalities of a mapping, columns of a 2-D ``X``.
+    feature_names_in_ : ndarray of str
+        Names of the modalities of a mapping, or of the columns of a DataFrame.
+
+    See Also
+    --------
+    EstimatorEncoder : The same models as encoders, with their weight in the sum learned.
+
+    References
+    ----------
+    .. [1] Kittler, Hatef, Duin & Matas (1998), "On Combining Classifiers", section 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_mmfusion import LateVotingClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> a, b = rng.normal(size=(200, 4)), rng.normal(size=(200, 5))
+    >>> est = LateVotingClassifier().fit({"a": a, "b": b}, (a[:, 0] + b[:, 0] > 0))
+    >>> est.contributions({"a": a, "b": b}).shape
+    (200, 2, 1)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
+        "estimators": "no_validation",
+        "modalities": "no_validation",
+        "missing": [StrOptions({"raise", "mask"})],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimators: Any = None,
+        *,
+        modalities: Any = None,
+        missing: str = "raise",
+        random_state: Any = None,
+    ) -> None:
+        self.estimators = estimators
+        self.modalities = modalities
+        self.missing = missing
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Fit one classifier per modality.
+
+        Parameters
+        ----------
+        X : mapping, ModalityFrame, DataFrame or array-like
+            Modalities with n_samples rows each.
+        y : array-like of shape (n_samples,) or (n_samples, n_labels)
+            Target.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights, for the class frequencies and the classifiers that take them.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            Input that cannot be used, or a classifier without ``predict_proba``.
+        """
+        schema, data, target, encoded, weight = check_fit_inputs(
+            self, X, y, sample_weight, classifier=True
+        )
+        given = self._by_name(schema.names)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        kind, n_outputs = target.kind, target.n_outputs
+        prior = _log_prior(encoded, weight, kind, n_outputs)
+        fitted = {}
+        for block in data.blocks:
+            rows = _rows(block)
+            if weight is not None:
+                rows = rows[weight[rows] > 0]
+            model = seeded(clone(given[block.name]), seed_for(seed, block.name))
+            model = for_target(model, kind)
+            mine = None if weight is None else weight[rows]
+            fitted[block.name] = fit_weighted(model, flat_inputs(block)[rows], encoded[rows], mine)
+        self.estimators_ = fitted
+        self.intercept_ = prior
+        self._schema, self._target = schema, target
+        assert target.classes is not None  # noqa: S101 every kind but regression has them
+        self.classes_ = target.classes
+        self.n_features_in_ = schema.n_features_in
+        if schema.feature_names_in is not None:
+            self.feature_names_in_ = schema.feature_names_in
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        self.modality_names_ = schema.names
+        self.term_modalities_ = [(name,) for name in schema.names]
+        self.term_names_ = [term_name([m], schema.names) for m in range(len(schema.names))]
+        return self
+
+    def _by_name(self, names: list[str]) -> dict[str, Any]:
+        default = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, tol=1e-8))
+        given = self.estimators
+        if given is None:
+            return dict.fromkeys(names, default)
+        if not isinstance(given, dict):
+            given = dict.fromkeys(names, given)
+        unknown = [name for name in given if name not in names]
+        if unknown:
+            raise InputError(
+                f"estimators: there are no modalities {unknown}; the modalities are {names}"
+            )
+        for name, model in given.items():
+            if not all(hasattr(model, method) for method in ("fit", "predict_proba", "get_params")):
+                raise InputTypeError(
+                    f"modality {name!r}: expected a classifier with fit and predict_proba, got "
+                    f"{model!r}; wrap it in CalibratedClassifierCV"
+                )
+        return {name: given.get(name, default) for name in names}
+
+    def contributions(self, X: Any) -> Floats:
+        """Return what each modality adds to each output.
+
+        Parameters
+        ----------
+        X : mapping, ModalityFrame, DataFrame or array-like
+            Rows to explain.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_modalities, n_outputs)
+            Log-posteriors less log-frequencies (log-odds for binary and multilabel targets);
+            exactly 0 where the modality is missing. With ``intercept_`` they add up to
+            ``decision_function``.
+        """
+        check_is_fitted(self, "estimators_")
+        _, data = check_X(
+            X,
+            estimator=self,
+            modalities=self.modalities,
+            missing=self.missing,
+            schema=self._schema,
+        )
+        return self._votes(data)
+
+    def _votes(self, data: ModalityData) -> Floats:
+        kind, n_outputs = self._target.kind, self._target.n_outputs
+        votes = np.zeros((data.n_samples, len(data.blocks), n_outputs))
+        for m, block in enumerate(data.blocks):
+            rows = _rows(block)
+            if not len(rows):
+                continue
+            model = self.estimators_[block.name]
+            found = model.predict_proba(flat_inputs(block)[rows])
+            n_classes = n_outputs if kind == "multilabel" else max(2, n_outputs)
+            probabilities = class_probabilities(found, model, kind, n_classes)
+            votes[rows, m] = _logits(probabilities, kind) - self.intercept_
+        return votes
+
+    def decision_function(self, X: Any) -> Floats:
+        """Sum of the log-posteriors.
+
+        Parameters
+        ----------
+        X : mapping, ModalityFrame, DataFrame or array-like
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Binary: the logit of ``classes_[1]``; else one column per class or label.
+        """
+        outputs = self._outputs(X)
+        return outputs[:, 0] if self._target.kind == "binary" else outputs
+
+    def _outputs(self, X: Any) -> Floats:
+        votes = self.contributions(X)
+        total: Floats = votes.sum(1) + self.intercept_
+        return total
+
+    def predict_proba(self, X: Any) -> Floats:
+        """Probabilities of the classes, or of each label in a multilabel problem.
+
+        Parameters
+        ----------
+        X : mapping, ModalityFrame, DataFrame or array-like
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
+            Probabilities. They are too sure where modalities say the same thing twice.
+        """
+        outputs = torch.from_numpy(self._outputs(X))
+        probabilities: Floats = link(self._target.kind, outputs).numpy()
+        return probabilities
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:
+        """Most probable class, or the labels with a probability above one half.
+
+        Parameters
+        ----------
+        X : mapping, ModalityFrame, DataFrame or array-like
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_labels)
+            Labels as in the ``y`` of ``fit``.
+        """
+        outputs = self._outputs(X)
+        labels: npt.NDArray[Any]
+        if self._target.kind == "multilabel":
+            labels = (outputs > 0).astype(np.int64)
+        elif self._target.kind == "binary":
+            labels = self.classes_[(outputs[:, 0] > 0).astype(np.int64)]
+        else:
+            labels = self.classes_[outputs.argmax(1)]
+        return labels
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        tags.input_tags.three_d_array = True
+        tags.input_tags.allow_nan = self.missing == "mask"
+        return tags
+
+
+def _rows(block: ModalityBlock) -> npt.NDArray[np.intp]:
+    if block.present is None:
+        return np.arange(len(block.values))
+    return np.flatnonzero(block.present)
+
+
+def _log_prior(
+    target: npt.NDArray[Any], weight: Floats | None, kind: str, n_outputs: int
+) -> Floats:
+    share: Floats = np.ones(len(target)) if weight is None else weight
+    share = share / share.sum()
+    if kind == "multilabel":
+        return _logits((share @ target)[None], kind)[0]
+    counts: Floats = np.bincount(target, weights=share, minlength=max(2, n_outputs)).astype(float)
+    return _logits(counts[None], kind)[0]
+
+
+def _logits(probabilities: Floats, kind: str) -> Floats:
+    clipped = np.clip(probabilities, _FLOOR, 1.0)
+    if kind == "multilabel":
+        return np.log(clipped) - np.log(np.clip(1 - probabilities, _FLOOR, 1.0))
+    logs = np.log(clipped)
+    if kind == "binary":
+        return logs[:, 1:] - logs[:, :1]
+    centred: Floats = logs - logs.mean(1, keepdims=True)
+    return centred

@@ -1,0 +1,279 @@
+"""Tests of scikit-learn estimators as encoders, and of late voting."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.decomposition import PCA
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from sklearn_mmfusion import (
+    EstimatorEncoder,
+    InputError,
+    InputTypeError,
+    InTenseClassifier,
+    LateVotingClassifier,
+    MNLClassifier,
+    MNLRegressor,
+    ModalityFrame,
+    RoutingClassifier,
+)
+from sklearn_mmfusion._estimator_encoder import fit_representations, flat_inputs
+from sklearn_mmfusion.data._blocks import ModalityBlock
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning"),
+]
+
+N = 160
+RNG = np.random.default_rng(0)
+X = {"clinical": RNG.normal(size=(N, 3)), "signal": RNG.normal(size=(N, 5, 2))}
+SIGNAL = X["clinical"][:, 0] ** 2 - 1 + 2 * X["signal"][:, :, 0].mean(1)
+BINARY = (SIGNAL > 0).astype(int)
+THREE = np.digitize(SIGNAL, [-0.6, 0.6])
+
+
+def params(**changes):
+    return {"max_epochs": 30, "lr": 0.02, "early_stopping": False, "random_state": 0} | changes
+
+
+def both(estimator, **settings):
+    return {name: EstimatorEncoder(estimator, **settings) for name in X}
+
+
+# -- representations --------------------------------------------------------------------------
+
+
+def representation_of(estimator, y, weight=None, **settings):
+    """Out-of-fold representation of `clinical`, and the fitted estimator."""
+    est = MNLClassifier(encoders=EstimatorEncoder(estimator, **settings), random_state=0)
+    from sklearn_mmfusion._validation import check_fit_inputs
+
+    schema, data, target, encoded, weight = check_fit_inputs(
+        est, {"clinical": X["clinical"]}, y, weight, classifier=True
+    )
+    plan, _ = est._make_plan(schema, target, N, seed=3)
+    plan, data, found = fit_representations(plan, data, encoded, weight, target.kind)
+    return data.blocks[0].values, found["clinical"], plan
+
+
+@pytest.mark.parametrize("y", [BINARY, THREE], ids=["binary", "multiclass"])
+def test_representation_is_the_out_of_fold_log_posterior(y):
+    folds = StratifiedKFold(4)
+    model = LogisticRegression()
+    values, fitted, plan = representation_of(model, y, cv=folds)
+    p = cross_val_predict(model, X["clinical"], y, cv=folds, method="predict_proba")
+    logs = np.log(np.clip(p, 1e-6, 1 - 1e-6))
+    if y is BINARY:
+        expected = logs[:, 1:] - logs[:, :1]
+    else:
+        expected = logs - logs.mean(1, keepdims=True)
+    np.testing.assert_allclose(values, expected, rtol=1e-9)
+    assert plan.layouts[0].shape == (expected.shape[1],)
+    # New rows are represented by the estimator of all rows.
+    whole = np.log(LogisticRegression().fit(X["clinical"], y).predict_proba(X["clinical"]))
+    new = fitted(ModalityBlock("clinical", X["clinical"])).values
+    shown = whole[:, 1:] - whole[:, :1] if y is BINARY else whole - whole.mean(1, keepdims=True)
+    np.testing.assert_allclose(new, shown, rtol=1e-7)
+
+
+def test_no_training_row_sees_its_own_label():
+    # A model that remembers every row would be right on all of them in sample.
+    y = RNG.integers(0, 2, N)
+    values, fitted, _ = representation_of(RandomForestClassifier(20), y)
+    assert ((values[:, 0] > 0) == y).mean() < 0.65
+    assert ((fitted(ModalityBlock("clinical", X["clinical"])).values[:, 0] > 0) == y).mean() > 0.95
+
+
+def test_weights_reach_the_fits_and_rows_of_weight_zero_do_not_count():
+    weight = np.where(np.arange(N) < 120, 1.0, 0.0)
+    _, fitted, _ = representation_of(LogisticRegression(), BINARY, weight)
+    direct = LogisticRegression().fit(X["clinical"][:120], BINARY[:120])
+    np.testing.assert_allclose(fitted.estimator.coef_, direct.coef_, rtol=1e-4)
+    piped = make_pipeline(StandardScaler(), LogisticRegression())
+    _, fitted, _ = representation_of(piped, BINARY, weight)
+    np.testing.assert_allclose(
+        fitted.estimator[0].mean_, X["clinical"][:120].mean(0), rtol=1e-9, atol=1e-12
+    )
+
+
+def test_sequences_are_described_by_moments_of_their_valid_steps():
+    values = X["signal"].copy()
+    values[:, 3:] = 0
+    block = ModalityBlock("signal", values, np.full(N, 3))
+    found = flat_inputs(block)
+    steps = X["signal"][:, :3]
+    expected = [steps.mean(1), steps.std(1), steps.min(1), steps.max(1), steps[:, 2] - steps[:, 0]]
+    np.testing.assert_allclose(found, np.concatenate(expected, 1), rtol=1e-9, atol=1e-12)
+    image = ModalityBlock("image", np.zeros((4, 3, 3), np.uint8))
+    assert flat_inputs(image).shape == (4, 9)
+
+
+@pytest.mark.parametrize(
+    ("model", "y", "method", "size"),
+    [
+        (RidgeClassifier(), BINARY, "decision_function", 1),
+        (RidgeClassifier(), THREE, "decision_function", 3),
+        (SVC(), THREE, "decision_function", 3),
+        (PCA(2), BINARY, "transform", 2),
+        (LogisticRegression(), BINARY, "predict", 2),
+        (Ridge(), BINARY, "predict", 1),
+    ],
+)
+def test_methods_and_their_sizes(model, y, method, size):
+    settings = {"method": method} if isinstance(model, LogisticRegression) else {}
+    if isinstance(model, Ridge):
+        values, fitted, _ = representation_of(model, y)
+        assert fitted.method == "predict"
+        return
+    values, fitted, _ = representation_of(model, y, **settings)
+    assert fitted.method == method and values.shape == (N, size)
+
+
+def test_a_class_of_one_row_is_taken():
+    y = BINARY.copy()
+    y[0] = 7
+    values, _, _ = representation_of(LogisticRegression(), y)
+    assert values.shape == (N, 3) and np.isfinite(values).all()
+
+
+# -- in estimators ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cls", "y"),
+    [
+        (MNLClassifier, BINARY),
+        (InTenseClassifier, THREE),
+        (RoutingClassifier, BINARY),
+        (MNLClassifier, np.column_stack([BINARY, SIGNAL > 1]).astype(int)),
+        (MNLRegressor, SIGNAL),
+    ],
+)
+def test_estimators_take_them_beside_other_encoders(cls, y):
+    model = Ridge() if cls is MNLRegressor else LogisticRegression()
+    est = cls(encoders={"clinical": EstimatorEncoder(model)}, **params()).fit(X, y)
+    assert set(est.representations_) == {"clinical"}
+    parts = est.contributions(X)
+    output = est.predict(X) if cls is MNLRegressor else est.decision_function(X)
+    np.testing.assert_allclose((parts.sum(1) + est.intercept_).squeeze(), output, rtol=1e-9)
+    again = pickle.loads(pickle.dumps(est))  # noqa: S301 our own bytes
+    np.testing.assert_array_equal(again.predict(X), est.predict(X))
+
+
+def test_trees_find_what_a_linear_model_cannot():
+    rng = np.random.default_rng(1)
+    many = {"square": rng.normal(size=(600, 2)), "line": rng.normal(size=(600, 2))}
+    y = many["square"][:, 0] ** 2 - 1 + many["line"][:, 0] > 0
+    train, test = (
+        {k: v[rows] for k, v in many.items()} for rows in np.split(np.arange(600), [400])
+    )
+    scores, relevance = [], []
+    for model in (HistGradientBoostingClassifier(max_iter=30), LogisticRegression()):
+        est = MNLClassifier(encoders=EstimatorEncoder(model), **params())
+        scores.append(est.fit(train, y[:400]).score(test, y[400:]))
+        relevance.append(est.relevance_scores_["square"])
+    assert scores[0] > scores[1] + 0.05
+    assert relevance[0] > 0.3 > 0.15 > relevance[1]
+
+
+def test_missing_rows_are_left_out_and_contribute_zero():
+    partial = {name: values.copy() for name, values in X.items()}
+    gone = np.arange(N) % 3 == 0
+    partial["clinical"][gone] = np.nan
+    est = MNLClassifier(encoders=both(LogisticRegression()), missing="mask", **params())
+    est.fit(partial, BINARY)
+    assert (est.contributions(partial)[gone, 0] == 0).all()
+    direct = LogisticRegression().fit(X["clinical"][~gone], BINARY[~gone])
+    fitted = est.representations_["clinical"].estimator
+    np.testing.assert_allclose(fitted.coef_, direct.coef_, rtol=1e-6)
+
+
+def test_same_seed_gives_the_same_fit():
+    encoders = both(RandomForestClassifier(5))
+    one, two = (MNLClassifier(encoders=encoders, **params()).fit(X, BINARY) for _ in range(2))
+    np.testing.assert_array_equal(one.decision_function(X), two.decision_function(X))
+    assert encoders["clinical"].estimator.random_state is None
+
+
+def test_parameters_of_the_estimator_are_searchable():
+    est = MNLClassifier(encoders=both(LogisticRegression()), **params(max_epochs=3))
+    grid = {"encoders__clinical__estimator__C": [0.01, 1.0]}
+    search = GridSearchCV(est, grid, cv=2).fit(ModalityFrame(X), BINARY)
+    chosen = search.best_params_["encoders__clinical__estimator__C"]
+    best = search.best_estimator_.representations_["clinical"].estimator
+    assert chosen == best.C
+
+
+def test_what_it_cannot_take_is_said():
+    with pytest.raises(InputError, match="'clinical': EstimatorEncoder needs all rows at once"):
+        MNLClassifier(encoders=both(LogisticRegression()), random_state=0).partial_fit(X, BINARY)
+    with pytest.raises(InputError, match="'clinical': The 'estimator' parameter"):
+        MNLClassifier(encoders=both(3), random_state=0).fit(X, BINARY)
+    with pytest.raises(InputTypeError, match="needs an estimator with predict_proba, got SVC"):
+        MNLClassifier(encoders=both(SVC(), method="predict_proba"), random_state=0).fit(X, BINARY)
+
+
+# -- late voting ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("y", [BINARY, THREE], ids=["binary", "multiclass"])
+def test_late_voting_adds_log_posteriors(y):
+    flat = {"a": X["clinical"], "b": X["signal"][:, 0]}
+    est = LateVotingClassifier(LogisticRegression(), random_state=0).fit(flat, y)
+    prior = np.log(np.bincount(y) / N)
+    total = prior.copy()
+    for values in flat.values():
+        total = total + np.log(LogisticRegression().fit(values, y).predict_proba(values)) - prior
+    p = np.exp(total - total.max(1, keepdims=True))
+    np.testing.assert_allclose(est.predict_proba(flat), p / p.sum(1, keepdims=True), rtol=1e-6)
+    parts = est.contributions(flat)
+    output = est.decision_function(flat)
+    np.testing.assert_allclose((parts.sum(1) + est.intercept_).squeeze(), output, rtol=1e-9)
+    np.testing.assert_array_equal(est.predict(flat), est.classes_[p.argmax(1)])
+
+
+def test_late_voting_takes_labels_weights_and_missing_modalities():
+    several = np.column_stack([BINARY, SIGNAL > 1, np.ones(N)]).astype(int)
+    est = LateVotingClassifier(random_state=0).fit(X, several)
+    assert est.predict_proba(X).shape == (N, 3) and (est.predict(X)[:, 2] == 1).all()
+    trees = LateVotingClassifier(RandomForestClassifier(5), random_state=0).fit(X, several)
+    assert trees.predict(X).shape == (N, 3)
+    partial = {name: values.copy() for name, values in X.items()}
+    partial["signal"][:50] = np.nan
+    est = LateVotingClassifier(missing="mask", random_state=0).fit(
+        partial, BINARY, np.arange(N) % 2
+    )
+    assert (est.contributions(partial)[:50, 1] == 0).all()
+
+
+def test_late_voting_names_what_is_wrong():
+    with pytest.raises(InputError, match=r"no modalities \['x'\]"):
+        LateVotingClassifier({"x": LogisticRegression()}, random_state=0).fit(X, BINARY)
+    with pytest.raises(InputTypeError, match="'signal': expected a classifier with fit and pred"):
+        LateVotingClassifier({"signal": SVC()}, random_state=0).fit(X, BINARY)
+
+
+class _Counting(ClassifierMixin, BaseEstimator):
+    """Says how many rows it was fitted to."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        self.n_ = len(X)
+        return self
+
+    def predict_proba(self, X):
+        return np.full((len(X), len(self.classes_)), 1 / len(self.classes_))
+
+
+def test_estimators_without_weights_are_fitted_without():
+    weight = np.ones(N)
+    est = LateVotingClassifier(_Counting(), random_state=0).fit(X, BINARY, weight)
+    assert est.estimators_["clinical"].n_ == N
