@@ -19,7 +19,7 @@ from sklearn.metrics import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-__all__ = ["baseline_scores", "baseline_tasks", "scores"]
+__all__ = ["MODELS", "baseline_scores", "baseline_tasks", "model_of", "scores"]
 
 MODELS = ("LR", "GB")
 BOOSTING = {
@@ -71,19 +71,19 @@ def baseline_scores(task: dict[str, Any]) -> dict[str, Any]:
     for kind in MODELS:
         late = -(len(flat_train) - 1) * log_prior
         for name, values in flat_train.items():
-            model = _model(kind, data).fit(values, y_train)
+            model = model_of(kind, data).fit(values, y_train)
             probabilities = model.predict_proba(flat_test[name])
             found[f"{kind} {name}"] = scores(y_test, probabilities, classes)
             late = late + np.log(np.clip(probabilities, 1e-12, 1))
         posterior = np.exp(late - late.max(1, keepdims=True))
         posterior /= posterior.sum(1, keepdims=True)
         found[f"{kind} late"] = scores(y_test, posterior, classes)
-        model = _model(kind, data).fit(_joined(flat_train), y_train)
+        model = model_of(kind, data).fit(_joined(flat_train), y_train)
         found[f"{kind} joint"] = scores(y_test, model.predict_proba(_joined(flat_test)), classes)
     return {"scores": found}
 
 
-def _model(kind: str, data: RealSet) -> BaseEstimator:
+def model_of(kind: str, data: RealSet) -> BaseEstimator:
     if kind == "LR":
         linear = LogisticRegression(C=data.C, max_iter=2000)
         return make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), linear)

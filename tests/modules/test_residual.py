@@ -190,11 +190,11 @@ def test_a_phase_freezes_exactly_the_other_orders(phase):
     network = make_network().train()
     set_dropout_generator(network, torch.Generator().manual_seed(0))
     set_phase(network, phase)
-    network.eval().train()  # as a loop does, epoch after epoch
     free = {name for name, p in network.named_parameters() if p.requires_grad}
     assert free == of_order(network, phase)
-    for order in range(3):
-        assert set(modes(network, order)) == {order == phase}
+    assert [set(modes(network, order)) for order in range(3)] == [{o == phase} for o in range(3)]
+    network.eval().train()  # as a loop does, epoch after epoch
+    assert [set(modes(network, order)) for order in range(3)] == [{o == phase} for o in range(3)]
     before = copy.deepcopy(network.state_dict())
     network(batch()).square().sum().backward()
     torch.optim.AdamW(network.parameters(), lr=0.1, weight_decay=0.1).step()
