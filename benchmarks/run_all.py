@@ -11,8 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-SYNTHETIC = ("iterbn", "epoch_speed", "sklearn_checks", "recovery", "synthgene", "synthgene_tri")
-REAL = ("real_data", "avdigits", "relevance_real", "encoder_ablation")
+SYNTHETIC = (
+    "iterbn", "epoch_speed", "mult_speed", "routing_speed", "sklearn_checks", "recovery",
+    "synthgene", "synthgene_tri", "routing_tri",
+)  # fmt: skip
+REAL = ("real_data", "avdigits", "relevance_real", "encoder_ablation", "routing_real")
 
 
 def main() -> None:

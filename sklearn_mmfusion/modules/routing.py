@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from sklearn_mmfusion.modules.dropout import Dropout
 from sklearn_mmfusion.modules.fusion import masked_weight, term_presence
@@ -19,6 +20,7 @@ from sklearn_mmfusion.modules.normalization import VectorBatchNorm
 from sklearn_mmfusion.modules.summaries import activation_summary, routing_summary
 
 _CHUNK_VALUES = 2**24  # numbers among the votes of a chunk of rows
+_CACHED_VALUES = 2**18  # numbers among the votes of a group of terms on a CPU
 
 __all__ = ["AdditiveActivation", "JointTermVectors", "Routed", "Routing", "TermVectors"]
 
@@ -232,6 +234,106 @@ class _ActivatedFusion(nn.Module):
         return self._split(features)[1]
 
 
+class _Procedure(torch.autograd.Function):
+    """Procedure 1 with its gradient, which never holds the votes of all terms if they are many.
+
+    The votes, (b, t, j, c), are by far the largest tensor of routing. Given the concepts, terms
+    are independent of each other: one term's votes give its coefficients, and with them its part
+    of the next concepts. So they are computed for a few terms at a time, in every pass and again
+    in its gradient; the product costs less than to write all votes and read them back. The
+    gradient of the votes is the sum over the passes of outer products, made likewise. Votes that
+    fit a cache all together are kept.
+
+    Terms come first here: f (t, b, d), p (t, b, 1), r and gradients like it (t, b, j).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        f: Tensor,
+        p: Tensor,
+        weight: Tensor,
+        masks: Sequence[Tensor | None],
+        n_concepts: int,
+        scale: float,
+    ) -> tuple[Tensor, Tensor]:
+        """Return coefficients (t, b, j) and concepts (b, j, c); one mask for every pass."""
+        groups = _groups(f, weight)
+        kept = [_votes(f, weight, n_concepts)] if len(groups) == 1 else []
+        r = f.new_full((*f.shape[:2], n_concepts), 1.0 / n_concepts)
+        coefficients, concepts = [r], list[Tensor]()
+        for k, mask in enumerate(masks):
+            c = f.new_zeros(f.shape[1], n_concepts, weight.shape[2] // n_concepts)
+            if k:
+                r = torch.empty_like(r)
+                coefficients.append(r)
+            for some in groups:
+                votes = kept[0] if kept else _votes(f[some], weight[some], n_concepts)
+                if k:
+                    r[some] = torch.softmax((votes * concepts[-1]).sum(3) * scale, 2)
+                _add_products(c, votes, p[some] * r[some])
+            concepts.append(c if mask is None else c * mask)
+        ctx.save_for_backward(f, p, weight, *coefficients, *concepts[:-1], *kept)
+        ctx.masks, ctx.scale = masks, scale
+        return r, concepts[-1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_r: Tensor, grad_c: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of f, p and weight."""
+        f, p, weight, *saved = ctx.saved_tensors
+        n, n_concepts, groups = len(ctx.masks), grad_r.shape[2], _groups(f, weight)
+        coefficients, concepts, kept = saved[:n], saved[n : 2 * n - 1], saved[2 * n - 1 :]
+        grad_p = torch.zeros_like(p)
+        outer = []  # factors of the gradient of the votes
+        for k in reversed(range(n)):
+            r, mask = coefficients[k], ctx.masks[k]
+            g = grad_c if mask is None else grad_c * mask
+            grad_c, grad_s = torch.zeros_like(g), torch.empty_like(r)
+            for some in groups:
+                votes = kept[0] if kept else _votes(f[some], weight[some], n_concepts)
+                grad_pr = (votes * g).sum(3)
+                grad_p[some] += (grad_pr * r[some]).sum(2, keepdim=True)
+                if k:
+                    grad = (grad_pr * p[some] + grad_r[some]) * r[some]
+                    grad = (grad - grad.sum(2, keepdim=True) * r[some]) * ctx.scale
+                    _add_products(grad_c, votes, grad)
+                    grad_s[some] = grad
+            outer += [(p * r, g)]
+            if k:
+                outer += [(grad_s, concepts[k - 1])]
+            grad_r = torch.zeros_like(grad_r)  # it was that of the last pass
+        grad_f, grad_weight = torch.empty_like(f), torch.empty_like(weight)
+        for some in groups:
+            first, *others = [(a[some][..., None], b) for a, b in outer]
+            grad_votes = first[0] * first[1]
+            for a, b in others:
+                grad_votes.addcmul_(a, b)
+            grad_votes = grad_votes.flatten(2)
+            grad_weight[some] = torch.bmm(f[some].transpose(1, 2), grad_votes)
+            grad_f[some] = torch.bmm(grad_votes, weight[some].transpose(1, 2))
+        return grad_f, grad_p, grad_weight, None, None, None
+
+
+def _groups(f: Tensor, weight: Tensor) -> list[slice]:
+    """Return slices of terms: as many as have votes that fit a cache, at least one."""
+    limit = _CACHED_VALUES if f.device.type == "cpu" else _CHUNK_VALUES
+    step = max(1, limit // max(1, f.shape[1] * weight.shape[2]))
+    return [slice(first, first + step) for first in range(0, len(f), step)]
+
+
+def _votes(f: Tensor, weight: Tensor, n_concepts: int) -> Tensor:
+    """Return votes: (t, b, d), (t, d, jc) -> (t, b, j, c)."""
+    votes = torch.bmm(f, weight)
+    return votes.view(*votes.shape[:2], n_concepts, -1)
+
+
+def _add_products(c: Tensor, votes: Tensor, factors: Tensor) -> None:
+    """Add the votes of some terms, times their factors, to c in place."""
+    for vote, factor in zip(votes, factors, strict=True):
+        c.addcmul_(vote, factor[..., None])
+
+
 class Routing(_ActivatedFusion):
     r"""Route the features of all terms to concepts, and read one logit off each.
 
@@ -266,8 +368,9 @@ class Routing(_ActivatedFusion):
 
     Notes
     -----
-    Votes are computed once, by one product per term; they are the only tensor of size
-    (b, t, j, c). The forms with three operands, ``f W c``, repeat that product in every pass.
+    Training and prediction hold the votes, (b, t, j, c), of a few terms at a time, and of all
+    terms only where these fit a cache. Every pass computes them once, by one product per term;
+    the forms with three operands, ``f W c`` and ``p r f W``, do so twice.
     """
 
     def __init__(
@@ -303,36 +406,29 @@ class Routing(_ActivatedFusion):
         nn.init.normal_(self.readout, std=self.concept_dim**-0.5)
 
     def route(self, features: Tensor) -> Routed:
-        """Return everything that routing computes.
+        """Return everything that routing computes, with the votes.
 
         Shape: features (b, t, d + 1), the activation logit last.
         """
-        f, p = self._split(features)
-        n_rows, n_terms = p.shape
-        n_concepts = self.n_concepts
-        # One product per term: (t, b, d) x (t, d, jc).
+        f = self._split(features)[0]
         votes = torch.bmm(f.transpose(0, 1), self.weight)
-        votes = votes.view(n_terms, n_rows, n_concepts, self.concept_dim)
-        # The same memory as (b j, t, c), for products over terms and over concept features.
-        flat = votes.view(n_terms, n_rows * n_concepts, self.concept_dim).transpose(0, 1)
+        shape = f.shape[1], f.shape[0], self.n_concepts, self.concept_dim
+        return Routed(votes.view(shape), *self._route(features))
 
-        def concepts_of(r: Tensor) -> Tensor:
-            weights = (p[..., None] * r).transpose(1, 2).reshape(-1, 1, n_terms)
-            c = torch.bmm(weights, flat).view(n_rows, n_concepts, self.concept_dim)
-            return cast(Tensor, self.dropout(c))
-
-        r = torch.full_like(p, 1.0 / n_concepts)[..., None].expand(-1, -1, n_concepts)
-        c = concepts_of(r)
-        for _ in range(self.n_routing_iter):
-            agreement = torch.bmm(flat, c.reshape(-1, self.concept_dim, 1))
-            agreement = agreement.view(n_rows, n_concepts, n_terms).transpose(1, 2)
-            r = torch.softmax(agreement * self.scale, 2)
-            c = concepts_of(r)
-        return Routed(votes, p, r, c)
+    def _route(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return activations (b, t), coefficients (b, t, j) and concepts (b, j, c)."""
+        f, p = self._split(features)
+        ones = f.new_ones(len(f), self.n_concepts, self.concept_dim)
+        passes = range(self.n_routing_iter + 1)
+        masks = [None if (mask := self.dropout(ones)) is ones else mask for _ in passes]
+        r, c = _Procedure.apply(  # type: ignore[no-untyped-call]
+            f.transpose(0, 1), p.T[..., None], self.weight, masks, self.n_concepts, self.scale
+        )
+        return p, r.transpose(0, 1), c
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits of shape (b, k)."""
-        logits = torch.einsum("bjc,jc->bj", self.route(features).concepts, self.readout)
+        logits = torch.einsum("bjc,jc->bj", self._route(features)[2], self.readout)
         return self._contrasted(logits) + self.bias
 
     def _contrasted(self, values: Tensor) -> Tensor:
@@ -340,15 +436,11 @@ class Routing(_ActivatedFusion):
 
     def contributions(self, features: Tensor) -> Tensor:
         r"""Return :math:`p_i r_{ij} \langle o_j, v_{ij}\rangle`, (b, t, k)."""
-        return self._contributions(self.route(features))
-
-    def _contributions(self, routed: Routed) -> Tensor:
-        read = torch.einsum("tbjc,jc->btj", routed.votes, self.readout)
-        return self._contrasted(routed.activations[..., None] * routed.coefficients * read)
+        return self.explain(features)[2]
 
     def coefficients(self, features: Tensor) -> Tensor:
         """Return the routing coefficients r, (b, t, j)."""
-        return self.route(features).coefficients
+        return self._route(features)[1]
 
     def readings(self, features: Tensor, share: Tensor, n_counted: float) -> dict[str, Tensor]:
         """Return what :func:`~sklearn_mmfusion.modules.summaries.routing_summary` says."""
@@ -367,8 +459,12 @@ class Routing(_ActivatedFusion):
 
     def explain(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return routing coefficients (b, t, j), activations (b, t), contributions (b, t, k)."""
-        routed = self.route(features)
-        return routed.coefficients, routed.activations, self._contributions(routed)
+        p, r, _ = self._route(features)
+        # What a readout sees of the votes is linear in the features: (t, d, j).
+        weight = self.weight.unflatten(2, (self.n_concepts, -1))
+        seen = torch.einsum("tdjc,jc->tdj", weight, self.readout)
+        read = torch.bmm(features[..., :-1].transpose(0, 1), seen).transpose(0, 1)
+        return r, p, self._contrasted(p[..., None] * r * read)
 
 
 class AdditiveActivation(_ActivatedFusion):
