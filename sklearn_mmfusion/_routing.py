@@ -61,9 +61,9 @@ class RoutingClassifier(BaseActivatedFusion):
     routing_scale : float, default=None
         Factor :math:`s`, at least 0; None is ``1 / sqrt(concept_dim)``, the authors' code. 1 is
         the paper's procedure: sharper, and harder to train.
-    dropout : float, default=0.2
+    dropout : float, default=0.5
         Probability, in [0, 1), with which an element of a hidden feature or a concept is zeroed
-        in training; it falls to 0 over ``max_epochs``. The paper has 0.5.
+        in training; it falls to 0 over ``max_epochs``.
     {training}
     class_weight : dict or "balanced", default=None
         Factor of each class in the loss; "balanced" gives every class the same total weight. Not
@@ -139,7 +139,7 @@ class RoutingClassifier(BaseActivatedFusion):
         feature_dim: int = 64,
         concept_dim: int = 64,
         routing_scale: float | None = None,
-        dropout: float = 0.2,
+        dropout: float = 0.5,
         max_epochs: int | str = "auto",
         batch_size: int | str = "auto",
         lr: float | str = "auto",
@@ -284,7 +284,7 @@ class GAMClassifier(BaseActivatedFusion):
         modalities; every modality has a term of its own besides.
     feature_dim : int, default=64
         Length of the features of the terms.
-    dropout : float, default=0.2
+    dropout : float, default=0.5
         Probability, in [0, 1), with which an element of a hidden feature is zeroed in training;
         it falls to 0 over ``max_epochs``.
     {training}
@@ -339,7 +339,7 @@ class GAMClassifier(BaseActivatedFusion):
         encoders: Any = "auto",
         interactions: Any = 2,
         feature_dim: int = 64,
-        dropout: float = 0.2,
+        dropout: float = 0.5,
         max_epochs: int | str = "auto",
         batch_size: int | str = "auto",
         lr: float | str = "auto",

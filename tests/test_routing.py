@@ -40,6 +40,7 @@ def params(**changes):
     return {
         "encoders": LinearEncoder(),
         "feature_dim": 8,
+        "dropout": 0.2,
         "max_epochs": 25,
         "lr": 0.02,
         "early_stopping": True,  # one fit, with held-out rows

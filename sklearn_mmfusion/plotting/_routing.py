@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RoutingDisplay"]
 
-# Blue and vermillion of Okabe and Ito: told apart with every kind of colour blindness. A grey
+# Blue and vermilion of Okabe and Ito: told apart with every kind of colour blindness. A grey
 # print shows how far a cell is from the middle; on which side, its number or triangle says.
 DIVERGING = ["#0072B2", "#F7F7F7", "#D55E00"]
 SEQUENTIAL = ["#F7F7F7", "#0072B2"]
