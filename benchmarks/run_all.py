@@ -15,7 +15,10 @@ SYNTHETIC = (
     "iterbn", "epoch_speed", "mult_speed", "routing_speed", "sklearn_checks", "recovery",
     "synthgene", "synthgene_tri", "routing_tri",
 )  # fmt: skip
-REAL = ("real_data", "avdigits", "relevance_real", "encoder_ablation", "routing_real")
+REAL = (
+    "real_data", "avdigits", "relevance_real", "encoder_ablation", "routing_real",
+    "estimator_encoder", "compare",
+)  # fmt: skip
 
 
 def main() -> None:
