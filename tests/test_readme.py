@@ -80,7 +80,8 @@ def test_constraints_pin_every_requirement_within_its_bounds():
 def test_lowest_environment_pins_the_lower_bounds_of_the_package():
     pins = _pins((ROOT / "tox.ini").read_text(encoding="utf-8"))
     extras = PROJECT["optional-dependencies"]
-    lines = PROJECT["dependencies"] + extras["frames"] + extras["plots"] + extras["progress"]
+    lines = PROJECT["dependencies"] + extras["frames"] + extras["plots"]
+    lines += extras["progress"] + extras["images"]
     bounds = {r.name: next(iter(r.specifier)) for r in map(Requirement, lines)}
     assert all(bound.operator == ">=" for bound in bounds.values())
     assert pins == {name: Version(bound.version) for name, bound in bounds.items()}
