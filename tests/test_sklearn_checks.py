@@ -131,7 +131,7 @@ def test_all_checks_of_scikit_learn_pass(cls):
     [
         (MNLClassifier, {"polish": False}),
         (InTenseRegressor, {"polish": False}),
-        (RoutingClassifier, {"feature_dim": 8, "concept_dim": 8}),
+        (RoutingClassifier, {"feature_dim": 8, "concept_dim": 8, "dropout": 0.0}),
         *[pytest.param(cls, changes, marks=pytest.mark.slow) for cls, changes in BASELINES],
     ],
     ids=lambda value: getattr(value, "__name__", ""),
