@@ -76,7 +76,7 @@ class EarlyFusionClassifier(_EarlyFusion, PlainClassifier):
     >>> from sklearn_mmfusion import EarlyFusionClassifier
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 6, 4)), rng.normal(size=(200, 6, 5))
-    >>> est = EarlyFusionClassifier(random_state=0).fit({"a": a, "b": b}, (a[:, -1, 0] > 0))
+    >>> est = EarlyFusionClassifier(random_state=0).fit({"a": a, "b": b}, (a.mean((1, 2)) > 0))
     >>> est.predict({"a": a, "b": b}).shape
     (200,)
     """
@@ -123,7 +123,7 @@ class EarlyFusionRegressor(_EarlyFusion, PlainRegressor):
     >>> from sklearn_mmfusion import EarlyFusionRegressor
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 6, 4)), rng.normal(size=(200, 6, 5))
-    >>> est = EarlyFusionRegressor(random_state=0).fit({"a": a, "b": b}, a[:, -1, 0])
+    >>> est = EarlyFusionRegressor(random_state=0).fit({"a": a, "b": b}, a.mean((1, 2)))
     >>> est.predict({"a": a, "b": b}).shape
     (200,)
     """

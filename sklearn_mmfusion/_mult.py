@@ -82,10 +82,12 @@ class MulTClassifier(_MulT, PlainClassifier):
     Examples
     --------
     >>> import numpy as np
-    >>> from sklearn_mmfusion import MulTClassifier
+    >>> from sklearn_mmfusion import MulTClassifier, MulTEncoder
     >>> rng = np.random.default_rng(0)
-    >>> a, b = rng.normal(size=(200, 6, 4)), rng.normal(size=(200, 6, 5))
-    >>> est = MulTClassifier(random_state=0).fit({"a": a, "b": b}, (a[:, -1, 0] > 0))
+    >>> a, b = rng.normal(size=(200, 3, 4)), rng.normal(size=(200, 2, 5))
+    >>> small = MulTEncoder(hidden_dim=16, n_heads=2, n_layers=1)
+    >>> est = MulTClassifier(encoders=small, random_state=0)
+    >>> est = est.fit({"a": a, "b": b}, a[:, -1, 0] > 0)
     >>> est.predict({"a": a, "b": b}).shape
     (200,)
     """
@@ -130,10 +132,11 @@ class MulTRegressor(_MulT, PlainRegressor):
     Examples
     --------
     >>> import numpy as np
-    >>> from sklearn_mmfusion import MulTRegressor
+    >>> from sklearn_mmfusion import MulTRegressor, MulTEncoder
     >>> rng = np.random.default_rng(0)
-    >>> a, b = rng.normal(size=(200, 6, 4)), rng.normal(size=(200, 6, 5))
-    >>> est = MulTRegressor(random_state=0).fit({"a": a, "b": b}, a[:, -1, 0])
+    >>> a, b = rng.normal(size=(200, 3, 4)), rng.normal(size=(200, 2, 5))
+    >>> small = MulTEncoder(hidden_dim=16, n_heads=2, n_layers=1)
+    >>> est = MulTRegressor(encoders=small, random_state=0).fit({"a": a, "b": b}, a[:, -1, 0])
     >>> est.predict({"a": a, "b": b}).shape
     (200,)
     """

@@ -80,7 +80,7 @@ class RAVENClassifier(_RAVEN, PlainClassifier):
     >>> from sklearn_mmfusion import RAVENClassifier
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 6, 4)), rng.normal(size=(200, 6, 5))
-    >>> est = RAVENClassifier(random_state=0).fit({"a": a, "b": b}, (a[:, -1, 0] > 0))
+    >>> est = RAVENClassifier(random_state=0).fit({"a": a, "b": b}, (a.mean((1, 2)) > 0))
     >>> est.predict({"a": a, "b": b}).shape
     (200,)
     """
@@ -127,7 +127,7 @@ class RAVENRegressor(_RAVEN, PlainRegressor):
     >>> from sklearn_mmfusion import RAVENRegressor
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 6, 4)), rng.normal(size=(200, 6, 5))
-    >>> est = RAVENRegressor(random_state=0).fit({"a": a, "b": b}, a[:, -1, 0])
+    >>> est = RAVENRegressor(random_state=0).fit({"a": a, "b": b}, a.mean((1, 2)))
     >>> est.predict({"a": a, "b": b}).shape
     (200,)
     """
