@@ -75,7 +75,7 @@ class EarlyFusionClassifier(_EarlyFusion, PlainClassifier):
     >>> import numpy as np
     >>> from sklearn_mmfusion import EarlyFusionClassifier
     >>> rng = np.random.default_rng(0)
-    >>> a, b = rng.normal(size=(200, 6, 4)), rng.normal(size=(200, 6, 5))
+    >>> a, b = rng.normal(size=(200, 3, 4)), rng.normal(size=(200, 3, 5))
     >>> est = EarlyFusionClassifier(random_state=0).fit({"a": a, "b": b}, (a.mean((1, 2)) > 0))
     >>> est.predict({"a": a, "b": b}).shape
     (200,)
@@ -122,7 +122,7 @@ class EarlyFusionRegressor(_EarlyFusion, PlainRegressor):
     >>> import numpy as np
     >>> from sklearn_mmfusion import EarlyFusionRegressor
     >>> rng = np.random.default_rng(0)
-    >>> a, b = rng.normal(size=(200, 6, 4)), rng.normal(size=(200, 6, 5))
+    >>> a, b = rng.normal(size=(200, 3, 4)), rng.normal(size=(200, 3, 5))
     >>> est = EarlyFusionRegressor(random_state=0).fit({"a": a, "b": b}, a.mean((1, 2)))
     >>> est.predict({"a": a, "b": b}).shape
     (200,)

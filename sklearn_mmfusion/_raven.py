@@ -79,7 +79,7 @@ class RAVENClassifier(_RAVEN, PlainClassifier):
     >>> import numpy as np
     >>> from sklearn_mmfusion import RAVENClassifier
     >>> rng = np.random.default_rng(0)
-    >>> a, b = rng.normal(size=(200, 6, 4)), rng.normal(size=(200, 6, 5))
+    >>> a, b = rng.normal(size=(200, 3, 4)), rng.normal(size=(200, 3, 5))
     >>> est = RAVENClassifier(random_state=0).fit({"a": a, "b": b}, (a.mean((1, 2)) > 0))
     >>> est.predict({"a": a, "b": b}).shape
     (200,)
@@ -126,7 +126,7 @@ class RAVENRegressor(_RAVEN, PlainRegressor):
     >>> import numpy as np
     >>> from sklearn_mmfusion import RAVENRegressor
     >>> rng = np.random.default_rng(0)
-    >>> a, b = rng.normal(size=(200, 6, 4)), rng.normal(size=(200, 6, 5))
+    >>> a, b = rng.normal(size=(200, 3, 4)), rng.normal(size=(200, 3, 5))
     >>> est = RAVENRegressor(random_state=0).fit({"a": a, "b": b}, a.mean((1, 2)))
     >>> est.predict({"a": a, "b": b}).shape
     (200,)

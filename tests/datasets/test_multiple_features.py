@@ -62,6 +62,7 @@ def test_multiple_features_every_value_has_five_printed_digits_at_most():
     np.testing.assert_array_equal(data["fac"], np.rint(data["fac"]))
 
 
+@pytest.mark.slow
 def test_multiple_features_weak_views_are_weaker_than_strong_ones():
     data, target = load_multiple_features(return_X_y=True)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300))

@@ -198,6 +198,25 @@ def test_dropout_of_concepts_is_drawn_from_the_modules_own_generator():
     assert not torch.equal(results[0], module.eval()(features))
 
 
+@pytest.mark.parametrize("n_routing_iter", [0, 1, 3])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_groups_of_terms_change_neither_values_nor_gradients(n_routing_iter, dropout, monkeypatch):
+    module = make_routing(n_routing_iter=n_routing_iter, dropout=dropout).train()
+    features = randn(7, 6, 6, seed=1).requires_grad_()
+    results = []
+    for limit in (1, 200, 10**6):
+        monkeypatch.setattr("sklearn_mmfusion.modules.routing._CACHED_VALUES", limit)
+        set_dropout_generator(module, torch.Generator().manual_seed(0))
+        routed = module.route(features)
+        r, p, c = routed.coefficients, routed.activations, routed.concepts
+        value = (r * randn(*r.shape, seed=2)).sum() + (c * randn(*c.shape, seed=3)).sum()
+        gradients = torch.autograd.grad(value, [features, module.weight])
+        results.append((r, p, c, *gradients))
+    for found in results[1:]:
+        for a, b in zip(found, results[0], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
+
+
 def test_a_contrast_needs_two_concepts():
     with pytest.raises(ValueError, match="two concepts, got 3"):
         make_routing(is_contrast=True)
