@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F  # noqa: N812  as torch itself names it
 from _common import Report, make_parser, mean_std
 from torch import Tensor, nn
 

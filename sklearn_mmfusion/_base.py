@@ -26,7 +26,12 @@ from sklearn_mmfusion._optimizers import AdamW
 from sklearn_mmfusion._plan import FusionPlan, Head, build_network
 from sklearn_mmfusion._splitting import split_by_content, split_rows
 from sklearn_mmfusion._training import TrainingOptions, intra_op_threads, seed_for
-from sklearn_mmfusion._validation import InputSchema, TargetSchema, check_fit_inputs
+from sklearn_mmfusion._validation import (
+    InputSchema,
+    TargetSchema,
+    check_fit_inputs,
+    set_input_attributes,
+)
 from sklearn_mmfusion.data._blocks import ModalityData, ModalityLayout
 from sklearn_mmfusion.modules.losses import LOSSES
 
@@ -181,9 +186,9 @@ class BaseFusion(EncodersMixin, FittedFusion):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         if first:
             plan, display = self._make_plan(schema, target, data.n_samples, seed)
-            self._refuse_estimators(plan)
         else:
             plan, display = replace(self._result.plan, seed=seed), self._display
+        self._refuse_estimators(plan)
         batch = self._fit_input(plan, data, target, encoded, weight)
         with intra_op_threads(self.n_threads):
             result = fit_network(
@@ -213,12 +218,15 @@ class BaseFusion(EncodersMixin, FittedFusion):
         return self
 
     def _refuse_estimators(self, plan: FusionPlan) -> None:
-        for name, encoder in zip(plan.names, plan.encoders, strict=False):
-            if isinstance(encoder, EstimatorEncoder):
-                raise InputError(
-                    f"modality {name!r}: EstimatorEncoder needs all rows at once; use fit, or "
-                    "another encoder for partial_fit"
-                )
+        names = [n for n in plan.names if n in getattr(self, "representations_", {})]
+        if not plan.is_joint:
+            pairs = zip(plan.names, plan.encoders, strict=True)
+            names += [name for name, encoder in pairs if isinstance(encoder, EstimatorEncoder)]
+        if names:
+            raise InputError(
+                f"modality {names[0]!r}: EstimatorEncoder needs all rows at once; use fit, or "
+                "another encoder for partial_fit"
+            )
 
     def _make_plan(
         self, schema: InputSchema, target: TargetSchema, n_samples: int, seed: int
@@ -425,18 +433,15 @@ class BaseFusion(EncodersMixin, FittedFusion):
     ) -> None:
         self._schema, self._target, self._display, self._result = schema, target, display, result
         self._cache = ModuleCache()
-        self.n_features_in_ = schema.n_features_in
-        if schema.feature_names_in is not None:
-            self.feature_names_in_ = schema.feature_names_in
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+        set_input_attributes(self, schema)
         if target.classes is not None:
             self.classes_ = target.classes
-        self.modality_names_ = schema.names
         names, encoders = result.plan.names, result.plan.encoders
         self.encoders_ = dict.fromkeys(names, encoders[0])  # a joint encoder is that of all
         if not result.plan.is_joint:
             self.encoders_ = dict(zip(names, encoders, strict=True))
+        for name, representation in getattr(self, "representations_", {}).items():
+            self.encoders_[name] = representation.encoder
         self.n_iter_ = result.training.n_epochs
         self.history_ = result.training.history
         self.validation_gain_ = result.gain

@@ -81,7 +81,7 @@ def to_dataset(
 
     values = [tensor(block.values) for block in data.blocks]
     batch = FusionBatch(
-        values,  # type: ignore[arg-type]
+        values,  # type: ignore[arg-type]  # values are never None
         [tensor(block.lengths) for block in data.blocks],
         [tensor(block.present) for block in data.blocks],
         None if weight is None else torch.as_tensor(np.array(weight), dtype=dtype),

@@ -17,12 +17,12 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import has_fit_parameter
 from torch import nn
 
-from sklearn_mmfusion._encoder_specs import BaseEncoder
+from sklearn_mmfusion._encoder_specs import BaseEncoder, IdentityEncoder
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._training import seed_for
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData, ModalityLayout
-from sklearn_mmfusion.modules.encoders import IdentityModule, SummaryModule
+from sklearn_mmfusion.modules.encoders import SummaryModule
 
 __all__ = [
     "EstimatorEncoder",
@@ -34,6 +34,7 @@ __all__ = [
     "for_target",
     "represent",
     "seeded",
+    "sequence_summary",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -96,8 +97,11 @@ class EstimatorEncoder(BaseEncoder):
         self.cv = cv
 
     def _build(self, layout: ModalityLayout) -> nn.Module:
-        """Hand the representation on; the layout is that of the representation."""
-        return IdentityModule(self._flat_width(layout))
+        raise InputError(
+            f"modality {layout.name!r}: EstimatorEncoder is fitted before the network, and so is "
+            "for estimators with one encoder per modality, such as InTenseClassifier or "
+            "LateFusionClassifier"
+        )
 
     def method_of(self, estimator: Any, name: str) -> str:
         """Return the method that represents a row."""
@@ -117,6 +121,8 @@ class FittedRepresentation:
 
     Attributes
     ----------
+    encoder : EstimatorEncoder
+        What the user asked for.
     estimator : estimator
         Fitted to all training rows that have the modality.
     method : str
@@ -129,6 +135,7 @@ class FittedRepresentation:
         Length of the representation.
     """
 
+    encoder: EstimatorEncoder
     estimator: Any
     method: str
     n_classes: int
@@ -186,14 +193,14 @@ def fit_representations(
     Returns
     -------
     plan : FusionPlan
-        Plan with the layouts of the representations.
+        Plan that takes the representations as they are.
     data : ModalityData
         Out-of-fold representations in place of their modalities.
     representations : dict of str to FittedRepresentation
         What represents new rows; empty where no encoder is an estimator.
     """
     found: dict[str, FittedRepresentation] = {}
-    layouts, blocks = list(plan.layouts), list(data.blocks)
+    layouts, blocks, encoders = list(plan.layouts), list(data.blocks), list(plan.encoders)
     for m, encoder in enumerate(plan.encoders):
         if not isinstance(encoder, EstimatorEncoder):
             continue
@@ -207,7 +214,9 @@ def fit_representations(
         found[name] = fitted
         blocks[m] = ModalityBlock(name, values, None, blocks[m].present)
         layouts[m] = ModalityLayout(name, (values.shape[1],), "float64")
-    return replace(plan, layouts=tuple(layouts)), ModalityData(blocks), found
+        encoders[m] = IdentityEncoder()
+    plan = replace(plan, layouts=tuple(layouts), encoders=tuple(encoders))
+    return plan, ModalityData(blocks), found
 
 
 def _cross_fit(
@@ -242,7 +251,7 @@ def _cross_fit(
         return _predictions(estimator, method, inputs[some], kind, n_classes)
 
     n_features = predictions(whole, rows[:1]).shape[1]
-    fitted = FittedRepresentation(whole, method, n_classes, kind, n_features)
+    fitted = FittedRepresentation(encoder, whole, method, n_classes, kind, n_features)
     values = fitted(block).values.astype(np.float64)
     if method != "transform":
         splitter = _splitter(encoder.cv, y[rows], kind, seed)
@@ -379,9 +388,16 @@ def flat_inputs(block: ModalityBlock) -> npt.NDArray[Any]:
     values = block.values
     if values.ndim != 3 or values.dtype == np.uint8:
         return values.reshape(len(values), -1)
-    steps = torch.tensor(np.asarray(values, dtype=np.float64))
-    lengths = None if block.lengths is None else torch.tensor(block.lengths)
-    summary: Floats = SummaryModule(values.shape[2])(steps, lengths).numpy()
+    return sequence_summary(np.asarray(values, dtype=np.float64), block.lengths)
+
+
+def sequence_summary(values: Floats, lengths: npt.NDArray[np.int64] | None) -> Floats:
+    """Mean, deviation, minimum, maximum and last - first over the valid steps.
+
+    Shape: values (n, T, d), lengths (n,) or None -> (n, 5 d).
+    """
+    steps = None if lengths is None else torch.tensor(lengths)
+    summary: Floats = SummaryModule(values.shape[2])(torch.tensor(values), steps).numpy()
     return summary
 
 

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from sklearn.metrics.pairwise import kernel_metrics
 
 from sklearn_mmfusion._errors import FusionError, FusionMemoryError, InputError, InputTypeError
+from sklearn_mmfusion._estimator_encoder import sequence_summary
 from sklearn_mmfusion._input_schema import labelled
 from sklearn_mmfusion._modality_spec import hint
 from sklearn_mmfusion._scaling import block_moments
@@ -168,7 +169,7 @@ class _Scaler:
         if self.moments is not None:
             values = (values - self.moments[0]) / self.moments[1]
         if _is_sequence(block):
-            values = _summary(values, block.lengths)
+            values = sequence_summary(values, block.lengths)
             if self.summary_moments is not None:
                 values = (values - self.summary_moments[0]) / self.summary_moments[1]
         values = values.reshape(len(values), -1)
@@ -179,21 +180,6 @@ class _Scaler:
 
 def _is_sequence(block: ModalityBlock) -> bool:
     return block.values.ndim == 3 and block.values.dtype != np.uint8
-
-
-def _summary(values: Floats, lengths: npt.NDArray[np.int64] | None) -> Floats:
-    """Mean, deviation, minimum, maximum and last - first over the valid steps, (n, 5 d)."""
-    n, n_steps, _ = values.shape
-    if lengths is None:
-        lengths = np.full(n, n_steps)
-    valid = (np.arange(n_steps) < lengths[:, None])[:, :, None]
-    count = lengths[:, None]
-    mean = np.where(valid, values, 0.0).sum(1) / count
-    spread = np.sqrt(np.where(valid, np.square(values - mean[:, None]), 0.0).sum(1) / count)
-    least = np.where(valid, values, np.inf).min(1)
-    most = np.where(valid, values, -np.inf).max(1)
-    change = values[np.arange(n), lengths - 1] - values[:, 0]
-    return np.concatenate([mean, spread, least, most, change], axis=1)
 
 
 # ---------------------------------------------------------------------------------------------

@@ -6,8 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from sklearn.base import BaseEstimator, ClassifierMixin, _fit_context, clone
+from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -23,10 +22,15 @@ from sklearn_mmfusion._estimator_encoder import (
     for_target,
     seeded,
 )
+from sklearn_mmfusion._target_mixins import FusionClassifierMixin
 from sklearn_mmfusion._training import seed_for
-from sklearn_mmfusion._validation import check_fit_inputs, check_X, term_name
+from sklearn_mmfusion._validation import (
+    check_fit_inputs,
+    check_X,
+    set_input_attributes,
+    term_name,
+)
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
-from sklearn_mmfusion.modules.losses import link
 
 __all__ = ["LateVotingClassifier"]
 
@@ -35,7 +39,7 @@ Floats = npt.NDArray[np.float64]
 _FLOOR = 1e-12  # smallest probability whose logarithm is taken
 
 
-class LateVotingClassifier(ClassifierMixin, BaseEstimator):
+class LateVotingClassifier(FusionClassifierMixin, BaseEstimator):
     r"""Add up the log-posteriors of one classifier per modality, each trained on its own.
 
     Use it as a baseline: where modalities are independent given the class it is the best there
@@ -159,17 +163,11 @@ class LateVotingClassifier(ClassifierMixin, BaseEstimator):
             model = for_target(model, kind)
             mine = None if weight is None else weight[rows]
             fitted[block.name] = fit_weighted(model, flat_inputs(block)[rows], encoded[rows], mine)
-        self.estimators_ = fitted
+        self.estimators_ = self._result = fitted
         self.intercept_ = prior
         self._schema, self._target = schema, target
-        assert target.classes is not None  # noqa: S101 every kind but regression has them
         self.classes_ = target.classes
-        self.n_features_in_ = schema.n_features_in
-        if schema.feature_names_in is not None:
-            self.feature_names_in_ = schema.feature_names_in
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
-        self.modality_names_ = schema.names
+        set_input_attributes(self, schema)
         self.term_modalities_ = [(name,) for name in schema.names]
         self.term_names_ = [term_name([m], schema.names) for m in range(len(schema.names))]
         return self
@@ -233,70 +231,12 @@ class LateVotingClassifier(ClassifierMixin, BaseEstimator):
             votes[rows, m] = _logits(probabilities, kind) - self.intercept_
         return votes
 
-    def decision_function(self, X: Any) -> Floats:
-        """Sum of the log-posteriors.
-
-        Parameters
-        ----------
-        X : mapping, ModalityFrame, DataFrame or array-like
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            Binary: the logit of ``classes_[1]``; else one column per class or label.
-        """
-        outputs = self._outputs(X)
-        return outputs[:, 0] if self._target.kind == "binary" else outputs
-
-    def _outputs(self, X: Any) -> Floats:
-        votes = self.contributions(X)
-        total: Floats = votes.sum(1) + self.intercept_
+    def _raw_outputs(self, X: Any) -> Floats:
+        total: Floats = self.contributions(X).sum(1) + self.intercept_
         return total
-
-    def predict_proba(self, X: Any) -> Floats:
-        """Probabilities of the classes, or of each label in a multilabel problem.
-
-        Parameters
-        ----------
-        X : mapping, ModalityFrame, DataFrame or array-like
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
-            Probabilities. They are too sure where modalities say the same thing twice.
-        """
-        outputs = torch.from_numpy(self._outputs(X))
-        probabilities: Floats = link(self._target.kind, outputs).numpy()
-        return probabilities
-
-    def predict(self, X: Any) -> npt.NDArray[Any]:
-        """Most probable class, or the labels with a probability above one half.
-
-        Parameters
-        ----------
-        X : mapping, ModalityFrame, DataFrame or array-like
-            Rows.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, n_labels)
-            Labels as in the ``y`` of ``fit``.
-        """
-        outputs = self._outputs(X)
-        labels: npt.NDArray[Any]
-        if self._target.kind == "multilabel":
-            labels = (outputs > 0).astype(np.int64)
-        elif self._target.kind == "binary":
-            labels = self.classes_[(outputs[:, 0] > 0).astype(np.int64)]
-        else:
-            labels = self.classes_[outputs.argmax(1)]
-        return labels
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = True
         tags.input_tags.three_d_array = True
         tags.input_tags.allow_nan = self.missing == "mask"
         return tags

@@ -28,6 +28,7 @@ from sklearn_mmfusion._validation import (
     check_sample_weight,
     check_terms,
     check_X,
+    set_input_attributes,
     term_name,
 )
 
@@ -104,14 +105,9 @@ class _BaseMKL(BaseEstimator):
         )
         self._schema, self._target = schema, target
         self._result = _Fitted(kernels, solution.weights, solution.coefficients * scale)
-        self.n_features_in_ = schema.n_features_in
-        if schema.feature_names_in is not None:
-            self.feature_names_in_ = schema.feature_names_in
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+        set_input_attributes(self, schema)
         if target.classes is not None:
             self.classes_ = target.classes
-        self.modality_names_ = schema.names
         self.term_names_ = [term_name(term, schema.names) for term in terms]
         self.term_modalities_ = [tuple(schema.names[m] for m in term) for term in terms]
         self.intercept_ = solution.intercept * scale + mean

@@ -29,8 +29,19 @@ __all__ = [
     "check_sample_weight",
     "check_target",
     "check_terms",
+    "set_input_attributes",
     "term_name",
 ]
+
+
+def set_input_attributes(estimator: Any, schema: InputSchema) -> None:
+    """Set what scikit-learn and users look up about the X of ``fit``."""
+    estimator.n_features_in_ = schema.n_features_in
+    estimator.modality_names_ = schema.names
+    if schema.feature_names_in is not None:
+        estimator.feature_names_in_ = schema.feature_names_in
+    elif hasattr(estimator, "feature_names_in_"):
+        del estimator.feature_names_in_
 
 
 def check_X(

@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from sklearn_mmfusion import (
+    EarlyFusionClassifier,
     EstimatorEncoder,
     InputError,
     InputTypeError,
@@ -22,6 +23,7 @@ from sklearn_mmfusion import (
     MNLClassifier,
     MNLRegressor,
     ModalityFrame,
+    MROClassifier,
     RoutingClassifier,
 )
 from sklearn_mmfusion._estimator_encoder import fit_representations, flat_inputs
@@ -161,6 +163,7 @@ def test_estimators_take_them_beside_other_encoders(cls, y):
     model = Ridge() if cls is MNLRegressor else LogisticRegression()
     est = cls(encoders={"clinical": EstimatorEncoder(model)}, **params()).fit(X, y)
     assert set(est.representations_) == {"clinical"}
+    assert isinstance(est.encoders_["clinical"], EstimatorEncoder)
     parts = est.contributions(X)
     output = est.predict(X) if cls is MNLRegressor else est.decision_function(X)
     np.testing.assert_allclose((parts.sum(1) + est.intercept_).squeeze(), output, rtol=1e-9)
@@ -215,6 +218,17 @@ def test_parameters_of_the_estimator_are_searchable():
 def test_what_it_cannot_take_is_said():
     with pytest.raises(InputError, match="'clinical': EstimatorEncoder needs all rows at once"):
         MNLClassifier(encoders=both(LogisticRegression()), random_state=0).partial_fit(X, BINARY)
+    fitted = MNLClassifier(encoders=both(LogisticRegression()), **params(max_epochs=1))
+    with pytest.raises(InputError, match="'clinical': EstimatorEncoder needs all rows at once"):
+        fitted.fit(X, BINARY).partial_fit(X, BINARY)
+    # Where an encoder is not one of a modality, it would be left out without a word.
+    flat = {"clinical": X["clinical"]}
+    for cls, encoders in (
+        (EarlyFusionClassifier, EstimatorEncoder(LogisticRegression())),
+        (MROClassifier, {"clinical": EstimatorEncoder(LogisticRegression())}),
+    ):
+        with pytest.raises(InputError, match="EstimatorEncoder is fitted before the network"):
+            cls(encoders=encoders, random_state=0).fit(flat, BINARY)
     with pytest.raises(InputError, match="'clinical': The 'estimator' parameter"):
         MNLClassifier(encoders=both(3), random_state=0).fit(X, BINARY)
     with pytest.raises(InputTypeError, match="needs an estimator with predict_proba, got SVC"):

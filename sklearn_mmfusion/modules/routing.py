@@ -195,19 +195,16 @@ class Routed(NamedTuple):
 
     Attributes
     ----------
-    votes : Tensor of shape (t, b, j, c)
-        Votes v_ij.
-    activations : Tensor of shape (b, t)
-        Activations p_i.
     coefficients : Tensor of shape (b, t, j)
         Routing coefficients r_ij; they sum to 1 over the concepts.
+    activations : Tensor of shape (b, t)
+        Activations p_i.
     concepts : Tensor of shape (b, j, c)
         Concepts c_j.
     """
 
-    votes: Tensor
-    activations: Tensor
     coefficients: Tensor
+    activations: Tensor
     concepts: Tensor
 
 
@@ -406,17 +403,10 @@ class Routing(_ActivatedFusion):
         nn.init.normal_(self.readout, std=self.concept_dim**-0.5)
 
     def route(self, features: Tensor) -> Routed:
-        """Return everything that routing computes, with the votes.
+        """Return coefficients, activations and concepts.
 
         Shape: features (b, t, d + 1), the activation logit last.
         """
-        f = self._split(features)[0]
-        votes = torch.bmm(f.transpose(0, 1), self.weight)
-        shape = f.shape[1], f.shape[0], self.n_concepts, self.concept_dim
-        return Routed(votes.view(shape), *self._route(features))
-
-    def _route(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return activations (b, t), coefficients (b, t, j) and concepts (b, j, c)."""
         f, p = self._split(features)
         ones = f.new_ones(len(f), self.n_concepts, self.concept_dim)
         passes = range(self.n_routing_iter + 1)
@@ -424,11 +414,11 @@ class Routing(_ActivatedFusion):
         r, c = _Procedure.apply(  # type: ignore[no-untyped-call]
             f.transpose(0, 1), p.T[..., None], self.weight, masks, self.n_concepts, self.scale
         )
-        return p, r.transpose(0, 1), c
+        return Routed(r.transpose(0, 1), p, c)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits of shape (b, k)."""
-        logits = torch.einsum("bjc,jc->bj", self._route(features)[2], self.readout)
+        logits = torch.einsum("bjc,jc->bj", self.route(features).concepts, self.readout)
         return self._contrasted(logits) + self.bias
 
     def _contrasted(self, values: Tensor) -> Tensor:
@@ -440,7 +430,7 @@ class Routing(_ActivatedFusion):
 
     def coefficients(self, features: Tensor) -> Tensor:
         """Return the routing coefficients r, (b, t, j)."""
-        return self._route(features)[1]
+        return self.route(features).coefficients
 
     def readings(self, features: Tensor, share: Tensor, n_counted: float) -> dict[str, Tensor]:
         """Return what :func:`~sklearn_mmfusion.modules.summaries.routing_summary` says."""
@@ -459,7 +449,7 @@ class Routing(_ActivatedFusion):
 
     def explain(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return routing coefficients (b, t, j), activations (b, t), contributions (b, t, k)."""
-        p, r, _ = self._route(features)
+        r, p, _ = self.route(features)
         # What a readout sees of the votes is linear in the features: (t, d, j).
         weight = self.weight.unflatten(2, (self.n_concepts, -1))
         seen = torch.einsum("tdjc,jc->tdj", weight, self.readout)
