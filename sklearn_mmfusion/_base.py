@@ -20,7 +20,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn_mmfusion._encoders import SMALL_SAMPLE, EncodersMixin, resolve_encoders
 from sklearn_mmfusion._errors import FitInterruptedWarning, InputError, RelevanceWarning
 from sklearn_mmfusion._estimator_encoder import EstimatorEncoder, fit_representations
-from sklearn_mmfusion._fitted import FittedFusion, ModuleCache, in_plan_order
+from sklearn_mmfusion._fitted import FittedFusion, in_plan_order
 from sklearn_mmfusion._fitting import FitInput, FitResult, fit_network
 from sklearn_mmfusion._optimizers import AdamW
 from sklearn_mmfusion._plan import FusionPlan, Head, build_network
@@ -137,14 +137,12 @@ class BaseFusion(EncodersMixin, FittedFusion):
         plan, whole.data, representations = fit_representations(
             plan, whole.data, encoded, whole.weight, target.kind
         )
-        start = None
-        if self.warm_start:
-            plan, start = self._warm_state(plan)
+        starts = self._warm_starts(plan)
         with intra_op_threads(self.n_threads):
-            result = self._run(plan, whole, start)
+            results = self._run_members(whole, starts)
         self.representations_ = representations
-        self._set_fitted(schema, target, display, result)
-        self._warn(result)
+        self._set_fitted(schema, target, display, results)
+        self._warn(results)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -172,6 +170,11 @@ class BaseFusion(EncodersMixin, FittedFusion):
         self : object
             The estimator.
         """
+        if self._n_members() > 1:
+            raise InputError(
+                f"partial_fit: n_bags={self._n_members()} takes all rows at once; use fit, or "
+                "n_bags=1"
+            )
         first = not hasattr(self, "_result")
         known = classes if first else getattr(self, "classes_", None)
         schema, data, target, encoded, weight = check_fit_inputs(
@@ -212,7 +215,7 @@ class BaseFusion(EncodersMixin, FittedFusion):
             )
         n_before = 0 if first else self.n_iter_
         history = [] if first else self.history_
-        self._set_fitted(schema, target, display, result)
+        self._set_fitted(schema, target, display, [result])
         self.n_iter_ = n_before + 1
         self.history_ = [*history, {**result.training.history[-1], "epoch": self.n_iter_}]
         return self
@@ -281,6 +284,35 @@ class BaseFusion(EncodersMixin, FittedFusion):
         weight: npt.NDArray[np.float64] | None,
     ) -> npt.NDArray[np.float64] | None:
         return weight
+
+    def _n_members(self) -> int:
+        """Return how many networks there are whose outputs are averaged."""
+        return int(getattr(self, "n_bags", 1))
+
+    def _warm_starts(self, plan: FusionPlan) -> list[tuple[FusionPlan, Any]]:
+        """Plan of each member, its seed included, and the arrays that it starts from or None."""
+        n_members = self._n_members()
+        plans = [replace(plan, seed=_member_seed(plan.seed, i)) for i in range(n_members)]
+        last: list[FitResult] = getattr(self, "_results", []) if self.warm_start else []
+        if not last:
+            return [(member, None) for member in plans]
+        if len(last) != n_members:
+            raise InputError(
+                f"warm_start: n_bags={n_members}, but the last fit has {len(last)} members; "
+                "set warm_start=False, or n_bags to that number"
+            )
+        return [self._warm_state(*pair) for pair in zip(plans, last, strict=True)]
+
+    def _run_members(
+        self, whole: FitInput, starts: list[tuple[FusionPlan, Any]]
+    ) -> list[FitResult]:
+        """Fit one member after the other, up to one that is interrupted."""
+        results: list[FitResult] = []
+        for plan, start in starts:
+            results.append(self._run(plan, whole, start))
+            if results[-1].training.interrupted:
+                break
+        return results
 
     def _run(self, plan: FusionPlan, whole: FitInput, start: Any) -> FitResult:
         """Fit with held-out rows, or choose on them in a first fit and then fit all rows."""
@@ -401,11 +433,8 @@ class BaseFusion(EncodersMixin, FittedFusion):
         on_cpu = self.device in ("auto", "cpu")
         return torch.float64 if double and on_cpu else torch.float32
 
-    def _warm_state(self, plan: FusionPlan) -> tuple[FusionPlan, Any]:
+    def _warm_state(self, plan: FusionPlan, result: FitResult) -> tuple[FusionPlan, Any]:
         """Plan and arrays to start from: those of the last fit, if it was of the same model."""
-        result: FitResult | None = getattr(self, "_result", None)
-        if result is None:
-            return plan, None
         old = result.plan
         shapes = [[layout.shape for layout in p.layouts] for p in (old, plan)]
         same = old.names == plan.names and shapes[0] == shapes[1]
@@ -429,10 +458,11 @@ class BaseFusion(EncodersMixin, FittedFusion):
         schema: InputSchema,
         target: TargetSchema,
         display: list[tuple[int, ...]],
-        result: FitResult,
+        results: list[FitResult],
     ) -> None:
-        self._schema, self._target, self._display, self._result = schema, target, display, result
-        self._cache = ModuleCache()
+        self._schema, self._target, self._display = schema, target, display
+        self._set_results(results)
+        result = results[0]
         set_input_attributes(self, schema)
         if target.classes is not None:
             self.classes_ = target.classes
@@ -444,28 +474,38 @@ class BaseFusion(EncodersMixin, FittedFusion):
             self.encoders_[name] = representation.encoder
         self.n_iter_ = result.training.n_epochs
         self.history_ = result.training.history
-        self.validation_gain_ = result.gain
-        bias = result.state["fusion.bias"].astype(np.float64)
-        self.intercept_ = bias * result.target_scale.scale + result.target_scale.mean
+        self.validation_gain_ = float(np.mean([member.gain for member in results]))
+        self.intercept_ = np.mean([_intercept(member) for member in results], axis=0)
         self._set_readings()
 
-    def _warn(self, result: FitResult) -> None:
-        training = result.training
+    def _warn(self, results: list[FitResult]) -> None:
+        training = results[-1].training  # the one that was interrupted, if one was
+        unfinished = [
+            member.training
+            for member in results
+            if not _has_converged(
+                member.training.history, member.training.stopped, member.training.n_epochs
+            )
+        ]
         if training.interrupted:
             warnings.warn(
                 "fit was interrupted; the model is that of epoch "
-                f"{training.best_epoch or training.n_epochs}",
+                f"{training.best_epoch or training.n_epochs}"
+                + f" of member {len(results)} and those before it" * (len(results) > 1),
                 FitInterruptedWarning,
                 stacklevel=3,
             )
-        elif not _has_converged(training.history, training.stopped, training.n_epochs):
+        elif unfinished:
+            training = unfinished[0]
             warnings.warn(
                 f"training had not converged after max_epochs={training.n_epochs} epochs; "
                 "raise max_epochs or lr",
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        gain, error = result.gain, result.gain_error
+        gain = float(np.mean([member.gain for member in results]))
+        # Members hold out different rows of the same few: their errors are far from independent.
+        error = float(np.mean([member.gain_error for member in results]))
         if np.isnan(gain) or gain > _MIN_EFFECT * error:
             return
         where = (
@@ -479,6 +519,18 @@ class BaseFusion(EncodersMixin, FittedFusion):
             RelevanceWarning,
             stacklevel=3,
         )
+
+
+def _member_seed(seed: int, member: int) -> int:
+    """Seed of a member; the first is the fit without others."""
+    return seed if member == 0 else seed_for(seed, "bag", str(member))
+
+
+def _intercept(result: FitResult) -> npt.NDArray[np.float64]:
+    """Intercept of one network in y's units."""
+    bias = result.state["fusion.bias"].astype(np.float64)
+    scaled: npt.NDArray[np.float64] = bias * result.target_scale.scale + result.target_scale.mean
+    return scaled
 
 
 def _has_converged(history: list[dict[str, Any]], stopped: bool, n_epochs: int) -> bool:

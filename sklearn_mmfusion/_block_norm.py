@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -16,12 +17,14 @@ from sklearn_mmfusion import functional as F
 from sklearn_mmfusion._base import BaseFusion
 from sklearn_mmfusion._block_head import BlockNormHead
 from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion._fitted import AdditivePredictions, ModuleCache
+from sklearn_mmfusion._fitted import AdditivePredictions
 from sklearn_mmfusion._fitting import FitInput, FitResult
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._validation import TargetSchema
 
 __all__ = ["BlockNormFusion"]
+
+Floats = npt.NDArray[np.float64]
 
 _AUTO_REG = 2e-2  # reg="auto" at p = 1, per output
 _REG_FACTORS = (1.0, 3.0, 0.3, 0.1)  # strengths that the polish then tries in this order
@@ -35,6 +38,7 @@ class BlockNormFusion(AdditivePredictions, BaseFusion):
         "p": [Interval(Real, 1, None, closed="both")],
         "reg": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "polish": ["boolean"],
+        "n_bags": [Interval(Integral, 1, None, closed="left")],
     }
 
     def _make_head(self, target: TargetSchema) -> BlockNormHead:
@@ -76,20 +80,30 @@ class BlockNormFusion(AdditivePredictions, BaseFusion):
         return super()._run_once(plan, kept, held, start, polish=polish, **chosen)
 
     def _set_readings(self) -> None:
-        result = self._result
         self._p = float(self.p)
-        self.reg_ = result.reg
-        self.polish_gap_ = result.polish_gap
+        self.reg_ = float(np.mean([result.reg for result in self._results]))
+        self.polish_gap_ = float(np.max([result.polish_gap for result in self._results]))
         self._set_terms()
 
     def _set_terms(self) -> None:
         """Set what depends on the terms."""
         self._set_term_names()
-        norms = torch.from_numpy(self._by_term(self._result.readings["norms"]))
-        scores = F.relevance(norms, self._p).tolist()
-        self.relevance_scores_ = dict(zip(self.term_names_, scores, strict=True))
-        self.fusion_norm_ = float(norms.sum())
-        self.contribution_std_ = self._by_term(self._result.contribution_std)
+        norms = [
+            torch.from_numpy(self._by_term(result.readings["norms"], result=result))
+            for result in self._results
+        ]
+        members = np.stack([F.relevance(part, self._p).numpy() for part in norms])
+        spread = np.full(len(self.term_names_), np.nan)
+        scores = members[0]
+        if len(members) > 1:
+            spread = members.std(axis=0, ddof=1)
+            scores = _unit_norm(members.mean(axis=0), self._p)
+        self.relevance_scores_ = dict(zip(self.term_names_, scores.tolist(), strict=True))
+        self.relevance_std_ = dict(zip(self.term_names_, spread.tolist(), strict=True))
+        self.fusion_norm_ = float(np.mean([float(part.sum()) for part in norms]))
+        self.contribution_std_ = np.mean(
+            [self._by_term(r.contribution_std, result=r) for r in self._results], axis=0
+        )
 
     def remove_terms(self, terms: Iterable[str | tuple[str, ...]]) -> Any:
         """Take terms out of the fitted model.
@@ -114,14 +128,29 @@ class BlockNormFusion(AdditivePredictions, BaseFusion):
         gone = {self._display[known[key]] for key in wanted}
         if len(gone) == len(known):
             raise InputError("at least one term must be left")
-        result = self._result
-        sizes = self.module_.features.block_sizes
-        columns = np.repeat(np.arange(len(sizes)), sizes)
-        places = [i for i, term in enumerate(result.plan.terms) if term in gone]
-        weight = result.state["fusion.weight"].copy()
-        weight[:, np.isin(columns, places)] = 0
-        self._result = replace(result, state={**result.state, "fusion.weight": weight})
+        self._set_results(
+            [
+                _without_terms(result, module.fusion.block_sizes, gone)
+                for result, module in zip(self._results, self._modules(), strict=True)
+            ]
+        )
         self._display = [term for term in self._display if term not in gone]
-        self._cache = ModuleCache()
         self._set_terms()
         return self
+
+
+def _without_terms(
+    result: FitResult, block_sizes: list[int], gone: set[tuple[int, ...]]
+) -> FitResult:
+    """Set the fusion weights of some terms to zero."""
+    columns = np.repeat(np.arange(len(block_sizes)), block_sizes)
+    places = [i for i, term in enumerate(result.plan.terms) if term in gone]
+    weight = result.state["fusion.weight"].copy()
+    weight[:, np.isin(columns, places)] = 0
+    return replace(result, state={**result.state, "fusion.weight": weight})
+
+
+def _unit_norm(scores: Floats, p: float) -> Floats:
+    """Scale scores to a p-norm of 1; zeros stay."""
+    norm = np.linalg.norm(scores, ord=p)
+    return scores / norm if norm > 0 else scores

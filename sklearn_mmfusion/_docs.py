@@ -39,6 +39,12 @@ polish : bool, default=True
     Solve the convex problem in the fusion weights exactly at the end. With ``reg="auto"`` the
     trained weights stay where every solution tells held-out rows apart clearly worse, by more
     than a fiftieth of a constant's loss.
+n_bags : int, default=1
+    Number of members: the same fit with other initial weights, batches and held-out rows each, one
+    after the other. Predictions and contributions are means over the members, and still add up;
+    relevance scores are means with a standard deviation beside them. The first member is the fit
+    with ``n_bags=1``, and ``module_``, ``n_iter_`` and ``history_`` are its; all of them share what
+    an :class:`EstimatorEncoder` has learned.
 """
 
 _TRAINING = """\
@@ -98,16 +104,22 @@ verbose : int, default=0
 
 _ATTRIBUTES = """\
 relevance_scores_ : dict of str to float
-    Relevance of each term; their p-norm is 1.
+    Relevance of each term; their p-norm is 1. With ``n_bags`` above 1 the mean over the members,
+    scaled to that norm (at ``p=1`` it has it).
+relevance_std_ : dict of str to float
+    Standard deviation of the relevance of each term over the members; NaN with one. It shows
+    the noise of training alone: every member has seen the same rows.
 contribution_std_ : ndarray of shape (n_terms, n_outputs)
-    Standard deviation of each contribution over the training rows, in units of the output.
+    Standard deviation of each contribution over the training rows, in units of the output; of
+    several members the mean.
 fusion_norm_ : float
-    Sum of the block norms: near 0, the model is a constant and the scores say nothing.
+    Sum of the block norms: near 0, the model is a constant and the scores say nothing. Of
+    several members the mean.
 reg_ : float
-    Strength of the penalty behind the fusion weights.
+    Strength of the penalty behind the fusion weights; of several members the mean.
 polish_gap_ : float
-    Duality gap of the fusion weights relative to the loss of a constant; NaN where the weights
-    are those of the last step of training.
+    Duality gap of the fusion weights relative to the loss of a constant, the largest of the
+    members; NaN where the weights are those of the last step of training.
 """
 
 _ATTRIBUTES_ACTIVATED = """\

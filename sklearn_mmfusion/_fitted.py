@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._dataset import to_dataset
 from sklearn_mmfusion._estimator_encoder import represent
+from sklearn_mmfusion._fitting import FitResult
 from sklearn_mmfusion._plan import FusionPlan, build_network, load_state
 from sklearn_mmfusion._training import intra_op_threads
 from sklearn_mmfusion._validation import check_X, term_name
@@ -21,6 +22,8 @@ from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
 
 __all__ = ["AdditivePredictions", "FittedFusion", "ModuleCache", "in_plan_order"]
+
+Floats = npt.NDArray[np.float64]
 
 _PREDICT_VALUES = 16_000_000  # values per prediction chunk: about 128 MB in float64
 
@@ -36,22 +39,40 @@ class FittedFusion(BaseEstimator):
         self.term_modalities_ = [tuple(schema.names[m] for m in term) for term in positions]
         self.term_names_ = [term_name(term, schema.names) for term in positions]
 
+    def _set_results(self, results: list[FitResult]) -> None:
+        """Keep what a fit leaves: one result, or one per member of a bag."""
+        self._results, self._result = results, results[0]
+        self._cache = ModuleCache()
+
     @property
     def module_(self) -> FusionNetwork:
-        """The fitted torch module in float64 and evaluation mode, rebuilt on demand."""
+        """The fitted torch module in float64 and evaluation mode, rebuilt on demand.
+
+        Of several members (``n_bags``) the first one.
+        """
+        return self._modules()[0]
+
+    def _modules(self) -> list[FusionNetwork]:
+        """Return the networks of all members."""
         check_is_fitted(self, "_result")
         cache = self._cache
-        if cache.module is None:
-            network = build_network(self._result.plan).double()
-            module = load_state(network, self._result.state).eval()
-            cache.module = module.requires_grad_(False)
-        return cache.module
+        if not cache.modules:
+            cache.modules = [
+                load_state(build_network(result.plan).double(), result.state)
+                .eval()
+                .requires_grad_(False)
+                for result in self._results
+            ]
+        return cache.modules
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
-        if "_result" in state:
-            training = replace(state["_result"].training, net=None)
-            state["_result"] = replace(state["_result"], training=training)
+        if "_results" in state:
+            state["_results"] = [
+                replace(result, training=replace(result.training, net=None))
+                for result in state["_results"]
+            ]
+            state["_result"] = state["_results"][0]
         return state
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -59,9 +80,13 @@ class FittedFusion(BaseEstimator):
 
     def _map_rows(
         self, X: Any, compute: Callable[[FusionNetwork, FusionBatch], torch.Tensor]
-    ) -> npt.NDArray[np.float64]:
-        """Apply a function of the network to the rows of X in chunks."""
+    ) -> Floats:
+        """Apply a function of the network, of the first member's, to the rows of X in chunks."""
         check_is_fitted(self, "_result")
+        return self._map_data(self._check_rows(X), self.module_, compute)
+
+    def _check_rows(self, X: Any) -> ModalityData:
+        """Validate new rows, and bring them into the form and order that the networks take."""
         _, data = check_X(
             X,
             estimator=self,
@@ -70,8 +95,15 @@ class FittedFusion(BaseEstimator):
             schema=self._schema,
         )
         data = in_plan_order(self._result.plan, data)
-        data = represent(getattr(self, "representations_", {}), data)
-        module = self.module_
+        return represent(getattr(self, "representations_", {}), data)
+
+    def _map_data(
+        self,
+        data: ModalityData,
+        module: FusionNetwork,
+        compute: Callable[[FusionNetwork, FusionBatch], torch.Tensor],
+    ) -> Floats:
+        """Apply a function of a network to validated rows in chunks."""
         first = to_dataset(data.take(slice(0, 1)), None, None, torch.float64).batch
         step = max(16, _PREDICT_VALUES // max(1, 8 * module.values_per_row(first)))
         with intra_op_threads(self.n_threads), torch.inference_mode():
@@ -82,10 +114,25 @@ class FittedFusion(BaseEstimator):
                 parts.append(compute(module, batch).numpy())
         return np.concatenate(parts)
 
-    def _raw_outputs(self, X: Any) -> npt.NDArray[np.float64]:
+    def _mean_over_members(
+        self, X: Any, compute: Callable[[ModalityData, FusionNetwork, FitResult], Floats]
+    ) -> Floats:
+        """Average what each member says of the rows of X, in y's units."""
+        check_is_fitted(self, "_result")
+        data = self._check_rows(X)
+        members = zip(self._modules(), self._results, strict=True)
+        parts = [compute(data, module, result) for module, result in members]
+        return parts[0] if len(parts) == 1 else np.mean(parts, axis=0)
+
+    def _raw_outputs(self, X: Any) -> Floats:
         """Logits, or predictions in y's units, (n_samples, n_outputs)."""
-        scale = self._result.target_scale
-        return self._map_rows(X, lambda module, batch: module(batch)) * scale.scale + scale.mean
+
+        def outputs(data: ModalityData, module: FusionNetwork, result: FitResult) -> Floats:
+            scale = result.target_scale
+            found = self._map_data(data, module, lambda network, batch: network(batch))
+            return found * scale.scale + scale.mean
+
+        return self._mean_over_members(X, outputs)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -97,7 +144,7 @@ class FittedFusion(BaseEstimator):
 class AdditivePredictions(FittedFusion):
     """For estimators whose output is an intercept plus one contribution per term."""
 
-    def contributions(self, X: Any) -> npt.NDArray[np.float64]:
+    def contributions(self, X: Any) -> Floats:
         """Return what each term adds to each output.
 
         Parameters
@@ -112,13 +159,16 @@ class AdditivePredictions(FittedFusion):
             is missing. With ``intercept_`` they add up to the decision function (classifiers) or
             the prediction (regressors, in y's units).
         """
-        check_is_fitted(self, "_result")
-        values = self._map_rows(X, lambda module, batch: module.contributions(batch))
-        return self._by_term(values, axis=1) * self._result.target_scale.scale
 
-    def _by_term(self, values: npt.NDArray[np.float64], axis: int = 0) -> npt.NDArray[np.float64]:
-        """Arrange what the network has per term as the user sees it; 0 for terms left out."""
-        terms = self._result.plan.terms
+        def parts(data: ModalityData, module: FusionNetwork, result: FitResult) -> Floats:
+            values = self._map_data(data, module, lambda net, batch: net.contributions(batch))
+            return self._by_term(values, axis=1, result=result) * result.target_scale.scale
+
+        return self._mean_over_members(X, parts)
+
+    def _by_term(self, values: Floats, axis: int = 0, result: FitResult | None = None) -> Floats:
+        """Arrange what a network has per term as the user sees it; 0 for terms left out."""
+        terms = (result or self._result).plan.terms
         place = {term: i for i, term in enumerate(terms)}
         index = [place.get(term, len(terms)) for term in self._display]
         padding = [(0, 0)] * values.ndim
@@ -127,10 +177,10 @@ class AdditivePredictions(FittedFusion):
 
 
 class ModuleCache:
-    """Holds a rebuilt module; copies and pickles of it are empty."""
+    """Holds rebuilt modules; copies and pickles of it are empty."""
 
     def __init__(self) -> None:
-        self.module: FusionNetwork | None = None
+        self.modules: list[FusionNetwork] = []
 
     def __reduce__(self) -> tuple[type[ModuleCache], tuple[()]]:
         return ModuleCache, ()

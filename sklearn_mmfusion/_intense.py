@@ -103,6 +103,7 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
         p: float = 1,
         reg: float | str = "auto",
         polish: bool = True,
+        n_bags: int = 1,
         max_epochs: int | str = "auto",
         batch_size: int | str = "auto",
         lr: float | str = "auto",
@@ -131,6 +132,7 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
         self.p = p
         self.reg = reg
         self.polish = polish
+        self.n_bags = n_bags
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -230,6 +232,7 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
         p: float = 1,
         reg: float | str = "auto",
         polish: bool = True,
+        n_bags: int = 1,
         loss: str = "squared_error",
         max_epochs: int | str = "auto",
         batch_size: int | str = "auto",
@@ -258,6 +261,7 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
         self.p = p
         self.reg = reg
         self.polish = polish
+        self.n_bags = n_bags
         self.loss = loss
         self.max_epochs = max_epochs
         self.batch_size = batch_size

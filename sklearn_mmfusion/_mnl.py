@@ -90,6 +90,7 @@ class MNLClassifier(FusionClassifierMixin, _MNL):
         p: float = 1,
         reg: float | str = "auto",
         polish: bool = True,
+        n_bags: int = 1,
         max_epochs: int | str = "auto",
         batch_size: int | str = "auto",
         lr: float | str = "auto",
@@ -116,6 +117,7 @@ class MNLClassifier(FusionClassifierMixin, _MNL):
         self.p = p
         self.reg = reg
         self.polish = polish
+        self.n_bags = n_bags
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.lr = lr
@@ -204,6 +206,7 @@ class MNLRegressor(FusionRegressorMixin, _MNL):
         p: float = 1,
         reg: float | str = "auto",
         polish: bool = True,
+        n_bags: int = 1,
         loss: str = "squared_error",
         max_epochs: int | str = "auto",
         batch_size: int | str = "auto",
@@ -230,6 +233,7 @@ class MNLRegressor(FusionRegressorMixin, _MNL):
         self.p = p
         self.reg = reg
         self.polish = polish
+        self.n_bags = n_bags
         self.loss = loss
         self.max_epochs = max_epochs
         self.batch_size = batch_size
