@@ -44,6 +44,10 @@ from sklearn_mmfusion._mnl import MNLClassifier, MNLRegressor
 from sklearn_mmfusion._mult import MulTClassifier, MulTRegressor
 from sklearn_mmfusion._optimizers import SGD, AdamW
 from sklearn_mmfusion._raven import RAVENClassifier, RAVENRegressor
+from sklearn_mmfusion._relevance_intervals import relevance_intervals
+from sklearn_mmfusion._relevance_results import RelevanceIntervals, RelevanceTest
+from sklearn_mmfusion._relevance_scores import relevance_scores
+from sklearn_mmfusion._relevance_test import relevance_test
 from sklearn_mmfusion._residual import MROClassifier, MRORegressor
 from sklearn_mmfusion._routing import GAMClassifier, RoutingClassifier
 from sklearn_mmfusion._tensor_fusion import TensorFusionClassifier, TensorFusionRegressor
@@ -105,10 +109,15 @@ __all__ = [
     "MulTEncoder",
     "NumericalWarning",
     "RelevanceDisplay",
+    "RelevanceIntervals",
+    "RelevanceTest",
     "RelevanceWarning",
     "RoutingClassifier",
     "RoutingDisplay",
     "SummaryEncoder",
     "TransformerEncoder",
     "__version__",
+    "relevance_intervals",
+    "relevance_scores",
+    "relevance_test",
 ]

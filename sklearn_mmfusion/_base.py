@@ -491,7 +491,8 @@ class BaseFusion(EncodersMixin, FittedFusion):
             warnings.warn(
                 "fit was interrupted; the model is that of epoch "
                 f"{training.best_epoch or training.n_epochs}"
-                + f" of member {len(results)} and those before it" * (len(results) > 1),
+                + f" of member {len(results)} and those before it"
+                * (len(results) > 1),
                 FitInterruptedWarning,
                 stacklevel=3,
             )

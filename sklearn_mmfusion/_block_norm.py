@@ -22,7 +22,7 @@ from sklearn_mmfusion._fitting import FitInput, FitResult
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._validation import TargetSchema
 
-__all__ = ["BlockNormFusion"]
+__all__ = ["BlockNormFusion", "auto_reg"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -47,9 +47,7 @@ class BlockNormFusion(AdditivePredictions, BaseFusion):
     def _method_options(self, plan: FusionPlan) -> dict[str, Any]:
         if self.reg != "auto":
             return {"reg": float(self.reg), "reg_factors": (), "p": float(self.p)}
-        # Block norms grow with the outputs that share them, and the penalty of the same norms
-        # falls as p grows.
-        reg = _AUTO_REG * (3.0 - 2.0 / float(self.p)) / plan.n_outputs**1.5
+        reg = auto_reg(float(self.p), plan.n_outputs)
         return {"reg": reg, "reg_factors": _REG_FACTORS, "p": float(self.p)}
 
     def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitResult:
@@ -137,6 +135,13 @@ class BlockNormFusion(AdditivePredictions, BaseFusion):
         self._display = [term for term in self._display if term not in gone]
         self._set_terms()
         return self
+
+
+def auto_reg(p: float, n_outputs: int) -> float:
+    """Strength of the penalty that ``reg="auto"`` starts from."""
+    # Block norms grow with the outputs that share them, and the penalty of the same norms falls
+    # as p grows.
+    return _AUTO_REG * (3.0 - 2.0 / p) / n_outputs**1.5
 
 
 def _without_terms(
