@@ -52,6 +52,7 @@ from sklearn_mmfusion._transformers import (
     ModalitySelector,
     ModalityTransformer,
 )
+from sklearn_mmfusion._unimodal import UnimodalClassifier, UnimodalRegressor
 from sklearn_mmfusion._version import __version__
 from sklearn_mmfusion.data import ModalityFrame
 from sklearn_mmfusion.plotting import RelevanceDisplay, RoutingDisplay
@@ -110,5 +111,7 @@ __all__ = [
     "RoutingDisplay",
     "SummaryEncoder",
     "TransformerEncoder",
+    "UnimodalClassifier",
+    "UnimodalRegressor",
     "__version__",
 ]

@@ -33,6 +33,7 @@ FLOORS = {
     "_raven": 4,
     "_residual": 4,
     "_tensor_fusion": 4,
+    "_unimodal": 4,
     "_mnl": 4,
     "_intense": 4,
     "_mkl": 4,
