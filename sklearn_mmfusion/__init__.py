@@ -56,6 +56,7 @@ from sklearn_mmfusion._transformers import (
     ModalitySelector,
     ModalityTransformer,
 )
+from sklearn_mmfusion._unimodal import UnimodalClassifier, UnimodalRegressor
 from sklearn_mmfusion._version import __version__
 from sklearn_mmfusion.data import ModalityFrame
 from sklearn_mmfusion.plotting import RelevanceDisplay, RoutingDisplay
@@ -116,6 +117,8 @@ __all__ = [
     "RoutingDisplay",
     "SummaryEncoder",
     "TransformerEncoder",
+    "UnimodalClassifier",
+    "UnimodalRegressor",
     "__version__",
     "relevance_intervals",
     "relevance_scores",

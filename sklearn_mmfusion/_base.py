@@ -19,7 +19,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mmfusion._encoders import SMALL_SAMPLE, EncodersMixin, resolve_encoders
 from sklearn_mmfusion._errors import FitInterruptedWarning, InputError, RelevanceWarning
-from sklearn_mmfusion._estimator_encoder import EstimatorEncoder, fit_representations
+from sklearn_mmfusion._estimator_encoder import (
+    EstimatorEncoder,
+    fit_representations,
+    represent,
+)
 from sklearn_mmfusion._fitted import FittedFusion, in_plan_order
 from sklearn_mmfusion._fitting import FitInput, FitResult, fit_network
 from sklearn_mmfusion._optimizers import AdamW
@@ -104,7 +108,9 @@ class BaseFusion(EncodersMixin, FittedFusion):
     # -- fit -----------------------------------------------------------------------------------
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None
+    ) -> Any:
         """Fit the model.
 
         Parameters
@@ -115,6 +121,11 @@ class BaseFusion(EncodersMixin, FittedFusion):
             Target.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the rows.
+        X_val, y_val : optional
+            Held-out rows of your own, such as the validation part that a data set comes with, in
+            the forms of ``X`` and ``y``. They take the place of rows that would be held out of
+            ``X`` (``validation_fraction``), whatever the number of rows: the best epoch and all
+            else that is chosen on held-out rows is chosen on them.
 
         Returns
         -------
@@ -137,9 +148,13 @@ class BaseFusion(EncodersMixin, FittedFusion):
         plan, whole.data, representations = fit_representations(
             plan, whole.data, encoded, whole.weight, target.kind
         )
+        held = None
+        if X_val is not None or y_val is not None:
+            held = self._validation_input(plan, schema, target, X_val, y_val)
+            held.data = represent(representations, held.data)
         starts = self._warm_starts(plan)
         with intra_op_threads(self.n_threads):
-            results = self._run_members(whole, starts)
+            results = self._run_members(whole, held, starts)
         self.representations_ = representations
         self._set_fitted(schema, target, display, results)
         self._warn(results)
@@ -277,6 +292,26 @@ class BaseFusion(EncodersMixin, FittedFusion):
         weight = self._with_class_weight(target, encoded, weight)
         return FitInput(in_plan_order(plan, data), encoded, weight, target.kind)
 
+    def _validation_input(
+        self, plan: FusionPlan, schema: InputSchema, target: TargetSchema, X_val: Any, y_val: Any
+    ) -> FitInput:
+        """Return held-out rows that the user passes."""
+        if X_val is None or y_val is None:
+            raise InputError("X_val and y_val go together: pass both or none")
+        # Names and counts of columns are compared with this fit's, not with those of the last one.
+        like_this = clone(self)
+        set_input_attributes(like_this, schema)
+        _, data, _, encoded, _ = check_fit_inputs(
+            like_this,
+            X_val,
+            y_val,
+            None,
+            classifier=is_classifier(self),
+            schema=schema,
+            classes=target.classes,
+        )
+        return self._fit_input(plan, data, target, encoded, None)
+
     def _with_class_weight(
         self,
         target: TargetSchema,
@@ -304,12 +339,15 @@ class BaseFusion(EncodersMixin, FittedFusion):
         return [self._warm_state(*pair) for pair in zip(plans, last, strict=True)]
 
     def _run_members(
-        self, whole: FitInput, starts: list[tuple[FusionPlan, Any]]
+        self, whole: FitInput, held: FitInput | None, starts: list[tuple[FusionPlan, Any]]
     ) -> list[FitResult]:
         """Fit one member after the other, up to one that is interrupted."""
         results: list[FitResult] = []
         for plan, start in starts:
-            results.append(self._run(plan, whole, start))
+            if held is None:
+                results.append(self._run(plan, whole, start))
+            else:
+                results.append(self._run_best(plan, whole, held, start))
             if results[-1].training.interrupted:
                 break
         return results

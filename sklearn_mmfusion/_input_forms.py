@@ -15,7 +15,13 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError
 from sklearn_mmfusion._input_schema import InputSchema, labelled, read_modality
-from sklearn_mmfusion._modality_spec import ColumnGroup, check_names, hint, resolve_columns
+from sklearn_mmfusion._modality_spec import (
+    ColumnGroup,
+    check_names,
+    hint,
+    pick_name,
+    resolve_columns,
+)
 from sklearn_mmfusion._modality_values import (
     as_numbers,
     check_columns_differ,
@@ -76,10 +82,12 @@ def check_mapping(
     modalities: Any,
     missing: str,
     schema: InputSchema | None,
+    only: str | None = None,
 ) -> tuple[InputSchema, ModalityData]:
-    """Check a mapping of modalities."""
+    """Check a mapping of modalities; ``only`` is the one to read in ``fit``."""
     names = check_names(X)
-    selected = modalities is not None if schema is None else schema.selected
+    chosen = modalities is not None or only is not None
+    selected = chosen if schema is None else schema.selected
     if schema is not None:
         if schema.form != "mapping":
             raise InputError(
@@ -89,6 +97,7 @@ def check_mapping(
         order = schema.names
     else:
         order = names if modalities is None else _selection(modalities)
+        order = order if only is None else pick_name(only, order)
     gone = [name for name in order if name not in names]
     extra = [] if selected else [name for name in names if name not in order]
     if gone or extra:
@@ -144,8 +153,9 @@ def check_2d(
     modalities: Any,
     missing: str,
     schema: InputSchema | None,
+    only: str | None = None,
 ) -> tuple[InputSchema, ModalityData]:
-    """Check a 2-D array or DataFrame."""
+    """Check a 2-D array or DataFrame; ``only`` is the one modality to read in ``fit``."""
     if schema is not None and schema.form == "mapping":
         raise InputError(
             f"{type(estimator).__name__} was fitted on modalities {schema.names}, but got "
@@ -172,6 +182,9 @@ def check_2d(
         groups = schema.column_spec
     else:
         groups = None if modalities is None else resolve_columns(modalities, n_columns, columns)
+        if only is not None:
+            wanted = pick_name(only, [_SINGLE] if groups is None else [g.name for g in groups])
+            groups = groups and tuple(group for group in groups if group.name in wanted)
         if groups is None:
             warnings.warn(
                 f"X is a 2D array and modalities=None: its {n_columns} columns are ONE modality; "

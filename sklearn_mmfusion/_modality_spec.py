@@ -14,7 +14,7 @@ from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError
 from sklearn_mmfusion.data._frame import check_modality_name
 from sklearn_mmfusion.data._values import raise_faults
 
-__all__ = ["ColumnGroup", "check_names", "hint", "resolve_columns"]
+__all__ = ["ColumnGroup", "check_names", "hint", "pick_name", "resolve_columns"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,21 @@ def check_names(names: Iterable[Any]) -> list[str]:
         faults.append(InputError(f"modality names must differ, got twice: {twice}"))
     raise_faults(faults)
     return [str(name) for name in names]
+
+
+def pick_name(only: str, known: Iterable[str]) -> list[str]:
+    """Return the one name that is wanted, in a list.
+
+    Raises
+    ------
+    InputError
+        When it is none of the known names.
+    """
+    names = check_names(known)
+    if only not in names:
+        msg = f"modality {only!r}: there is none of this name, only {names}{hint([only], names)}"
+        raise InputError(msg)
+    return [only]
 
 
 def resolve_columns(

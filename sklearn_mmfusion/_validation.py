@@ -50,6 +50,7 @@ def check_X(
     estimator: Any,
     modalities: Any = None,
     missing: str = "raise",
+    only: str | None = None,
     schema: InputSchema | None = None,
 ) -> tuple[InputSchema, ModalityData]:
     """Check X and return its modalities as arrays.
@@ -67,6 +68,9 @@ def check_X(
         ``schema`` is given.
     missing : {"raise", "mask"}, default="raise"
         What a row of NaN in a modality is: an error, or a row without that modality.
+    only : str or None, default=None
+        The one modality to read; the values of others are not looked at. Unused when ``schema``
+        is given.
     schema : InputSchema or None, default=None
         None to infer the schema (``fit``); else that of the fit, which X has to match.
 
@@ -84,9 +88,9 @@ def check_X(
     """
     X = as_known_form(X)
     if isinstance(X, Mapping):
-        schema_out, data = check_mapping(X, estimator, modalities, missing, schema)
+        schema_out, data = check_mapping(X, estimator, modalities, missing, schema, only)
     else:
-        schema_out, data = check_2d(X, estimator, modalities, missing, schema)
+        schema_out, data = check_2d(X, estimator, modalities, missing, schema, only)
     if schema is None and data.n_samples == 1:
         raise InputError("n_samples = 1: fit needs at least 2 rows")
     return schema_out, data
@@ -109,7 +113,7 @@ def check_fit_inputs(
     Parameters
     ----------
     estimator : object
-        Its parameters ``modalities`` and ``missing`` are read; it is not changed.
+        Its parameters ``modalities``, ``missing`` and ``modality`` are read; it is not changed.
     X, y, sample_weight : object
         As passed by the user.
     classifier : bool
@@ -139,6 +143,7 @@ def check_fit_inputs(
         estimator=estimator,
         modalities=getattr(estimator, "modalities", None),
         missing=getattr(estimator, "missing", "raise"),
+        only=getattr(estimator, "modality", None),
         schema=schema,
     )
     weights = check_sample_weight(sample_weight, n_samples=data.n_samples)

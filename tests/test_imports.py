@@ -34,9 +34,11 @@ FLOORS = {
     "_raven": 4,
     "_residual": 4,
     "_tensor_fusion": 4,
+    "_unimodal": 4,
     "_mnl": 4,
     "_intense": 4,
     "_mkl": 4,
+    "presets": 4,
     "plotting": 5,
     "utils": 5,
     "": 5,  # the package's own __init__.py

@@ -46,6 +46,8 @@ from sklearn_mmfusion import (
     RoutingClassifier,
     TensorFusionClassifier,
     TensorFusionRegressor,
+    UnimodalClassifier,
+    UnimodalRegressor,
 )
 
 pytestmark = [
@@ -71,6 +73,7 @@ BASELINES = [
     (cls, changes)
     for pair, changes in [
         ((LateFusionClassifier, LateFusionRegressor), {}),
+        ((UnimodalClassifier, UnimodalRegressor), {}),
         ((EarlyFusionClassifier, EarlyFusionRegressor), {}),
         ((TensorFusionClassifier, TensorFusionRegressor), {"hidden_dim": 16}),
         ((MROClassifier, MRORegressor), {"hidden_dim": 16}),

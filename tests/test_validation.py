@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from skorch.helper import SliceDict
 
-from sklearn_mmfusion._errors import FusionError
+from sklearn_mmfusion._errors import FusionError, InputError
 from sklearn_mmfusion._validation import check_fit_inputs, check_terms, check_X, term_name
 from sklearn_mmfusion.data._frame import ModalityFrame
 
@@ -421,6 +421,30 @@ def test_modalities_of_a_mapping_give_order_and_selection():
         Fusion(modalities=["txt"]).fit(X)
     with pytest.raises(ValueError, match=r"got twice: \['text'\]"):
         Fusion(modalities=["text", "text"]).fit(X)
+
+
+def test_only_reads_one_modality_and_looks_at_no_other():
+    X = good(audio=put(np.nan))
+    schema, data = check_X(X, estimator=Fusion(), only="text")
+    assert (schema.names, schema.n_features_in) == (["text"], 1)
+    assert [block.name for block in data.blocks] == ["text"]
+    again = check_X(good(more=np.ones((N, 1))), estimator=Fusion(), schema=schema)[1]
+    assert [block.name for block in again.blocks] == ["text"]
+    table = np.column_stack([X["text"].reshape(N, -1), X["audio"]])
+    spec = {"text": (slice(0, 6), (3, 2)), "audio": slice(6, 10)}
+    schema, data = check_X(table, estimator=Fusion(), modalities=spec, only="text")
+    assert (schema.names, schema.n_features_in) == (["text"], 10)
+    np.testing.assert_array_equal(data.blocks[0].values, X["text"])
+
+
+def test_only_of_an_unknown_name_raises_with_a_hint():
+    pattern = "modality 'txt': there is none of this name.*did you mean 'text'"
+    with pytest.raises(InputError, match=pattern):
+        check_X(good(), estimator=Fusion(), only="txt")
+    with pytest.raises(InputError, match="'audio': there is none of this name, only"):
+        check_X(good(), estimator=Fusion(), modalities=["text"], only="audio")
+    with pytest.raises(InputError, match="'txt': there is none of this name, only"):
+        check_X(np.ones((N, 2)), estimator=Fusion(), only="txt")
 
 
 def test_predict_any_order_of_names_gives_the_fitted_order():
