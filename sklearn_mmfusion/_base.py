@@ -18,7 +18,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mmfusion._encoders import SMALL_SAMPLE, EncodersMixin, resolve_encoders
-from sklearn_mmfusion._errors import FitInterruptedWarning, InputError, RelevanceWarning
+from sklearn_mmfusion._errors import (
+    FitInterruptedWarning,
+    InputError,
+    InputTypeError,
+    RelevanceWarning,
+)
 from sklearn_mmfusion._estimator_encoder import EstimatorEncoder, fit_representations
 from sklearn_mmfusion._fitted import FittedFusion, ModuleCache, in_plan_order
 from sklearn_mmfusion._fitting import FitInput, FitResult, fit_network
@@ -76,6 +81,16 @@ class BaseFusion(EncodersMixin, FittedFusion):
         "verbose": ["verbose"],
     }
 
+    _saved: ClassVar[dict[str, Any]] = {
+        "_schema": InputSchema,
+        "_target": TargetSchema,
+        "_display": list[tuple[int, ...]],
+        "_result": FitResult,
+        "n_iter_": int,
+        "history_": list[dict[str, Any]],
+    }
+
+    representations_: dict[str, Any]
     n_iter_: int
     history_: list[dict[str, Any]]
 
@@ -448,6 +463,24 @@ class BaseFusion(EncodersMixin, FittedFusion):
         bias = result.state["fusion.bias"].astype(np.float64)
         self.intercept_ = bias * result.target_scale.scale + result.target_scale.mean
         self._set_readings()
+
+    def _saved_parts(self) -> dict[str, tuple[Any, Any]]:
+        if names := list(getattr(self, "representations_", {})):
+            raise InputTypeError(
+                f"modality {names[0]!r}: the fitted estimator of an EstimatorEncoder cannot be "
+                "saved as data; save the whole model with skops (skops.io.dump)"
+            )
+        parts = super()._saved_parts()
+        result = self._result
+        parts["_result"] = replace(result, training=replace(result.training, net=None)), FitResult
+        return parts
+
+    def _restore(self, parts: dict[str, Any]) -> None:
+        super()._restore(parts)
+        self.representations_ = {}
+        self._set_fitted(self._schema, self._target, self._display, self._result)
+        # What was not read off the last fit: epochs of partial_fit, parameters at the fit.
+        super()._restore(parts)
 
     def _warn(self, result: FitResult) -> None:
         training = result.training

@@ -37,6 +37,8 @@ class BlockNormFusion(AdditivePredictions, BaseFusion):
         "polish": ["boolean"],
     }
 
+    _saved: ClassVar[dict[str, Any]] = {**BaseFusion._saved, "_p": float}
+
     def _make_head(self, target: TargetSchema) -> BlockNormHead:
         return BlockNormHead(getattr(self, "latent_dim", 1))
 
@@ -81,6 +83,10 @@ class BlockNormFusion(AdditivePredictions, BaseFusion):
         self.reg_ = result.reg
         self.polish_gap_ = result.polish_gap
         self._set_terms()
+
+    def _restore(self, parts: dict[str, Any]) -> None:
+        super()._restore(parts)
+        self._set_terms()  # with p at the fit, which the parameter may no longer be
 
     def _set_terms(self) -> None:
         """Set what depends on the terms."""

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_mmfusion._dataset import to_dataset
 from sklearn_mmfusion._estimator_encoder import represent
 from sklearn_mmfusion._plan import FusionPlan, build_network, load_state
+from sklearn_mmfusion._savable import SavableMixin
 from sklearn_mmfusion._training import intra_op_threads
 from sklearn_mmfusion._validation import check_X, term_name
 from sklearn_mmfusion.data._blocks import ModalityData
@@ -25,7 +26,7 @@ __all__ = ["AdditivePredictions", "FittedFusion", "ModuleCache", "in_plan_order"
 _PREDICT_VALUES = 16_000_000  # values per prediction chunk: about 128 MB in float64
 
 
-class FittedFusion(BaseEstimator):
+class FittedFusion(SavableMixin, BaseEstimator):
     """Prediction from the fitted arrays, without anything of training."""
 
     def _set_term_names(self) -> None:
