@@ -24,7 +24,9 @@ from sklearn_mmfusion._encoders import (
     TransformerEncoder,
 )
 from sklearn_mmfusion._errors import (
+    CheckpointError,
     DivergedError,
+    FileError,
     FitInterruptedWarning,
     FusionError,
     FusionMemoryError,
@@ -32,6 +34,7 @@ from sklearn_mmfusion._errors import (
     InputTypeError,
     NumericalWarning,
     RelevanceWarning,
+    UnsafeFileError,
 )
 from sklearn_mmfusion._estimator_encoder import EstimatorEncoder
 from sklearn_mmfusion._explanations import GlobalExplanation, LocalExplanation
@@ -43,6 +46,7 @@ from sklearn_mmfusion._mkl import MKLClassifier, MKLRegressor
 from sklearn_mmfusion._mnl import MNLClassifier, MNLRegressor
 from sklearn_mmfusion._mult import MulTClassifier, MulTRegressor
 from sklearn_mmfusion._optimizers import SGD, AdamW
+from sklearn_mmfusion._persistence import load
 from sklearn_mmfusion._raven import RAVENClassifier, RAVENRegressor
 from sklearn_mmfusion._relevance_intervals import relevance_intervals
 from sklearn_mmfusion._relevance_results import RelevanceIntervals, RelevanceTest
@@ -81,10 +85,12 @@ __all__ = [
     "TensorFusionRegressor",
     "SGD",
     "AdamW",
+    "CheckpointError",
     "Conv1dEncoder",
     "Conv2dEncoder",
     "DivergedError",
     "EncoderByShape",
+    "FileError",
     "FitInterruptedWarning",
     "FusionError",
     "FusionMemoryError",
@@ -119,7 +125,9 @@ __all__ = [
     "TransformerEncoder",
     "UnimodalClassifier",
     "UnimodalRegressor",
+    "UnsafeFileError",
     "__version__",
+    "load",
     "relevance_intervals",
     "relevance_scores",
     "relevance_test",

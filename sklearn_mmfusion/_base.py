@@ -18,13 +18,18 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mmfusion._encoders import SMALL_SAMPLE, EncodersMixin, resolve_encoders
-from sklearn_mmfusion._errors import FitInterruptedWarning, InputError, RelevanceWarning
+from sklearn_mmfusion._errors import (
+    FitInterruptedWarning,
+    InputError,
+    InputTypeError,
+    RelevanceWarning,
+)
 from sklearn_mmfusion._estimator_encoder import (
     EstimatorEncoder,
     fit_representations,
     represent,
 )
-from sklearn_mmfusion._fitted import FittedFusion, in_plan_order
+from sklearn_mmfusion._fitted import FittedFusion, in_plan_order, without_net
 from sklearn_mmfusion._fitting import FitInput, FitResult, fit_network
 from sklearn_mmfusion._optimizers import AdamW
 from sklearn_mmfusion._plan import FusionPlan, Head, build_network
@@ -80,6 +85,16 @@ class BaseFusion(EncodersMixin, FittedFusion):
         "verbose": ["verbose"],
     }
 
+    _saved: ClassVar[dict[str, Any]] = {
+        "_schema": InputSchema,
+        "_target": TargetSchema,
+        "_display": list[tuple[int, ...]],
+        "_results": list[FitResult],
+        "n_iter_": int,
+        "history_": list[dict[str, Any]],
+    }
+
+    representations_: dict[str, Any]
     n_iter_: int
     history_: list[dict[str, Any]]
 
@@ -515,6 +530,23 @@ class BaseFusion(EncodersMixin, FittedFusion):
         self.validation_gain_ = float(np.mean([member.gain for member in results]))
         self.intercept_ = np.mean([_intercept(member) for member in results], axis=0)
         self._set_readings()
+
+    def _saved_parts(self) -> dict[str, tuple[Any, Any]]:
+        if names := list(getattr(self, "representations_", {})):
+            raise InputTypeError(
+                f"modality {names[0]!r}: the fitted estimator of an EstimatorEncoder cannot be "
+                "saved as data; save the whole model with skops (skops.io.dump)"
+            )
+        parts = super()._saved_parts()
+        parts["_results"] = [without_net(result) for result in self._results], list[FitResult]
+        return parts
+
+    def _restore(self, parts: dict[str, Any]) -> None:
+        super()._restore(parts)
+        self.representations_ = {}
+        self._set_fitted(self._schema, self._target, self._display, self._results)
+        # What was not read off the last fit: epochs of partial_fit, parameters at the fit.
+        super()._restore(parts)
 
     def _warn(self, results: list[FitResult]) -> None:
         training = results[-1].training  # the one that was interrupted, if one was

@@ -41,6 +41,8 @@ class BlockNormFusion(AdditivePredictions, BaseFusion):
         "n_bags": [Interval(Integral, 1, None, closed="left")],
     }
 
+    _saved: ClassVar[dict[str, Any]] = {**BaseFusion._saved, "_p": float}
+
     def _make_head(self, target: TargetSchema) -> BlockNormHead:
         return BlockNormHead(getattr(self, "latent_dim", 1))
 
@@ -82,6 +84,10 @@ class BlockNormFusion(AdditivePredictions, BaseFusion):
         self.reg_ = float(np.mean([result.reg for result in self._results]))
         self.polish_gap_ = float(np.max([result.polish_gap for result in self._results]))
         self._set_terms()
+
+    def _restore(self, parts: dict[str, Any]) -> None:
+        super()._restore(parts)
+        self._set_terms()  # with p at the fit, which the parameter may no longer be
 
     def _set_terms(self) -> None:
         """Set what depends on the terms."""

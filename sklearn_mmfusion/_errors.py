@@ -5,7 +5,9 @@ Every exception inherits from the builtin that a user would catch and from
 """
 
 __all__ = [
+    "CheckpointError",
     "DivergedError",
+    "FileError",
     "FitInterruptedWarning",
     "FusionError",
     "FusionMemoryError",
@@ -13,6 +15,7 @@ __all__ = [
     "InputTypeError",
     "NumericalWarning",
     "RelevanceWarning",
+    "UnsafeFileError",
 ]
 
 
@@ -34,6 +37,18 @@ class DivergedError(FusionError, FloatingPointError):
 
 class FusionMemoryError(FusionError, MemoryError):
     """A model or a batch would not fit, or did not fit, in memory."""
+
+
+class FileError(FusionError, OSError):
+    """A file cannot be written."""
+
+
+class CheckpointError(FileError):
+    """A checkpoint cannot be written, is damaged, or belongs to another fit."""
+
+
+class UnsafeFileError(FusionError, ValueError):
+    """A file is no model of this package, is damaged, or asks for what ``load`` never does."""
 
 
 class RelevanceWarning(UserWarning):

@@ -16,19 +16,20 @@ from sklearn_mmfusion._dataset import to_dataset
 from sklearn_mmfusion._estimator_encoder import represent
 from sklearn_mmfusion._fitting import FitResult
 from sklearn_mmfusion._plan import FusionPlan, build_network, load_state
+from sklearn_mmfusion._savable import SavableMixin
 from sklearn_mmfusion._training import intra_op_threads
 from sklearn_mmfusion._validation import check_X, term_name
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
 
-__all__ = ["AdditivePredictions", "FittedFusion", "ModuleCache", "in_plan_order"]
+__all__ = ["AdditivePredictions", "FittedFusion", "ModuleCache", "in_plan_order", "without_net"]
 
 Floats = npt.NDArray[np.float64]
 
 _PREDICT_VALUES = 16_000_000  # values per prediction chunk: about 128 MB in float64
 
 
-class FittedFusion(BaseEstimator):
+class FittedFusion(SavableMixin, BaseEstimator):
     """Prediction from the fitted arrays, without anything of training."""
 
     def _set_term_names(self) -> None:
@@ -41,8 +42,13 @@ class FittedFusion(BaseEstimator):
 
     def _set_results(self, results: list[FitResult]) -> None:
         """Keep what a fit leaves: one result, or one per member of a bag."""
-        self._results, self._result = results, results[0]
+        self._results = results
         self._cache = ModuleCache()
+
+    @property
+    def _result(self) -> FitResult:
+        """The only result, or that of the first member."""
+        return self._results[0]
 
     @property
     def module_(self) -> FusionNetwork:
@@ -68,11 +74,7 @@ class FittedFusion(BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
         if "_results" in state:
-            state["_results"] = [
-                replace(result, training=replace(result.training, net=None))
-                for result in state["_results"]
-            ]
-            state["_result"] = state["_results"][0]
+            state["_results"] = [without_net(result) for result in state["_results"]]
         return state
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -174,6 +176,11 @@ class AdditivePredictions(FittedFusion):
         padding = [(0, 0)] * values.ndim
         padding[axis] = (0, 1)
         return np.take(np.pad(values, padding), index, axis=axis)
+
+
+def without_net(result: FitResult) -> FitResult:
+    """Return a result without the net that ``partial_fit`` goes on with."""
+    return replace(result, training=replace(result.training, net=None))
 
 
 class ModuleCache:

@@ -69,6 +69,11 @@ class EarlyEncoder(_JointEncoder):
         Number of training rows, for the choice.
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
+        "encoder": "no_validation",
+        "n_samples": [AT_LEAST_ONE],
+    }
+
     def __init__(self, *, encoder: Any = "auto", n_samples: int = 1000) -> None:
         self.encoder = encoder
         self.n_samples = n_samples
@@ -183,6 +188,8 @@ class TransformerOfAll(BaseEstimator):
         Sizes.
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {"encoder": [MulTEncoder]}
+
     def __init__(self, *, encoder: MulTEncoder) -> None:
         self.encoder = encoder
 
@@ -205,6 +212,11 @@ class OrderEncoder(BaseEncoder):
     n_orders : int
         How many.
     """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "encoder": [BaseEncoder],
+        "n_orders": [AT_LEAST_ONE],
+    }
 
     def __init__(self, *, encoder: BaseEncoder, n_orders: int) -> None:
         self.encoder = encoder

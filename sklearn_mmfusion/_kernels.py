@@ -16,6 +16,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from sklearn_mmfusion._estimator_encoder import sequence_summary
 from sklearn_mmfusion._input_schema import labelled
 from sklearn_mmfusion._modality_spec import hint
 from sklearn_mmfusion._scaling import block_moments
-from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
+from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData, ModalityLayout
 from sklearn_mmfusion.data._values import raise_faults
 
 __all__ = ["FittedKernels", "KernelSpec", "check_kernels", "fit_kernels"]
@@ -264,6 +265,30 @@ class FittedKernels:
                 values = self._term_kernel(t, singles, rows)
                 result[start : start + step, t] = weights[t] * (values @ coefficients)
         return result
+
+    def check(
+        self, layouts: Sequence[ModalityLayout], coefficients: Floats, weights: Floats
+    ) -> None:
+        """Raise an InputError unless all parts fit together; for kernels that come from a file."""
+        n_modalities, n = len(layouts), len(coefficients)
+        parts = self._specs, self._scalers, self._rows, self._single
+        counts = {len(part) for part in parts} == {n_modalities}
+        counts = counts and len(self._centrings) == len(self.terms) == len(weights)
+        terms = all(term and all(0 <= m < n_modalities for m in term) for term in self.terms)
+        if not counts or not terms or coefficients.ndim != 2 or weights.ndim != 1:
+            raise InputError("kernels, terms and modalities do not fit together")
+        for centring in (*self._single, *self._centrings):
+            if centring.share.shape != (n,) or centring.means.shape != (n,):
+                raise InputError("kernels and training rows do not fit together")
+        for layout, spec, scaler, rows in zip(layouts, *parts[:3], strict=True):
+            _spec({"kernel": spec.function, **spec.params})
+            is_sequence = len(layout.shape) == 2 and layout.dtype != "uint8"
+            shape = (1, layout.shape[1]) if is_sequence else layout.shape
+            width = None if is_sequence else prod(shape)
+            if rows.ndim != 2 or len(rows) != n or width not in (None, rows.shape[1]):
+                raise InputError(f"modality {layout.name!r}: training rows have another shape")
+            row = ModalityBlock(layout.name, np.zeros((1, *shape), layout.dtype))
+            _computed(spec, layout.name, scaler(row), rows)
 
     def _single_kernel(self, m: int, block: ModalityBlock) -> Floats:
         values = _computed(self._specs[m], block.name, self._scalers[m](block), self._rows[m])

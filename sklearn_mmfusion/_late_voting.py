@@ -235,6 +235,24 @@ class LateVotingClassifier(FusionClassifierMixin, BaseEstimator):
         total: Floats = self.contributions(X).sum(1) + self.intercept_
         return total
 
+    def save(self, path: Any) -> None:
+        """Refuse: fitted estimators of scikit-learn's are no data; use ``skops.io.dump``.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Not used.
+
+        Raises
+        ------
+        InputTypeError
+            Always.
+        """
+        raise InputTypeError(
+            "LateVotingClassifier holds fitted estimators of scikit-learn's, which cannot be saved "
+            "as data; save it with skops (skops.io.dump)"
+        )
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True

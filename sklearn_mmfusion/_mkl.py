@@ -17,12 +17,14 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion import functional as F
-from sklearn_mmfusion._errors import RelevanceWarning
+from sklearn_mmfusion._errors import InputError, RelevanceWarning
 from sklearn_mmfusion._kernels import FittedKernels, check_kernels, fit_kernels
 from sklearn_mmfusion._mkl_solver import MKLSolution, solve_mkl
+from sklearn_mmfusion._savable import SavableMixin
 from sklearn_mmfusion._scaling import column_moments
 from sklearn_mmfusion._target_mixins import FusionClassifierMixin, FusionRegressorMixin
 from sklearn_mmfusion._validation import (
+    InputSchema,
     TargetSchema,
     check_fit_inputs,
     check_sample_weight,
@@ -46,8 +48,24 @@ class _Fitted:
     coefficients: Floats
 
 
-class _BaseMKL(BaseEstimator):
+class _BaseMKL(SavableMixin, BaseEstimator):
     """Kernels, solver and contributions, for labels and for numbers."""
+
+    _saved: ClassVar[dict[str, Any]] = {
+        "_schema": InputSchema,
+        "_target": TargetSchema,
+        "_result": _Fitted,
+        "term_names_": list[str],
+        "term_modalities_": list[tuple[str, ...]],
+        "intercept_": Floats,
+        "support_": npt.NDArray[np.integer[Any]],
+        "dual_coef_": Floats,
+        "relevance_scores_": dict[str, float],
+        "kernel_weights_": Floats,
+        "objective_": float,
+        "duality_gap_": float,
+        "n_iter_": int,
+    }
 
     _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
         "modalities": "no_validation",
@@ -185,6 +203,16 @@ class _BaseMKL(BaseEstimator):
     def _raw_outputs(self, X: Any) -> Floats:
         outputs: Floats = self.contributions(X).sum(axis=1) + self.intercept_
         return outputs
+
+    def _restore(self, parts: dict[str, Any]) -> None:
+        super()._restore(parts)
+        fitted, k = self._result, self._target.n_outputs
+        fitted.kernels.check(self._schema.layouts, fitted.coefficients, fitted.weights)
+        if fitted.coefficients.shape[1] != k or self.intercept_.shape != (k,):
+            raise InputError("outputs of target and coefficients differ")
+        set_input_attributes(self, self._schema)
+        if self._target.classes is not None:
+            self.classes_ = self._target.classes
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "_result")

@@ -51,6 +51,7 @@ PARTS_FLOOR = 2
 ALLOWED_UPWARD = frozenset(
     {
         ("_explanations", "plotting"),  # .plot() of an explanation makes its Display
+        ("_persistence", ""),  # load() looks the class of an estimator up
     }
 )
 
