@@ -53,7 +53,7 @@ from sklearn_mmfusion._transformers import (
     ModalityTransformer,
 )
 from sklearn_mmfusion._version import __version__
-from sklearn_mmfusion.data import ModalityFrame
+from sklearn_mmfusion.data import LazyArray, ModalityFrame
 from sklearn_mmfusion.plotting import RelevanceDisplay, RoutingDisplay
 
 __all__ = [
@@ -92,6 +92,7 @@ __all__ = [
     "InputError",
     "InputTypeError",
     "LSTMEncoder",
+    "LazyArray",
     "LinearEncoder",
     "LocalExplanation",
     "MLPEncoder",

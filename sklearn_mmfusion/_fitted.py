@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._dataset import to_dataset
 from sklearn_mmfusion._estimator_encoder import represent
+from sklearn_mmfusion._lazy_blocks import is_lazy
 from sklearn_mmfusion._plan import FusionPlan, build_network, load_state
 from sklearn_mmfusion._training import intra_op_threads
 from sklearn_mmfusion._validation import check_X, term_name
@@ -68,19 +69,27 @@ class FittedFusion(BaseEstimator):
             modalities=self.modalities,
             missing=self.missing,
             schema=self._schema,
+            lazy=True,
         )
         data = in_plan_order(self._result.plan, data)
-        data = represent(getattr(self, "representations_", {}), data)
+        representations = getattr(self, "representations_", {})
+        if not is_lazy(data):
+            data, representations = represent(representations, data), {}
         module = self.module_
-        first = to_dataset(data.take(slice(0, 1)), None, None, torch.float64).batch
+        first = self._chunk(data, slice(0, 1), representations)
         step = max(16, _PREDICT_VALUES // max(1, 8 * module.values_per_row(first)))
         with intra_op_threads(self.n_threads), torch.inference_mode():
             parts = []
             for start in range(0, data.n_samples, step):
-                rows = data.take(slice(start, start + step))
-                batch = to_dataset(rows, None, None, torch.float64).batch
+                batch = self._chunk(data, slice(start, start + step), representations)
                 parts.append(compute(module, batch).numpy())
         return np.concatenate(parts)
+
+    @staticmethod
+    def _chunk(data: ModalityData, rows: slice, representations: dict[str, Any]) -> FusionBatch:
+        """Return some rows, read where they are on disk, as tensors."""
+        part = represent(representations, data.take(rows).read())
+        return to_dataset(part, None, None, torch.float64).batch
 
     def _raw_outputs(self, X: Any) -> npt.NDArray[np.float64]:
         """Logits, or predictions in y's units, (n_samples, n_outputs)."""
