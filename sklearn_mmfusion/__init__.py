@@ -62,7 +62,7 @@ from sklearn_mmfusion._transformers import (
 )
 from sklearn_mmfusion._unimodal import UnimodalClassifier, UnimodalRegressor
 from sklearn_mmfusion._version import __version__
-from sklearn_mmfusion.data import ModalityFrame
+from sklearn_mmfusion.data import LazyArray, ModalityFrame
 from sklearn_mmfusion.plotting import RelevanceDisplay, RoutingDisplay
 
 __all__ = [
@@ -103,6 +103,7 @@ __all__ = [
     "InputError",
     "InputTypeError",
     "LSTMEncoder",
+    "LazyArray",
     "LinearEncoder",
     "LocalExplanation",
     "MLPEncoder",

@@ -7,6 +7,7 @@ front.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,12 @@ Array = npt.NDArray[Any]
 
 
 def make_block(
-    name: str, values: Array, *, missing: str = "raise", dtype: str | None = None
+    name: str,
+    values: Array,
+    *,
+    missing: str = "raise",
+    dtype: str | None = None,
+    rows: Sequence[int] | Array | None = None,
 ) -> ModalityBlock:
     """Read NaN as absence and check that all else is finite.
 
@@ -35,6 +41,8 @@ def make_block(
         Whether a row of NaN is an error or a row without the modality.
     dtype : {"float32"} or None, default=None
         float32 refuses values which that type cannot hold.
+    rows : sequence of int or None, default=None
+        Numbers of the rows in the user's X, for messages; None counts them from 0.
 
     Returns
     -------
@@ -52,7 +60,7 @@ def make_block(
     values = np.ascontiguousarray(values)
     if values.dtype.kind != "f":
         return ModalityBlock(name, values)
-    _check_range(values, dtype)
+    _check_range(values, dtype, rows)
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(values.sum()):  # one pass and no temporary array in the usual case
             return ModalityBlock(name, values)
@@ -60,7 +68,7 @@ def make_block(
     if infinite.any():
         raise InputError(
             f"contains infinity or a value too large for dtype('{values.dtype}') "
-            f"({_where(infinite)})"
+            f"({_where(infinite, rows)})"
         )
     nan = np.isnan(values)
     if not nan.any():
@@ -79,30 +87,38 @@ def make_block(
             lengths = None
     if fault.any():
         raise InputError(
-            f"contains NaN ({_where(fault)}); NaN may fill whole rows (a missing modality) or the "
-            "last steps of a sequence (padding), but no single values: impute these first"
+            f"contains NaN ({_where(fault, rows)}); NaN may fill whole rows (a missing modality) "
+            "or the last steps of a sequence (padding), but no single values: impute these first"
         )
     if absent.any() and missing == "raise":
+        first = _number(int(absent.argmax()), rows)
         raise InputError(
             f"contains NaN in all values of {int(absent.sum())} row(s), first in row "
-            f"{int(absent.argmax())}: the modality is missing there; pass missing='mask' to "
+            f"{first}: the modality is missing there; pass missing='mask' to "
             "train and predict without it in these rows"
         )
     filled = np.where(nan, np.zeros((), values.dtype), values)
     return ModalityBlock(name, filled, lengths, ~absent if absent.any() else None)
 
 
-def _where(mask: Array) -> str:
+def _where(mask: Array, rows: Sequence[int] | Array | None) -> str:
     per_row = mask.reshape(len(mask), -1).any(axis=1)
-    return f"{int(mask.sum())} value(s), first in row {int(per_row.argmax())}"
+    first = _number(int(per_row.argmax()), rows)
+    return f"{int(mask.sum())} value(s), first in row {first}"
 
 
-def _check_range(values: Array, dtype: str | None) -> None:
+def _number(row: int, rows: Sequence[int] | Array | None) -> int:
+    return row if rows is None else int(rows[row])
+
+
+def _check_range(
+    values: Array, dtype: str | None, rows: Sequence[int] | Array | None = None
+) -> None:
     if dtype != "float32" or values.dtype != np.float64 or not values.size:
         return
     limit = np.finfo(np.float32).max
     with np.errstate(invalid="ignore"):
         large = (np.abs(values) > limit) & ~np.isinf(values)
     if large.any():
-        msg = f"contains a value too large for dtype('float32') ({_where(large)})"
+        msg = f"contains a value too large for dtype('float32') ({_where(large, rows)})"
         raise InputError(msg)

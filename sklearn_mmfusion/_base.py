@@ -48,6 +48,7 @@ __all__ = ["BaseFusion"]
 
 _MIN_EFFECT = 2.0  # standard errors that the held-out gain must exceed to count as learned
 _DEVICE_AUTO_VALUES = 20_000_000  # below this many input values "auto" stays on the CPU
+_HASHED_ROWS = 50_000  # above, rows are not told apart by what is in them
 _SPARE_ROWS = 5000  # below, validation_fraction="auto" holds out 0.2 of the rows, above 0.1
 
 
@@ -155,7 +156,7 @@ class BaseFusion(EncodersMixin, FittedFusion):
             Loss or weights became infinite or NaN.
         """
         schema, data, target, encoded, weight = check_fit_inputs(
-            self, X, y, sample_weight, classifier=is_classifier(self)
+            self, X, y, sample_weight, classifier=is_classifier(self), lazy=True
         )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         plan, display = self._make_plan(schema, target, data.n_samples, seed)
@@ -215,6 +216,7 @@ class BaseFusion(EncodersMixin, FittedFusion):
             classifier=is_classifier(self),
             schema=None if first else self._schema,
             classes=known,
+            lazy=True,
         )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         if first:
@@ -380,7 +382,10 @@ class BaseFusion(EncodersMixin, FittedFusion):
                 return self._run_best(plan, whole.take(split[0]), whole.take(split[1]), start)
         fraction = 0.2 if self.validation_fraction == "auto" else self.validation_fraction
         seed = seed_for(plan.seed, "inner split")
-        split = split_by_content(whole.data, whole.target, whole.kind, fraction, seed)
+        if n > _HASHED_ROWS:
+            split = split_rows(whole.target, whole.kind, fraction, seed)
+        else:
+            split = split_by_content(whole.data, whole.target, whole.kind, fraction, seed)
         if split is None:
             return self._run_once(plan, whole, None, start)
         # Small data cannot spare rows: what is chosen is chosen in a first fit without some.

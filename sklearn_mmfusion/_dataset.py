@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_mmfusion._lazy_blocks import LazyBlock
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.network import FusionBatch
 
@@ -44,6 +47,36 @@ class FusionDataset(torch.utils.data.Dataset):
         for start in range(0, len(self), batch_size):
             yield self[start : start + batch_size]
 
+    def chunks(self, batch_size: int) -> Chunks:
+        """Consecutive rows without targets, to be gone through as often as needed."""
+        return Chunks(self, batch_size)
+
+    def sample(self, n_rows: int, seed: int) -> FusionDataset:
+        """Return some rows at random, in their order; all if there are no more than that.
+
+        Values are gathered when they are asked for.
+        """
+        n = len(self)
+        if n <= n_rows:
+            return self
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randperm(n, generator=generator)[:n_rows].sort().values
+        values = [TensorRows(value, rows.to(value.device)) for value in self.batch.values]
+
+        def pick(tensors: list[Tensor | None]) -> list[Tensor | None]:
+            return [None if t is None else t[rows.to(t.device)] for t in tensors]
+
+        (weight,), (target,) = pick([self.batch.weight]), pick([self.target])
+        batch = FusionBatch(
+            values,  # type: ignore[arg-type]  # what makes tensors counts as one
+            pick(self.batch.lengths),
+            pick(self.batch.present),
+            weight,
+        )
+        part = FusionDataset(batch, target)  # type: ignore[arg-type]  # never None
+        part.n_counted = self.n_counted * n_rows / n
+        return part
+
     def to(self, device: torch.device | str, dtype: torch.dtype) -> FusionDataset:
         """Move to a device; weights and real targets take the dtype, values keep theirs."""
         batch, target = self.batch.to(device), self.target.to(device)
@@ -56,8 +89,7 @@ class FusionDataset(torch.utils.data.Dataset):
 
     def row_bytes(self) -> int:
         """Bytes of one row."""
-        values = self.batch.values
-        return sum(v.element_size() * v[0].numel() for v in values) if len(self) else 1
+        return sum(v.dtype.itemsize * math.prod(v.shape[1:]) for v in self.batch.values)
 
 
 def to_dataset(
@@ -70,16 +102,12 @@ def to_dataset(
     """Turn validated rows into tensors that share memory with them where that is possible."""
 
     def tensor(array: np.ndarray | None) -> Tensor | None:
-        if array is None:
-            return None
-        array = np.ascontiguousarray(array)
-        if not array.flags.writeable or array.dtype.byteorder == ">":
-            array = array.astype(array.dtype.newbyteorder("="))
-        if array.dtype in (np.uint16, np.uint32, np.uint64):
-            array = array.astype(np.int64)
-        return torch.from_numpy(array)
+        return None if array is None else as_tensor(array)
 
-    values = [tensor(block.values) for block in data.blocks]
+    values = [
+        LazyTensor(block) if isinstance(block, LazyBlock) else tensor(block.values)
+        for block in data.blocks
+    ]
     batch = FusionBatch(
         values,  # type: ignore[arg-type]  # values are never None
         [tensor(block.lengths) for block in data.blocks],
@@ -91,6 +119,80 @@ def to_dataset(
     y = torch.as_tensor(np.array(target))
     y = y.to(dtype) if y.is_floating_point() else y
     return FusionDataset(batch.to(device), y.to(device))
+
+
+def as_tensor(array: np.ndarray) -> Tensor:
+    """Return an array as a tensor, which shares its memory where that is possible."""
+    array = np.ascontiguousarray(array)
+    if not array.flags.writeable or array.dtype.byteorder == ">":
+        array = array.astype(array.dtype.newbyteorder("="))
+    if array.dtype in (np.uint16, np.uint32, np.uint64):
+        array = array.astype(np.int64)
+    return torch.from_numpy(array)
+
+
+class Chunks(Sequence[FusionBatch]):
+    """Consecutive rows of a data set as batches, made anew each time."""
+
+    def __init__(self, dataset: FusionDataset, batch_size: int) -> None:
+        self.dataset, self.batch_size = dataset, batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.dataset) // self.batch_size)
+
+    def __getitem__(self, i: Any) -> Any:
+        if not 0 <= i < len(self):
+            raise IndexError(i)
+        return self.dataset[i * self.batch_size : (i + 1) * self.batch_size][0]
+
+
+class TensorRows:
+    """Some rows of a tensor, or of what stands for one, that are gathered when asked for."""
+
+    def __init__(self, values: Any, rows: Tensor) -> None:
+        self.values, self.rows = values, rows
+        self.shape = (len(rows), *values.shape[1:])
+        self.dtype, self.device = values.dtype, values.device
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: Tensor | slice) -> Tensor:
+        gathered: Tensor = self.values[self.rows[rows]]
+        return gathered
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> TensorRows:
+        """Return the same rows on another device."""
+        return TensorRows(self.values.to(device), self.rows.to(device))
+
+
+class LazyTensor:
+    """What a batch of all rows holds for a modality on disk: some rows make a tensor.
+
+    Parameters
+    ----------
+    block : LazyBlock
+        The rows.
+    device : torch.device or str, default="cpu"
+        Where tensors go.
+    """
+
+    def __init__(self, block: LazyBlock, device: torch.device | str = "cpu") -> None:
+        self.block, self.device = block, device
+        self.shape = tuple(block.values.shape)
+        self.dtype = as_tensor(np.empty(0, block.values.dtype)).dtype
+        self.block_size: int = block.values.block_size  # type: ignore[attr-defined]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Tensor | slice) -> Tensor:
+        wanted = rows if isinstance(rows, slice) else rows.cpu().numpy()
+        return as_tensor(self.block.take(wanted).read().values).to(self.device)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> LazyTensor:
+        """Return the same rows on the way to a device."""
+        return LazyTensor(self.block, device)
 
 
 class Batches:
@@ -113,12 +215,12 @@ class Batches:
         if self.generator is None or n <= size:
             yield from self.dataset.batches(max(size, 1))
             return
-        order = torch.randperm(n, generator=self.generator)
+        order = self._order(self.generator)
         starts = list(range(0, n, size))
         if n - starts[-1] == 1 and len(starts) > 1:
             starts.pop()
         ends = [*starts[1:], n]
-        per_gather = max(1, _GATHER_BYTES // (size * max(1, self.dataset.row_bytes())))
+        per_gather = self._per_gather()
         for first in range(0, len(starts), per_gather):
             last = min(first + per_gather, len(starts))
             begin, end = starts[first], ends[last - 1]
@@ -126,3 +228,17 @@ class Batches:
             gathered = FusionDataset(*self.dataset[rows])
             for i in range(first, last):
                 yield gathered[starts[i] - begin : ends[i] - begin]
+
+    def _per_gather(self) -> int:
+        return max(1, _GATHER_BYTES // (self.batch_size * max(1, self.dataset.row_bytes())))
+
+    def _order(self, generator: torch.Generator) -> Tensor:
+        """Return the rows of an epoch; those of a chunk on disk stay near each other."""
+        n = len(self.dataset)
+        size = max(getattr(value, "block_size", 1) for value in self.dataset.batch.values)
+        if size == 1:
+            return torch.randperm(n, generator=generator)
+        starts = torch.randperm(-(-n // size), generator=generator) * size
+        order = (starts[:, None] + torch.arange(size)).flatten()
+        windows = order[order < n].split(max(size, self._per_gather() * self.batch_size))
+        return torch.cat([rows[torch.randperm(len(rows), generator=generator)] for rows in windows])

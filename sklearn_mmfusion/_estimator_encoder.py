@@ -210,7 +210,7 @@ def fit_representations(
         except ValueError as error:
             raise InputError(f"modality {name!r}: {error}") from error
         seed = seed_for(plan.seed, "estimator", name)
-        fitted, values = _cross_fit(encoder, blocks[m], target, weight, kind, seed)
+        fitted, values = _cross_fit(encoder, blocks[m].read(), target, weight, kind, seed)
         found[name] = fitted
         blocks[m] = ModalityBlock(name, values, None, blocks[m].present)
         layouts[m] = ModalityLayout(name, (values.shape[1],), "float64")

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_mmfusion._dataset import to_dataset
 from sklearn_mmfusion._estimator_encoder import represent
 from sklearn_mmfusion._fitting import FitResult
+from sklearn_mmfusion._lazy_blocks import is_lazy
 from sklearn_mmfusion._plan import FusionPlan, build_network, load_state
 from sklearn_mmfusion._savable import SavableMixin
 from sklearn_mmfusion._training import intra_op_threads
@@ -95,8 +96,11 @@ class FittedFusion(SavableMixin, BaseEstimator):
             modalities=self.modalities,
             missing=self.missing,
             schema=self._schema,
+            lazy=True,
         )
         data = in_plan_order(self._result.plan, data)
+        if is_lazy(data):  # what is on disk is represented chunk by chunk
+            return data
         return represent(getattr(self, "representations_", {}), data)
 
     def _map_data(
@@ -106,15 +110,21 @@ class FittedFusion(SavableMixin, BaseEstimator):
         compute: Callable[[FusionNetwork, FusionBatch], torch.Tensor],
     ) -> Floats:
         """Apply a function of a network to validated rows in chunks."""
-        first = to_dataset(data.take(slice(0, 1)), None, None, torch.float64).batch
+        representations = getattr(self, "representations_", {}) if is_lazy(data) else {}
+        first = self._chunk(data, slice(0, 1), representations)
         step = max(16, _PREDICT_VALUES // max(1, 8 * module.values_per_row(first)))
         with intra_op_threads(self.n_threads), torch.inference_mode():
             parts = []
             for start in range(0, data.n_samples, step):
-                rows = data.take(slice(start, start + step))
-                batch = to_dataset(rows, None, None, torch.float64).batch
+                batch = self._chunk(data, slice(start, start + step), representations)
                 parts.append(compute(module, batch).numpy())
         return np.concatenate(parts)
+
+    @staticmethod
+    def _chunk(data: ModalityData, rows: slice, representations: dict[str, Any]) -> FusionBatch:
+        """Return some rows, read where they are on disk, as tensors."""
+        part = represent(representations, data.take(rows).read())
+        return to_dataset(part, None, None, torch.float64).batch
 
     def _mean_over_members(
         self, X: Any, compute: Callable[[ModalityData, FusionNetwork, FitResult], Floats]

@@ -18,7 +18,7 @@ from sklearn_mmfusion._dataset import FusionDataset, to_dataset
 from sklearn_mmfusion._plan import FusionPlan, State, build_network, load_state, network_state
 from sklearn_mmfusion._polish import FusionProblem, clearly_less, polish
 from sklearn_mmfusion._scaling import block_moments, column_moments
-from sklearn_mmfusion._training import TrainingOptions, TrainingResult, train
+from sklearn_mmfusion._training import TrainingOptions, TrainingResult, seed_for, train
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.losses import LOSSES, smooth_loss
 from sklearn_mmfusion.modules.network import FusionNetwork
@@ -28,7 +28,10 @@ __all__ = ["FitInput", "FitResult", "TargetScale", "fit_network"]
 
 Floats = npt.NDArray[np.float64]
 
-_POLISH_BYTES = 2 * 2**30  # features of the polish in float64; above, the step is left out
+# Encodings and features of the training rows, in float64, of which exact statistics, the polish
+# and the readings are made; above, they are made of as many rows at random.
+_FEATURE_BYTES = 128 * 2**20
+_INPUT_ROWS = 20_000  # rows from which encoders learn what depends on their inputs alone
 _CHUNK_ROWS = 4096
 _CHUNK_VALUES = 2**24  # numbers within the fusion for a chunk of rows: 128 MB in float64
 _SHRINKAGES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
@@ -190,7 +193,9 @@ def fit_network(
     if start is None:
         with torch.no_grad():
             network.fusion.bias.copy_(_prior(rows, loss_name, plan.n_outputs))
-        network.fit_inputs(rows.batch)
+        if network.learns_inputs:
+            n_rows = max(2, min(_INPUT_ROWS, _FEATURE_BYTES // max(1, rows.row_bytes())))
+            network.fit_inputs(rows[:: -(-len(rows) // n_rows)][0])
     stopping = held if options.patience is not None else None
     if options.n_phases > 1 and not one_epoch:
         result = _train_in_phases(network, rows, stopping, options)
@@ -256,19 +261,17 @@ def _finish(
     polish_weights: bool,
 ) -> FitResult:
     """Exact statistics, polish, and everything that is read off the trained network."""
-    chunks = [batch for batch, _ in rows.batches(_chunk_rows(network, rows))]
+    some = _some_rows(network, rows, plan.seed)
     if exact:
-        network.recompute_statistics(chunks)
-    with torch.no_grad():
-        encodings = network.encode_all(chunks)
-        features: Tensor = network.features(encodings, rows.batch.present, rows.batch.weight)
+        network.recompute_statistics(some.chunks(_chunk_rows(network, some)), some.batch)
+    features = _features(network, some)
     gap, reg = float("nan"), options.reg
-    share = _share(rows)
-    fits = features.numel() * 8 <= _POLISH_BYTES
-    if polish_weights and options.reg > 0 and fits:
-        gap, reg = _polish_in_place(network, features, rows, held, share, loss_name, options)
+    share = _share(some)
+    if polish_weights and options.reg > 0:
+        tried = None if held is None else _some_rows(network, held, plan.seed)
+        gap, reg = _polish_in_place(network, features, some, tried, share, loss_name, options)
     with torch.no_grad():
-        readings = network.fusion.readings(features, share, rows.n_counted)
+        readings = network.fusion.readings(features, share, some.n_counted)
         spread = torch.zeros(0, plan.n_outputs, dtype=torch.float64)
         if hasattr(network.fusion, "contributions"):
             spread = _contribution_std(network, features, share)
@@ -289,6 +292,23 @@ def _finish(
         n_held=0.0 if held is None else held.n_counted,
         n_rows=len(rows),
     )
+
+
+@torch.no_grad()
+def _some_rows(network: FusionNetwork, rows: FusionDataset, seed: int) -> FusionDataset:
+    """Return as many rows as have encodings and features that fit in memory."""
+    first, _ = rows[:2]
+    encodings = network.encode(first, first.present)
+    features = network.features(encodings, first.present, first.weight)
+    per_row = 8 * sum(part[0].numel() for part in (*encodings, features) if len(part))
+    return rows.sample(_FEATURE_BYTES // per_row, seed_for(seed, "features"))
+
+
+@torch.no_grad()
+def _features(network: FusionNetwork, rows: FusionDataset) -> Tensor:
+    """Return the features of all terms in all rows."""
+    chunks = rows.chunks(_chunk_rows(network, rows))
+    return torch.cat([network.term_features(batch, batch.present) for batch in chunks])
 
 
 def _chunk_rows(network: FusionNetwork, rows: FusionDataset) -> int:
@@ -334,8 +354,7 @@ def _polish_in_place(
         solution = polish(problem, weight, bias)
         _set_fusion(network, solution.weight, solution.bias)
         return solution.gap, options.reg
-    with torch.no_grad():
-        held_features = network.term_features(held.batch, held.batch.present)
+    held_features = _features(network, held)
     held_share = _share(held)
 
     def losses(w: Tensor, b: Tensor) -> Tensor:

@@ -11,9 +11,11 @@ import torch
 
 from sklearn_mmfusion._absence import make_block
 from sklearn_mmfusion._errors import FusionError, InputError
+from sklearn_mmfusion._lazy_blocks import LazyBlock, lazy_numbers
 from sklearn_mmfusion._modality_spec import ColumnGroup
 from sklearn_mmfusion._modality_values import as_numbers, feature_names
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityLayout
+from sklearn_mmfusion.data._lazy import LazyArray
 
 __all__ = ["InputSchema", "labelled", "read_modality"]
 
@@ -66,7 +68,11 @@ def read_modality(
     shape: tuple[int, ...] | None = None,
 ) -> tuple[ModalityBlock, ModalityLayout]:
     """Read the values of one named modality; messages do not name it."""
-    values = as_numbers(value, None if expected is None else expected.shape)
+    values: Any
+    if isinstance(value, LazyArray):
+        values = lazy_numbers(value)
+    else:
+        values = as_numbers(value, None if expected is None else expected.shape)
     if values.ndim < 2:
         what = "scalar array" if values.ndim == 0 else "1D array"
         raise InputError(
@@ -85,7 +91,16 @@ def read_modality(
     columns = feature_names(value)
     if expected is not None:
         _match_layout(values, columns, expected, estimator)
-    block = make_block(name, values, missing=missing, dtype=_dtype(estimator))
+    if isinstance(values, LazyArray):
+        block: ModalityBlock = LazyBlock(
+            name,
+            values,  # type: ignore[arg-type]  # what makes arrays counts as one
+            missing=missing,
+            dtype=_dtype(estimator),
+            rows=range(len(values)),
+        )
+    else:
+        block = make_block(name, values, missing=missing, dtype=_dtype(estimator))
     layout = ModalityLayout(name, values.shape[1:], values.dtype.name, columns)
     return block, layout
 

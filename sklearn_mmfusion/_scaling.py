@@ -47,7 +47,7 @@ def block_moments(block: ModalityBlock, weight: Floats | None) -> tuple[Floats, 
         step = max(1, _CHUNK_VALUES // per_row)
         for start in range(0, len(values), step):
             rows = slice(start, start + step)
-            part = np.asarray(values[rows], dtype=np.float64)
+            part = np.asarray(block.take(rows).read().values, dtype=np.float64)
             w = np.ones(len(part)) if weight is None else weight[rows]
             if block.present is not None:
                 w = w * block.present[rows]

@@ -85,7 +85,7 @@ def split_by_content(
     tuple of two ndarrays or None
         Sorted row numbers; None where there are fewer than ten different rows.
     """
-    ranks = np.column_stack([_ranks(block) for block in data.blocks] + [_target_ranks(target)])
+    ranks = np.column_stack([*map(_ranks, data.read().blocks), _target_ranks(target)])
     key = seed.to_bytes(8, "little", signed=False)
     digests = np.array(
         [hashlib.blake2b(row.tobytes(), digest_size=16, key=key).hexdigest() for row in ranks]

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._input_forms import as_known_form, check_2d, check_mapping
 from sklearn_mmfusion._input_schema import InputSchema
+from sklearn_mmfusion._lazy_blocks import scan
 from sklearn_mmfusion._terms import check_terms, term_name
 from sklearn_mmfusion._validation_targets import TargetSchema, check_sample_weight, check_target
 from sklearn_mmfusion.data._blocks import ModalityData
@@ -52,6 +53,7 @@ def check_X(
     missing: str = "raise",
     only: str | None = None,
     schema: InputSchema | None = None,
+    lazy: bool = False,
 ) -> tuple[InputSchema, ModalityData]:
     """Check X and return its modalities as arrays.
 
@@ -73,6 +75,8 @@ def check_X(
         is given.
     schema : InputSchema or None, default=None
         None to infer the schema (``fit``); else that of the fit, which X has to match.
+    lazy : bool, default=False
+        Whether modalities on disk stay there, unchecked, until ``data.read()``.
 
     Returns
     -------
@@ -93,7 +97,7 @@ def check_X(
         schema_out, data = check_2d(X, estimator, modalities, missing, schema, only)
     if schema is None and data.n_samples == 1:
         raise InputError("n_samples = 1: fit needs at least 2 rows")
-    return schema_out, data
+    return schema_out, data if lazy else data.read()
 
 
 def check_fit_inputs(
@@ -105,6 +109,7 @@ def check_fit_inputs(
     classifier: bool,
     schema: InputSchema | None = None,
     classes: Any = None,
+    lazy: bool = False,
 ) -> tuple[InputSchema, ModalityData, TargetSchema, npt.NDArray[Any], npt.NDArray[Any] | None]:
     """Check everything that ``fit`` takes.
 
@@ -122,6 +127,8 @@ def check_fit_inputs(
         Schema of an earlier fit that goes on (``partial_fit``, ``warm_start``).
     classes : array-like or None, default=None
         All labels, where known beforehand.
+    lazy : bool, default=False
+        Whether modalities on disk stay there; they are read through once to check them.
 
     Returns
     -------
@@ -145,6 +152,7 @@ def check_fit_inputs(
         missing=getattr(estimator, "missing", "raise"),
         only=getattr(estimator, "modality", None),
         schema=schema,
+        lazy=lazy,
     )
     weights = check_sample_weight(sample_weight, n_samples=data.n_samples)
     target, encoded = check_target(
@@ -155,6 +163,7 @@ def check_fit_inputs(
         sample_weight=weights,
         classes=classes,
     )
+    data = scan(data)
     if weights is not None and not weights.all():
         rows = np.flatnonzero(weights)
         data, weights = _drop_rows(data, rows), weights[rows]

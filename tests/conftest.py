@@ -27,6 +27,7 @@ settings.load_profile("default")
 
 # Threads that belong to a process-wide pool or monitor, which outlives its first user by design.
 POOL_THREADS = ("ExecutorManagerThread", "QueueFeederThread", "TMonitor")
+ZARR_THREADS = ("zarr_io", "asyncio_")  # the event loop of zarr, and the workers it starts
 SECONDS_TO_END = 5.0
 
 
@@ -43,7 +44,9 @@ def _threads():
     return {
         thread
         for thread in threading.enumerate()
-        if thread.name not in POOL_THREADS and type(thread).__name__ not in POOL_THREADS
+        if thread.name not in POOL_THREADS
+        and type(thread).__name__ not in POOL_THREADS
+        and not thread.name.startswith(ZARR_THREADS)
     }
 
 

@@ -2,5 +2,6 @@
 
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData, ModalityLayout
 from sklearn_mmfusion.data._frame import ModalityFrame
+from sklearn_mmfusion.data._lazy import LazyArray
 
-__all__ = ["ModalityBlock", "ModalityData", "ModalityFrame", "ModalityLayout"]
+__all__ = ["LazyArray", "ModalityBlock", "ModalityData", "ModalityFrame", "ModalityLayout"]

@@ -74,6 +74,10 @@ class ModalityBlock:
             None if self.present is None else self.present[rows],
         )
 
+    def read(self) -> ModalityBlock:
+        """Return the block in memory: itself."""
+        return self
+
 
 class ModalityData:
     """The validated rows of all modalities, in the order of the model.
@@ -100,3 +104,7 @@ class ModalityData:
     def take(self, rows: npt.NDArray[np.intp] | slice) -> ModalityData:
         """Return some rows of every modality."""
         return ModalityData([block.take(rows) for block in self.blocks])
+
+    def read(self) -> ModalityData:
+        """Return the rows in memory."""
+        return ModalityData([block.read() for block in self.blocks])

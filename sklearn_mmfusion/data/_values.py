@@ -265,5 +265,5 @@ def describe(value: Any) -> tuple[str, str]:
     shape = str(tuple(int(size) for size in value.shape))
     if hasattr(value, "columns"):
         return shape, ", ".join(sorted({str(dtype) for dtype in value.dtypes}))
-    prefix = "sparse " if issparse(value) else ""
+    prefix = "sparse " if issparse(value) else "lazy " * hasattr(value, "block_size")
     return shape, f"{prefix}{getattr(value, 'dtype', type(value).__name__)}"

@@ -183,10 +183,15 @@ class FusionNetwork(nn.Module):
         self.generator = generator
         set_dropout_generator(self, generator, shared=shared)
 
+    @property
+    def learns_inputs(self) -> bool:
+        """Whether an encoder depends on the distribution of its inputs."""
+        return any(hasattr(encoder, "fit_inputs") for encoder in self.encoders)
+
     @torch.no_grad()
     def fit_inputs(self, batch: FusionBatch) -> None:
         """Let encoders learn what depends on the distribution of their inputs alone."""
-        if not any(hasattr(encoder, "fit_inputs") for encoder in self.encoders):
+        if not self.learns_inputs:
             return
         values = self._scaled(batch, batch.present)
         if self.is_joint:
@@ -252,20 +257,28 @@ class FusionNetwork(nn.Module):
         ]
 
     @torch.no_grad()
-    def recompute_statistics(self, batches: Sequence[FusionBatch]) -> None:
+    def recompute_statistics(
+        self, batches: Sequence[FusionBatch], whole: FusionBatch | None = None
+    ) -> None:
         """Set every statistic to its exact value over the training set.
 
         Parameters
         ----------
         batches : sequence of FusionBatch
-            The training set in batches of any size; the result does not depend on it.
+            The training set in batches of any size; the result does not depend on it. They are
+            gone through several times.
+        whole : FusionBatch, optional
+            The training set in one batch, whose masks and weights are used then.
         """
         self.eval()
         recompute_statistics(
             self.encoders, lambda: [self.encode(batch, batch.present) for batch in batches]
         )
         encodings = self.encode_all(batches)
-        self.features.set_exact(encodings, joined_presence(batches), joined_weight(batches))
+        if whole is None:
+            self.features.set_exact(encodings, joined_presence(batches), joined_weight(batches))
+        else:
+            self.features.set_exact(encodings, whole.present, whole.weight)
 
     def encode_all(self, batches: Sequence[FusionBatch]) -> list[Tensor]:
         """Return the encoding (n, d_m) of every modality over several batches."""

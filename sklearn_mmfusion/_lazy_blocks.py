@@ -1,0 +1,128 @@
+"""Modalities that stay on disk: blocks whose rows are read and checked when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sklearn_mmfusion._absence import make_block
+from sklearn_mmfusion._errors import FusionError
+from sklearn_mmfusion._modality_values import as_numbers
+from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
+from sklearn_mmfusion.data._lazy import LazyArray
+
+__all__ = ["LazyBlock", "is_lazy", "lazy_numbers", "scan"]
+
+_SCAN_BYTES = 32 * 2**20
+
+
+def lazy_numbers(array: LazyArray) -> LazyArray:
+    """Return the array in one of the dtypes that the package computes with.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        Where the values are no numbers.
+    """
+    return array.astype(as_numbers(array.read(slice(0, 1))).dtype)
+
+
+@dataclass
+class LazyBlock(ModalityBlock):
+    """The rows of a modality that are not in memory.
+
+    ``values`` is a :class:`~sklearn_mmfusion.data.LazyArray`, in which absence still is NaN;
+    ``lengths`` and ``present`` are known after :func:`scan`.
+
+    Attributes
+    ----------
+    missing, dtype : str
+        What :func:`~sklearn_mmfusion._absence.make_block` is told.
+    rows : range or ndarray
+        Rows of the user's X, for messages.
+    scanned : bool
+        Whether all rows were read once.
+    """
+
+    missing: str = "raise"
+    dtype: str | None = None
+    rows: range | npt.NDArray[np.intp] = range(0)
+    scanned: bool = False
+
+    def take(self, rows: npt.NDArray[np.intp] | slice) -> LazyBlock:
+        """Return the block of some rows, which reads nothing."""
+        origin: Any = self.rows if isinstance(rows, slice) else np.asarray(self.rows)
+        return replace(
+            self,
+            values=self.values[rows],
+            lengths=None if self.lengths is None else self.lengths[rows],
+            present=None if self.present is None else self.present[rows],
+            rows=origin[rows],
+        )
+
+    def read(self) -> ModalityBlock:
+        """Return the block in memory; its rows are checked."""
+        array: Any = self.values
+        try:
+            block = make_block(
+                self.name, array.read(), missing=self.missing, dtype=self.dtype, rows=self.rows
+            )
+        except FusionError as error:
+            raise type(error)(f"modality {self.name!r}: {error}") from None
+        if self.scanned:
+            block = replace(block, lengths=self.lengths, present=self.present)
+        return block
+
+
+def is_lazy(data: ModalityData) -> bool:
+    """Say whether a modality is on disk."""
+    return any(isinstance(block, LazyBlock) for block in data.blocks)
+
+
+def scan(data: ModalityData) -> ModalityData:
+    """Read all rows of the modalities on disk once: check them, find lengths and missing rows.
+
+    Raises
+    ------
+    InputError
+        For the first chunk with a value that cannot be used.
+    """
+    return ModalityData(
+        [_scanned(block) if isinstance(block, LazyBlock) else block for block in data.blocks]
+    )
+
+
+def _scanned(block: LazyBlock) -> LazyBlock:
+    n = len(block.values)
+    if block.values.dtype.kind != "f":
+        return replace(block, scanned=True)
+    is_sequence = block.values.ndim == 3
+    n_steps = block.values.shape[1]
+    lengths = np.full(n, n_steps, dtype=np.int64)
+    present = np.ones(n, dtype=np.bool_)
+    for rows in _chunks(block):
+        part = block.take(rows).read()
+        if part.present is not None:
+            present[rows] = part.present
+        if part.lengths is not None:
+            lengths[rows] = part.lengths
+        elif part.present is not None:
+            lengths[rows][~part.present] = 1
+    is_padded = is_sequence and not (lengths[present] == n_steps).all()
+    return replace(
+        block,
+        lengths=lengths if is_padded else None,
+        present=None if present.all() else present,
+        scanned=True,
+    )
+
+
+def _chunks(block: LazyBlock) -> Iterator[slice]:
+    n = len(block.values)
+    row_bytes = max(1, block.values.nbytes // max(1, n))
+    step = max(1, _SCAN_BYTES // row_bytes)
+    return (slice(start, min(start + step, n)) for start in range(0, n, step))

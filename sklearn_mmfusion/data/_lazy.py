@@ -1,0 +1,327 @@
+"""A row view of an array that stays on disk: rows are read when they are asked for."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sklearn_mmfusion._errors import InputError, InputTypeError
+from sklearn_mmfusion.data._indexing import as_rows
+
+__all__ = ["LazyArray"]
+
+_ARRAY_BYTES = 2**30  # above, np.asarray is refused
+_RESIDENT_BYTES = 64 * 2**20  # pages of a file that stay mapped at most
+_FAULT_BYTES = 64 * 1024  # what the system maps around one page that is touched
+
+Positions = range | npt.NDArray[np.intp]
+
+
+class LazyArray:
+    """Rows of an array on disk, read batch by batch.
+
+    Use it as a modality where the data do not fit in memory: an estimator then reads no more
+    than the rows of a few batches at a time. Slices, masks and index arrays, scikit-learn's
+    splitters among them, give another view of the same file and read nothing.
+
+    Parameters
+    ----------
+    array : memmap, zarr array or array-like of shape (n_samples, ...)
+        Anything with ``shape``, ``dtype`` and rows: ``array[start:stop]``, and ``array[rows]`` (or
+        ``array.oindex[rows]``) with increasing positions. Of a memory map the file is opened
+        again, read-only, so that a pickle holds its name instead of its contents.
+    index : slice, mask or array of int, default=None
+        Rows of the view, in their order; None takes all.
+    block_size : int, default=None
+        Rows that are shuffled together in training, so that a chunk is read once. None is the
+        number of rows in a chunk where the array has ``chunks``, else 1: every row on its own.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of the view.
+    dtype : dtype
+        Dtype of the rows.
+    ndim : int
+        Number of axes.
+    block_size : int
+        Rows that are shuffled together.
+
+    Raises
+    ------
+    InputTypeError
+        If the array lacks a shape, a dtype or rows.
+    InputError
+        If the memory map was opened copy-on-write: a file does not have its changes.
+
+    Notes
+    -----
+    ``np.asarray(view)`` reads everything, and is refused above 1 GiB; :meth:`read` is not.
+    Missing values are found when rows are read. ``fit`` reads all rows once before it trains.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_mmfusion import LazyArray
+    >>> view = LazyArray(np.arange(12.0).reshape(6, 2))[::2]
+    >>> view
+    LazyArray of shape (3, 2), float64
+    >>> view[[2, 0]].read()
+    array([[8., 9.],
+           [0., 1.]])
+    """
+
+    dtype: np.dtype[Any]
+    block_size: int
+
+    def __init__(self, array: Any, index: Any = None, *, block_size: int | None = None) -> None:
+        if isinstance(array, LazyArray):
+            self._source: _Rows = array._source
+            self._index: Positions = array._index
+            self.dtype = array.dtype
+            own = array.block_size
+        else:
+            self._source = _open(array)
+            self._index = range(self._source.shape[0])
+            self.dtype = self._source.dtype
+            own = self._source.chunk_rows
+        self.block_size = own if block_size is None else int(block_size)
+        if index is not None:
+            self._index = _compose(self._index, as_rows(index, len(self._index)))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the view."""
+        return (len(self._index), *self._source.shape[1:])
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self._source.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows once they are read."""
+        return math.prod(self.shape) * int(self.dtype.itemsize)
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self._index)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return a view of some rows, which reads nothing; one integer reads the row."""
+        if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
+            key = key[0]
+        if not isinstance(key, slice) and np.ndim(key) == 0:
+            return self.read(as_rows(key, len(self)))[0]
+        return LazyArray(self, key)
+
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+        """Iterate over the rows, one at a time."""
+        return (self[i] for i in range(len(self)))
+
+    def read(self, rows: Any = None) -> npt.NDArray[Any]:
+        """Read rows into memory.
+
+        Parameters
+        ----------
+        rows : slice, mask or array of int, default=None
+            Rows of the view, in their order; None reads all.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, ...)
+            A copy of the rows.
+        """
+        index = self._index
+        if rows is not None:
+            index = _compose(index, as_rows(rows, len(index)))
+        if isinstance(index, range) and (index.step == 1 or not index):
+            values = self._source.read(slice(index.start, index.start + len(index)))
+        else:
+            positions = np.asarray(index, dtype=np.intp)
+            # Increasing positions go through a file, or a chunk, once.
+            if (np.diff(positions) > 0).all():
+                values = self._source.read(positions)
+            else:
+                positions, inverse = np.unique(positions, return_inverse=True)
+                values = self._source.read(positions)[inverse]
+        return values.astype(self.dtype, copy=False)
+
+    def astype(self, dtype: npt.DTypeLike) -> LazyArray:
+        """Return a view whose rows are converted when they are read."""
+        view = LazyArray(self)
+        view.dtype = np.dtype(dtype)
+        return view
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        """Read all rows, unless there are too many of them."""
+        if self.nbytes > _ARRAY_BYTES:
+            raise InputError(
+                f"{self!r}: expected at most {_ARRAY_BYTES} bytes to read at once, got "
+                f"{self.nbytes}. Take rows first, view[:1000], or use view.read() if all of it "
+                "fits in memory."
+            )
+        values = self.read()
+        return values if dtype is None else values.astype(dtype, copy=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as a reference to the file, and the rows of the view."""
+        return _rebuild, (self._source, self._index, self.dtype, self.block_size)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> LazyArray:
+        """Return a view of the same file: nothing is ever written to it."""
+        return _rebuild(self._source, self._index, self.dtype, self.block_size)
+
+    def __repr__(self) -> str:
+        """Return shape, dtype and file."""
+        return f"LazyArray of shape {self.shape}, {self.dtype}{self._source.origin}"
+
+
+def _rebuild(source: _Rows, index: Positions, dtype: np.dtype[Any], block_size: int) -> LazyArray:
+    view = LazyArray.__new__(LazyArray)
+    view._source, view._index, view.dtype, view.block_size = source, index, dtype, block_size
+    return view
+
+
+def _compose(index: Positions, rows: slice | npt.NDArray[np.intp]) -> Positions:
+    """Positions of rows of a view; a slice of a slice stays a range, which takes no memory."""
+    if isinstance(rows, slice):
+        return index[rows]
+    rows = np.where(rows < 0, rows + len(index), rows)
+    if isinstance(index, range):
+        return np.asarray(index.start + index.step * rows, dtype=np.intp)
+    return index[rows]
+
+
+class _Rows:
+    """Something whose rows can be read, by a slice or by increasing positions."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunk_rows = 1
+    origin = ""
+
+    def read(self, rows: slice | npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+        """Return the rows."""
+        raise NotImplementedError  # pragma: no cover - abstract
+
+
+def _open(array: Any) -> _Rows:
+    if not all(hasattr(array, name) for name in ("shape", "dtype", "__getitem__")):
+        raise InputTypeError(
+            "LazyArray: expected an array with shape, dtype and rows, got "
+            f"{type(array).__name__}. Open the file with np.load(path, mmap_mode='r'), "
+            "np.memmap or zarr."
+        )
+    if len(array.shape) == 0:
+        raise InputError("LazyArray: expected one row per sample, got an array of shape ()")
+    if isinstance(array, np.memmap) and array.filename is not None:
+        return _FileRows(array)
+    return _StoreRows(array)
+
+
+class _StoreRows(_Rows):
+    """Rows of whatever can be indexed: zarr, HDF5, arrays."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+        self.shape = tuple(int(size) for size in array.shape)
+        self.dtype = np.dtype(array.dtype)
+        chunks = getattr(array, "chunks", None)
+        self.chunk_rows = int(chunks[0]) if chunks else 1
+
+    def read(self, rows: slice | npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+        """Return the rows."""
+        if isinstance(rows, slice):
+            return np.array(self._array[rows])
+        if len(rows) == 0:
+            return np.empty((0, *self.shape[1:]), self.dtype)
+        return np.array(getattr(self._array, "oindex", self._array)[rows])
+
+
+class _FileRows(_Rows):
+    """Rows of a memory map, through a read-only map of its own that gives pages back.
+
+    A page that was read stays in resident memory while it is mapped, so that a pass over a file
+    would make all of it resident.
+    """
+
+    def __init__(self, array: np.memmap[Any, Any]) -> None:
+        if array.mode == "c":
+            raise InputError(
+                f"LazyArray: the memory map of {os.fspath(str(array.filename))!r} was opened with "
+                "mode 'c', whose changes are not in the file; open it with mode 'r'"
+            )
+        self.shape, self.dtype = array.shape, array.dtype
+        self._strides = array.strides
+        self._path = os.path.abspath(str(array.filename))
+        self.origin = f", {os.path.basename(self._path)}"
+        low, high = np.lib.array_utils.byte_bounds(array)
+        base: Any = array
+        while isinstance(base, np.ndarray):
+            base = base.base
+        map_start = np.frombuffer(base, np.uint8, count=1).__array_interface__["data"][0]
+        granularity = mmap.ALLOCATIONGRANULARITY
+        file_start = array.offset - array.offset % granularity
+        self._low = file_start + low - map_start
+        self._n_bytes = high - low
+        self._first = array.__array_interface__["data"][0] - low
+        self._map: mmap.mmap | None = None
+        self._values: npt.NDArray[Any] | None = None
+        self._mapped = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_map": None, "_values": None, "_mapped": 0}
+
+    def _opened(self) -> npt.NDArray[Any]:
+        if self._values is None:
+            start = self._low - self._low % mmap.ALLOCATIONGRANULARITY
+            shift = self._low - start
+            try:
+                with open(self._path, "rb") as file:
+                    self._map = mmap.mmap(
+                        file.fileno(), shift + self._n_bytes, access=mmap.ACCESS_READ, offset=start
+                    )
+            except (OSError, ValueError) as error:
+                raise InputError(
+                    f"LazyArray: the file {self._path!r} cannot be read any more: {error}"
+                ) from error
+            self._values = np.ndarray(
+                self.shape, self.dtype, self._map, shift + self._first, self._strides
+            )
+        return self._values
+
+    def read(self, rows: slice | npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+        """Return the rows."""
+        row_bytes = math.prod(self.shape[1:]) * int(self.dtype.itemsize)
+        if isinstance(rows, slice):
+            n, per_row = max(0, rows.stop - rows.start), max(1, row_bytes)
+        else:
+            n, per_row = len(rows), max(row_bytes, _FAULT_BYTES)
+        out = np.empty((n, *self.shape[1:]), self.dtype)
+        if out.size == 0:
+            return out
+        values = self._opened()
+        step = max(1, _RESIDENT_BYTES // per_row)
+        for start in range(0, n, step):
+            stop = min(start + step, n)
+            if isinstance(rows, slice):
+                out[start:stop] = values[rows.start + start : rows.start + stop]
+            else:
+                out[start:stop] = values[rows[start:stop]]
+            self._mapped += (stop - start) * per_row
+            if self._mapped >= _RESIDENT_BYTES:
+                self._release()
+        return out
+
+    def _release(self) -> None:
+        self._mapped = 0
+        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
