@@ -54,7 +54,13 @@ from sklearn_mmfusion._transformers import (
 )
 from sklearn_mmfusion._version import __version__
 from sklearn_mmfusion.data import ModalityFrame
-from sklearn_mmfusion.plotting import RelevanceDisplay, RoutingDisplay
+from sklearn_mmfusion.plotting import (
+    ContributionDisplay,
+    InteractionDisplay,
+    RelevanceDisplay,
+    RoutingDisplay,
+    TrainingCurveDisplay,
+)
 
 __all__ = [
     "MKLClassifier",
@@ -76,6 +82,7 @@ __all__ = [
     "TensorFusionRegressor",
     "SGD",
     "AdamW",
+    "ContributionDisplay",
     "Conv1dEncoder",
     "Conv2dEncoder",
     "DivergedError",
@@ -91,6 +98,7 @@ __all__ = [
     "InTenseRegressor",
     "InputError",
     "InputTypeError",
+    "InteractionDisplay",
     "LSTMEncoder",
     "LinearEncoder",
     "LocalExplanation",
@@ -109,6 +117,7 @@ __all__ = [
     "RoutingClassifier",
     "RoutingDisplay",
     "SummaryEncoder",
+    "TrainingCurveDisplay",
     "TransformerEncoder",
     "__version__",
 ]

@@ -14,6 +14,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._dataset import to_dataset
 from sklearn_mmfusion._estimator_encoder import represent
+from sklearn_mmfusion._explained import ExplainedTerms
+from sklearn_mmfusion._moments import (
+    ContributionMoments,
+    contribution_moments,
+    merge_moments,
+)
 from sklearn_mmfusion._plan import FusionPlan, build_network, load_state
 from sklearn_mmfusion._training import intra_op_threads
 from sklearn_mmfusion._validation import check_X, term_name
@@ -61,6 +67,12 @@ class FittedFusion(BaseEstimator):
         self, X: Any, compute: Callable[[FusionNetwork, FusionBatch], torch.Tensor]
     ) -> npt.NDArray[np.float64]:
         """Apply a function of the network to the rows of X in chunks."""
+        return np.concatenate(self._map_chunks(X, compute))
+
+    def _map_chunks(
+        self, X: Any, compute: Callable[[FusionNetwork, FusionBatch], torch.Tensor]
+    ) -> list[npt.NDArray[np.float64]]:
+        """Apply a function of the network to chunks of the rows of X; what each one gives."""
         check_is_fitted(self, "_result")
         _, data = check_X(
             X,
@@ -80,7 +92,7 @@ class FittedFusion(BaseEstimator):
                 rows = data.take(slice(start, start + step))
                 batch = to_dataset(rows, None, None, torch.float64).batch
                 parts.append(compute(module, batch).numpy())
-        return np.concatenate(parts)
+        return parts
 
     def _raw_outputs(self, X: Any) -> npt.NDArray[np.float64]:
         """Logits, or predictions in y's units, (n_samples, n_outputs)."""
@@ -94,7 +106,7 @@ class FittedFusion(BaseEstimator):
         return tags
 
 
-class AdditivePredictions(FittedFusion):
+class AdditivePredictions(ExplainedTerms, FittedFusion):
     """For estimators whose output is an intercept plus one contribution per term."""
 
     def contributions(self, X: Any) -> npt.NDArray[np.float64]:
@@ -115,6 +127,38 @@ class AdditivePredictions(FittedFusion):
         check_is_fitted(self, "_result")
         values = self._map_rows(X, lambda module, batch: module.contributions(batch))
         return self._by_term(values, axis=1) * self._result.target_scale.scale
+
+    def _explain_rows(self, X: Any) -> dict[str, Any]:
+        n_outputs = len(self.intercept_)
+
+        def compute(module: FusionNetwork, batch: FusionBatch) -> torch.Tensor:
+            features = module.term_features(batch, batch.present)
+            # Decisions on a way of their own, not by adding up: so the sum is checked, not made.
+            parts = module.fusion(features), module.fusion.contributions(features).flatten(1)
+            return torch.cat(parts, 1)
+
+        decision, flat = np.split(self._map_rows(X, compute), [n_outputs], axis=1)
+        scale = self._result.target_scale
+        contributions = self._by_term(flat.reshape(len(flat), -1, n_outputs), axis=1)
+        return {
+            "contributions": contributions * scale.scale,
+            "decision": decision * scale.scale + scale.mean,
+        }
+
+    def _contribution_moments(self, X: Any) -> ContributionMoments:
+        n_rows: list[int] = []
+
+        def compute(module: FusionNetwork, batch: FusionBatch) -> torch.Tensor:
+            n_rows.append(len(batch))
+            moments = contribution_moments(module.contributions(batch).numpy())
+            return torch.from_numpy(moments.values)
+
+        chunks = map(ContributionMoments, n_rows, self._map_chunks(X, compute))
+        found = merge_moments(chunks)
+        scale = self._result.target_scale.scale
+        unit = np.stack([scale, scale**2, scale, scale**2])
+        values = self._by_term(found.values, axis=1) * unit[:, None]
+        return ContributionMoments(found.n_rows, values)
 
     def _by_term(self, values: npt.NDArray[np.float64], axis: int = 0) -> npt.NDArray[np.float64]:
         """Arrange what the network has per term as the user sees it; 0 for terms left out."""
