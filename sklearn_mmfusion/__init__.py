@@ -63,7 +63,13 @@ from sklearn_mmfusion._transformers import (
 from sklearn_mmfusion._unimodal import UnimodalClassifier, UnimodalRegressor
 from sklearn_mmfusion._version import __version__
 from sklearn_mmfusion.data import LazyArray, ModalityFrame
-from sklearn_mmfusion.plotting import RelevanceDisplay, RoutingDisplay
+from sklearn_mmfusion.plotting import (
+    ContributionDisplay,
+    InteractionDisplay,
+    RelevanceDisplay,
+    RoutingDisplay,
+    TrainingCurveDisplay,
+)
 
 __all__ = [
     "MKLClassifier",
@@ -86,6 +92,7 @@ __all__ = [
     "SGD",
     "AdamW",
     "CheckpointError",
+    "ContributionDisplay",
     "Conv1dEncoder",
     "Conv2dEncoder",
     "DivergedError",
@@ -102,6 +109,7 @@ __all__ = [
     "InTenseRegressor",
     "InputError",
     "InputTypeError",
+    "InteractionDisplay",
     "LSTMEncoder",
     "LazyArray",
     "LinearEncoder",
@@ -123,6 +131,7 @@ __all__ = [
     "RoutingClassifier",
     "RoutingDisplay",
     "SummaryEncoder",
+    "TrainingCurveDisplay",
     "TransformerEncoder",
     "UnimodalClassifier",
     "UnimodalRegressor",

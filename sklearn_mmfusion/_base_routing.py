@@ -13,9 +13,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._base import BaseFusion
-from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion._explanations import GlobalExplanation, LocalExplanation
 from sklearn_mmfusion._fitted import AdditivePredictions
+from sklearn_mmfusion._moments import contribution_moments
 from sklearn_mmfusion._target_mixins import FusionClassifierMixin
 from sklearn_mmfusion._validation import check_terms
 from sklearn_mmfusion.modules.summaries import activation_summary
@@ -78,105 +77,57 @@ class BaseActivatedFusion(FusionClassifierMixin, AdditivePredictions, BaseFusion
         )
         return self._by_term(values, axis=1)
 
-    def explain_global(self, X: Any = None) -> GlobalExplanation:
-        """Explain the model over a data set.
+    def _names(self) -> dict[str, Any]:
+        names = super()._names()
+        names["concept_names"] = names.pop("class_names")
+        return names
 
-        Parameters
-        ----------
-        X : mapping, ModalityFrame, DataFrame or array-like, default=None
-            Rows to take means over; None gives those of the training set.
+    @property
+    def _explained_kind(self) -> str:
+        return self._kind
 
-        Returns
-        -------
-        GlobalExplanation
-            Means over the rows with their 95 % intervals, for each term and class.
-        """
-        check_is_fitted(self, "_result")
-        summary, n_samples = self._result.readings, self._result.n_rows
-        if X is not None:
+    def _explained_data(self, X: Any) -> tuple[int, dict[str, Any]]:
+        if X is None:
+            n_samples, found = super()._explained_data(None)
+            readings = self._result.readings
+            summary = {name: self._by_term(values) for name, values in readings.items()}
+        else:
             parts = self._explain_rows(X)
-            n_samples = len(parts["contributions"])
-            if not n_samples:
-                raise InputError("explain_global needs at least one row, got none")
+            moments = contribution_moments(parts["contributions"])
+            n_samples, found = self._explained_moments(moments)
             summary = self._summarise(parts)
-        data = {name: self._by_term(values) for name, values in summary.items()}
-        return GlobalExplanation(
-            {
-                "kind": self._kind,
-                "term_names": list(self.term_names_),
-                "concept_names": list(self.classes_),
-                "n_samples": n_samples,
-                "routing_coefficients": data.get("routing_coefficients"),
-                "routing_intervals": data.get("routing_coefficients_intervals"),
-                "activations": data["activations"],
-                "activation_intervals": data["activations_intervals"],
-                "routed_activations": data.get("routed_activations"),
-                "routed_activation_intervals": data.get("routed_activations_intervals"),
-                "relevance": data["relevance"],
-                "contribution_share": data["contribution_share"],
-                "uniform": 1.0 / len(self.classes_) if self._kind == "routing" else None,
-            }
-        )
+        return n_samples, found | {
+            "routing_coefficients": summary.get("routing_coefficients"),
+            "routing_intervals": summary.get("routing_coefficients_intervals"),
+            "activations": summary["activations"],
+            "activation_intervals": summary["activations_intervals"],
+            "routed_activations": summary.get("routed_activations"),
+            "routed_activation_intervals": summary.get("routed_activations_intervals"),
+            "relevance": summary["relevance"],
+            "contribution_share": summary["contribution_share"],
+            "uniform": 1.0 / len(self.classes_) if self._kind == "routing" else None,
+        }
 
-    def explain_local(self, X: Any, y: Any = None) -> LocalExplanation:
-        """Explain single predictions.
-
-        Parameters
-        ----------
-        X : mapping, ModalityFrame, DataFrame or array-like
-            Rows to explain, in any form that ``predict`` takes.
-        y : array-like of shape (n_samples,) or (n_samples, n_labels), default=None
-            True labels, to be shown beside the predictions.
-
-        Returns
-        -------
-        LocalExplanation
-            Routing coefficients, activations and contributions of every row; the contributions
-            and the intercept add up to the decision.
-        """
-        check_is_fitted(self, "_result")
-        parts = self._explain_rows(X)
-        n = len(parts["contributions"])
-        if y is not None and len(y) != n:
-            raise InputError(f"y: expected {n} labels, one per row of X, got {len(y)}")
-        decision = parts["contributions"].sum(1) + self.intercept_
-        binary = self._target.kind == "binary"
-        parts = {name: self._by_term(values, axis=1) for name, values in parts.items()}
-        r = parts.get("routing_coefficients")
-        return LocalExplanation(
-            {
-                "kind": self._kind,
-                "term_names": list(self.term_names_),
-                "concept_names": list(self.classes_),
-                "output_names": list(self.classes_[1:] if binary else self.classes_),
-                "sample_index": np.arange(n),
-                "routing_coefficients": r,
-                "activations": parts["activations"],
-                "routed_activations": None if r is None else parts["activations"][..., None] * r,
-                "contributions": parts["contributions"],
-                "intercept": self.intercept_,
-                "decision": decision,
-                "probabilities": self._probabilities(decision),
-                "predicted": self._labels(decision),
-                "y": None if y is None else np.asarray(y),
-            }
-        )
-
-    def _explain_rows(self, X: Any) -> dict[str, Floats]:
-        """Return activations (n, t) and contributions (n, t, k) in the order of the network."""
-        n_terms = len(self._result.plan.terms)
+    def _explain_rows(self, X: Any) -> dict[str, Any]:
+        n_terms, n_outputs = len(self._result.plan.terms), len(self.intercept_)
 
         def compute(module: Any, batch: Any) -> torch.Tensor:
             features = module.term_features(batch, batch.present)
             p, contributions = module.fusion.explain(features)
-            return torch.cat([p, contributions.flatten(1)], 1)
+            return torch.cat([module.fusion(features), p, contributions.flatten(1)], 1)
 
-        flat = self._map_rows(X, compute)
-        rest = flat[:, n_terms:].reshape(len(flat), n_terms, -1)
-        return {"activations": flat[:, :n_terms], "contributions": rest}
+        ends = n_outputs, n_outputs + n_terms
+        decision, p, flat = np.split(self._map_rows(X, compute), ends, axis=1)
+        return {
+            "routing_coefficients": None,
+            "activations": self._by_term(p, axis=1),
+            "routed_activations": None,
+            "contributions": self._by_term(flat.reshape(len(flat), n_terms, -1), axis=1),
+            "decision": decision,
+        }
 
-    def _summarise(self, parts: dict[str, Floats]) -> dict[str, Floats]:
-        """Return the summary of rows in the order of the network."""
+    def _summarise(self, parts: dict[str, Any]) -> dict[str, Floats]:
+        """Return the summary of rows."""
         p, contributions = (torch.from_numpy(parts[k]) for k in ("activations", "contributions"))
         share = torch.full((len(p),), 1.0 / len(p), dtype=torch.float64)
         found = activation_summary(p, contributions, share, float(len(p)))

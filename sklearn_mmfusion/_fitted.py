@@ -14,8 +14,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._dataset import to_dataset
 from sklearn_mmfusion._estimator_encoder import represent
+from sklearn_mmfusion._explained import ExplainedTerms
 from sklearn_mmfusion._fitting import FitResult
 from sklearn_mmfusion._lazy_blocks import is_lazy
+from sklearn_mmfusion._moments import (
+    ContributionMoments,
+    contribution_moments,
+    merge_moments,
+)
 from sklearn_mmfusion._plan import FusionPlan, build_network, load_state
 from sklearn_mmfusion._savable import SavableMixin
 from sklearn_mmfusion._training import intra_op_threads
@@ -85,11 +91,11 @@ class FittedFusion(SavableMixin, BaseEstimator):
         self, X: Any, compute: Callable[[FusionNetwork, FusionBatch], torch.Tensor]
     ) -> Floats:
         """Apply a function of the network, of the first member's, to the rows of X in chunks."""
-        check_is_fitted(self, "_result")
         return self._map_data(self._check_rows(X), self.module_, compute)
 
     def _check_rows(self, X: Any) -> ModalityData:
         """Validate new rows, and bring them into the form and order that the networks take."""
+        check_is_fitted(self, "_result")
         _, data = check_X(
             X,
             estimator=self,
@@ -110,28 +116,32 @@ class FittedFusion(SavableMixin, BaseEstimator):
         compute: Callable[[FusionNetwork, FusionBatch], torch.Tensor],
     ) -> Floats:
         """Apply a function of a network to validated rows in chunks."""
-        representations = getattr(self, "representations_", {}) if is_lazy(data) else {}
-        first = self._chunk(data, slice(0, 1), representations)
-        step = max(16, _PREDICT_VALUES // max(1, 8 * module.values_per_row(first)))
         with intra_op_threads(self.n_threads), torch.inference_mode():
-            parts = []
-            for start in range(0, data.n_samples, step):
-                batch = self._chunk(data, slice(start, start + step), representations)
-                parts.append(compute(module, batch).numpy())
-        return np.concatenate(parts)
+            return np.concatenate(
+                [
+                    compute(module, self._batch(data, rows)).numpy()
+                    for rows in self._chunks(data, module)
+                ]
+            )
 
-    @staticmethod
-    def _chunk(data: ModalityData, rows: slice, representations: dict[str, Any]) -> FusionBatch:
+    def _chunks(self, data: ModalityData, module: FusionNetwork) -> list[slice]:
+        """Return the rows of each chunk that a network reads at a time."""
+        first = self._batch(data, slice(0, 1))
+        step = max(16, _PREDICT_VALUES // max(1, 8 * module.values_per_row(first)))
+        return [slice(start, start + step) for start in range(0, data.n_samples, step)]
+
+    def _batch(self, data: ModalityData, rows: slice) -> FusionBatch:
         """Return some rows, read where they are on disk, as tensors."""
+        representations = getattr(self, "representations_", {}) if is_lazy(data) else {}
         part = represent(representations, data.take(rows).read())
         return to_dataset(part, None, None, torch.float64).batch
 
     def _mean_over_members(
-        self, X: Any, compute: Callable[[ModalityData, FusionNetwork, FitResult], Floats]
+        self,
+        data: ModalityData,
+        compute: Callable[[ModalityData, FusionNetwork, FitResult], Floats],
     ) -> Floats:
-        """Average what each member says of the rows of X, in y's units."""
-        check_is_fitted(self, "_result")
-        data = self._check_rows(X)
+        """Average what each member says of validated rows, in y's units."""
         members = zip(self._modules(), self._results, strict=True)
         parts = [compute(data, module, result) for module, result in members]
         return parts[0] if len(parts) == 1 else np.mean(parts, axis=0)
@@ -144,7 +154,7 @@ class FittedFusion(SavableMixin, BaseEstimator):
             found = self._map_data(data, module, lambda network, batch: network(batch))
             return found * scale.scale + scale.mean
 
-        return self._mean_over_members(X, outputs)
+        return self._mean_over_members(self._check_rows(X), outputs)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -153,7 +163,7 @@ class FittedFusion(SavableMixin, BaseEstimator):
         return tags
 
 
-class AdditivePredictions(FittedFusion):
+class AdditivePredictions(ExplainedTerms, FittedFusion):
     """For estimators whose output is an intercept plus one contribution per term."""
 
     def contributions(self, X: Any) -> Floats:
@@ -171,12 +181,42 @@ class AdditivePredictions(FittedFusion):
             is missing. With ``intercept_`` they add up to the decision function (classifiers) or
             the prediction (regressors, in y's units).
         """
+        data = self._check_rows(X)
+        return self._mean_over_members(data, self._data_contributions)
 
-        def parts(data: ModalityData, module: FusionNetwork, result: FitResult) -> Floats:
-            values = self._map_data(data, module, lambda net, batch: net.contributions(batch))
-            return self._by_term(values, axis=1, result=result) * result.target_scale.scale
+    def _data_contributions(
+        self, data: ModalityData, module: FusionNetwork, result: FitResult
+    ) -> Floats:
+        """Contributions of one member for validated rows, in y's units."""
+        values = self._map_data(data, module, lambda net, batch: net.contributions(batch))
+        return self._by_term(values, axis=1, result=result) * result.target_scale.scale
 
-        return self._mean_over_members(X, parts)
+    def _explain_rows(self, X: Any) -> dict[str, Any]:
+        n_outputs = len(self.intercept_)
+
+        def compute(module: FusionNetwork, batch: FusionBatch) -> torch.Tensor:
+            features = module.term_features(batch, batch.present)
+            # Decisions on a way of their own, not by adding up: so the sum is checked, not made.
+            parts = module.fusion(features), module.fusion.contributions(features).flatten(1)
+            return torch.cat(parts, 1)
+
+        def explain(data: ModalityData, module: FusionNetwork, result: FitResult) -> Floats:
+            scale = result.target_scale
+            both = self._map_data(data, module, compute)
+            decision, flat = np.split(both, [n_outputs], axis=1)
+            terms = self._by_term(flat.reshape(len(flat), -1, n_outputs), axis=1, result=result)
+            decision = decision * scale.scale + scale.mean
+            return np.concatenate([decision[:, None], terms * scale.scale], axis=1)
+
+        found = self._mean_over_members(self._check_rows(X), explain)
+        return {"decision": found[:, 0], "contributions": found[:, 1:]}
+
+    def _contribution_moments(self, X: Any) -> ContributionMoments:
+        data = self._check_rows(X)
+        return merge_moments(
+            contribution_moments(self._mean_over_members(data.take(rows), self._data_contributions))
+            for rows in self._chunks(data, self.module_)
+        )
 
     def _by_term(self, values: Floats, axis: int = 0, result: FitResult | None = None) -> Floats:
         """Arrange what a network has per term as the user sees it; 0 for terms left out."""

@@ -22,6 +22,7 @@ from sklearn_mmfusion._estimator_encoder import (
     for_target,
     seeded,
 )
+from sklearn_mmfusion._explained import ExplainedTerms
 from sklearn_mmfusion._target_mixins import FusionClassifierMixin
 from sklearn_mmfusion._training import seed_for
 from sklearn_mmfusion._validation import (
@@ -39,7 +40,7 @@ Floats = npt.NDArray[np.float64]
 _FLOOR = 1e-12  # smallest probability whose logarithm is taken
 
 
-class LateVotingClassifier(FusionClassifierMixin, BaseEstimator):
+class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, BaseEstimator):
     r"""Add up the log-posteriors of one classifier per modality, each trained on its own.
 
     Use it as a baseline: where modalities are independent given the class it is the best there

@@ -18,8 +18,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion import functional as F
 from sklearn_mmfusion._errors import InputError, RelevanceWarning
+from sklearn_mmfusion._explained import ExplainedTerms
 from sklearn_mmfusion._kernels import FittedKernels, check_kernels, fit_kernels
 from sklearn_mmfusion._mkl_solver import MKLSolution, solve_mkl
+from sklearn_mmfusion._moments import weighted_std
 from sklearn_mmfusion._savable import SavableMixin
 from sklearn_mmfusion._scaling import column_moments
 from sklearn_mmfusion._target_mixins import FusionClassifierMixin, FusionRegressorMixin
@@ -46,9 +48,10 @@ class _Fitted:
     kernels: FittedKernels
     weights: Floats
     coefficients: Floats
+    n_rows: int
 
 
-class _BaseMKL(SavableMixin, BaseEstimator):
+class _BaseMKL(ExplainedTerms, SavableMixin, BaseEstimator):
     """Kernels, solver and contributions, for labels and for numbers."""
 
     _saved: ClassVar[dict[str, Any]] = {
@@ -60,6 +63,7 @@ class _BaseMKL(SavableMixin, BaseEstimator):
         "intercept_": Floats,
         "support_": npt.NDArray[np.integer[Any]],
         "dual_coef_": Floats,
+        "contribution_std_": Floats,
         "relevance_scores_": dict[str, float],
         "kernel_weights_": Floats,
         "objective_": float,
@@ -122,7 +126,10 @@ class _BaseMKL(SavableMixin, BaseEstimator):
             max_iter=int(self.max_iter),
         )
         self._schema, self._target = schema, target
-        self._result = _Fitted(kernels, solution.weights, solution.coefficients * scale)
+        coefficients = solution.coefficients * scale
+        self._result = _Fitted(kernels, solution.weights, coefficients, data.n_samples)
+        outputs = np.stack([matrix @ coefficients for matrix in matrices], axis=1)
+        self.contribution_std_ = weighted_std(outputs * solution.weights[:, None], weight)
         set_input_attributes(self, schema)
         if target.classes is not None:
             self.classes_ = target.classes
@@ -173,6 +180,10 @@ class _BaseMKL(SavableMixin, BaseEstimator):
     ) -> tuple[Floats, Floats, Floats, Floats]:
         """Interval in which an output costs nothing, and mean and scale of the outputs."""
         raise NotImplementedError  # pragma: no cover - abstract
+
+    @property
+    def _n_training_rows(self) -> int:
+        return self._result.n_rows
 
     def contributions(self, X: Any) -> Floats:
         """Return what each term adds to each output.
@@ -265,6 +276,9 @@ relevance_scores_ : dict of str to float
 kernel_weights_ : ndarray of shape (n_terms,)
     Weights of the kernels, of p-norm 1: the relevance, up to the duality gap. Terms whose kernel
     does not tell rows apart have none.
+contribution_std_ : ndarray of shape (n_terms, n_outputs)
+    Weighted standard deviation of each contribution over the training rows, in units of the
+    output.
 dual_coef_ : ndarray of shape (n_outputs, n_support)
     Coefficients of the support vectors, in y's units.
 support_ : ndarray of shape (n_support,)

@@ -232,31 +232,35 @@ class RoutingClassifier(BaseActivatedFusion):
         )
         return self._by_term(values, axis=1)
 
-    def _explain_rows(self, X: Any) -> dict[str, Floats]:
-        n_terms = len(self._result.plan.terms)
+    def _explain_rows(self, X: Any) -> dict[str, Any]:
+        n_terms, n_outputs = len(self._result.plan.terms), len(self.intercept_)
         n_concepts = self.module_.fusion.n_concepts
 
         def compute(module: Any, batch: Any) -> torch.Tensor:
-            parts = module.fusion.explain(module.term_features(batch, batch.present))
-            return torch.cat([part.flatten(1) for part in parts], 1)
+            features = module.term_features(batch, batch.present)
+            parts = [part.flatten(1) for part in module.fusion.explain(features)]
+            return torch.cat([module.fusion(features), *parts], 1)
 
-        flat = self._map_rows(X, compute)
-        ends = n_terms * n_concepts, n_terms * (n_concepts + 1)
-        r, p, contributions = np.split(flat, ends, axis=1)
+        ends = np.cumsum([n_outputs, n_terms * n_concepts, n_terms])
+        decision, r, p, flat = np.split(self._map_rows(X, compute), ends, axis=1)
+        r = self._by_term(r.reshape(len(r), n_terms, n_concepts), axis=1)
+        p = self._by_term(p, axis=1)
         return {
-            "routing_coefficients": r.reshape(len(flat), n_terms, n_concepts),
+            "routing_coefficients": r,
             "activations": p,
-            "contributions": contributions.reshape(len(flat), n_terms, -1),
+            "routed_activations": p[..., None] * r,
+            "contributions": self._by_term(flat.reshape(len(flat), n_terms, -1), axis=1),
+            "decision": decision,
         }
 
-    def _summarise(self, parts: dict[str, Floats]) -> dict[str, Floats]:
+    def _summarise(self, parts: dict[str, Any]) -> dict[str, Floats]:
         tensors = {name: torch.from_numpy(value) for name, value in parts.items()}
-        n = len(parts["activations"])
+        n = len(tensors["activations"])
         found = routing_summary(
             tensors["routing_coefficients"],
             tensors["activations"],
             tensors["contributions"],
-            tensors["contributions"].sum(1) + torch.from_numpy(self.intercept_),
+            tensors["decision"],
             torch.full((n,), 1.0 / n, dtype=torch.float64),
             float(n),
             is_multilabel=self._target.kind == "multilabel",

@@ -10,13 +10,10 @@ import numpy as np
 import pytest
 
 from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion._explanations import (
-    DISPLAYS,
-    HTML_COLUMNS,
-    HTML_ROWS,
-    GlobalExplanation,
-    LocalExplanation,
-)
+from sklearn_mmfusion._explanation_base import DISPLAYS
+from sklearn_mmfusion._explanation_local import HTML_OUTPUTS
+from sklearn_mmfusion._explanation_tables import HTML_COLUMNS, HTML_ROWS
+from sklearn_mmfusion._explanations import GlobalExplanation, LocalExplanation
 from sklearn_mmfusion.plotting import RoutingDisplay
 
 TERMS = ["text", "audio", "text x audio"]
@@ -369,6 +366,143 @@ def test_iterating_a_local_explanation_ends():
         explanation[6]
 
 
+# --- without routing ------------------------------------------------------------------------------
+
+
+def _additive_global(outputs=("happy", "sad")):
+    rng = np.random.default_rng(0)
+    std, size = rng.random((2, 3, len(outputs)))
+    return {
+        "kind": "relevance",
+        "term_names": TERMS,
+        "output_names": list(outputs),
+        "n_samples": 30,
+        "relevance": np.array([0.5, 0.2, 0.3]),
+        "contribution_std": std,
+        "std_share": std.mean(1) / std.mean(1).sum(),
+        "mean_absolute_contribution": size,
+        "mean_absolute_intervals": np.stack([size - 0.1, size + 0.2], axis=-1),
+    }
+
+
+def test_global_frame_without_routing_has_a_row_per_term_and_output():
+    pytest.importorskip("pandas")
+    frame = GlobalExplanation(data := _additive_global()).to_frame()
+    assert frame.columns.tolist() == [
+        "term",
+        "output",
+        "contribution_std",
+        "mean_absolute",
+        "mean_absolute_low",
+        "mean_absolute_high",
+        "relevance",
+        "std_share",
+    ]
+    assert len(frame) == 3 * 2
+    for _, row in frame.iterrows():
+        term, output = TERMS.index(row["term"]), data["output_names"].index(row["output"])
+        assert row["contribution_std"] == data["contribution_std"][term, output]
+        size = data["mean_absolute_contribution"][term, output]
+        assert row["mean_absolute"] == size
+        assert (row["mean_absolute_low"], row["mean_absolute_high"]) == (size - 0.1, size + 0.2)
+        assert row["relevance"] == data["relevance"][term]
+
+
+def test_global_tables_of_routing_are_asked_for_by_name():
+    pytest.importorskip("pandas")
+    std = np.random.default_rng(1).random((3, 4))
+    data = _global_data() | {"output_names": ["a", "b", "c", "d"], "contribution_std": std}
+    explanation = GlobalExplanation(data)
+    assert "routing" in explanation.to_frame()
+    activation = explanation.to_frame("activation")
+    assert activation["term"].tolist() == TERMS
+    np.testing.assert_array_equal(activation["activation"], data["activations"])
+    frame = explanation.to_frame("contribution")
+    np.testing.assert_array_equal(frame["contribution_std"], std.ravel())
+    assert frame["output"].tolist() == ["a", "b", "c", "d"] * 3
+    assert explanation.to_frame("relevance")["relevance"].tolist() == data["relevance"].tolist()
+    with pytest.raises(InputError, match=r"'mood'; this explanation has \['routing', 'activation"):
+        explanation.to_frame("mood")
+
+
+def test_global_html_without_routing_has_a_column_per_output():
+    table = _Table(GlobalExplanation(data := _additive_global())._repr_html_())
+    assert table.rows[0] == [
+        "term",
+        "relevance",
+        "share of std",
+        "std of contribution: happy",
+        "std of contribution: sad",
+        "mean absolute contribution: happy",
+        "mean absolute contribution: sad",
+    ]
+    assert table.rows[2][1] == "0.200"
+    assert table.rows[2][4] == f"{data['contribution_std'][1, 1]:.3f}"
+    assert table.rows[2][6] == f"{data['mean_absolute_contribution'][1, 1]:.3f} ± 0.150"
+    one = _Table(GlobalExplanation(_additive_global(["happy"]))._repr_html_())
+    assert one.rows[0][3:] == ["std of contribution", "mean absolute contribution"]
+    many = [f"y{i}" for i in range(9)]
+    html = GlobalExplanation(_additive_global(many))._repr_html_()
+    assert len(_Table(html).rows[0]) == 1 + HTML_COLUMNS
+    assert f"{2 + 18 - HTML_COLUMNS} more columns are not shown" in html
+
+
+def _regression_data(n_outputs=2, n_samples=4):
+    rng = np.random.default_rng(0)
+    contributions = rng.normal(size=(n_samples, 3, n_outputs))
+    intercept = rng.normal(size=n_outputs)
+    decision = contributions.sum(axis=1) + intercept
+    return {
+        "kind": "contribution",
+        "target": "regression",
+        "term_names": TERMS,
+        "output_names": [f"y{i}" for i in range(n_outputs)],
+        "sample_index": np.arange(n_samples),
+        "contributions": contributions,
+        "intercept": intercept,
+        "decision": decision,
+        "predicted": decision,
+        "y": rng.normal(size=(n_samples, n_outputs)),
+    }
+
+
+def test_html_of_a_regressor_has_a_row_per_output_and_speaks_of_predictions():
+    explanation = LocalExplanation(data := _regression_data())
+    table = _Table(explanation._repr_html_())
+    assert table.rows[0] == [
+        "sample",
+        "true",
+        "output",
+        "prediction",
+        "intercept",
+        "largest contributions",
+    ]
+    assert len(table.rows) == 1 + 4 * 2
+    true = ", ".join(f"{number:.4g}" for number in data["y"][1])
+    assert table.rows[4][:4] == ["1", true, "y1", f"{data['decision'][1, 1]:+.3g}"]
+    assert "of all 3 terms add up to the prediction" in explanation._repr_html_()
+    html = LocalExplanation(_regression_data(HTML_OUTPUTS + 3))._repr_html_()
+    assert len(_Table(html).rows) == 1 + 4 * HTML_OUTPUTS
+    assert "3 more outputs are not shown" in html
+
+
+def test_numbers_of_a_regressor_are_not_taken_for_labels():
+    data = _regression_data() | {"predicted": np.array([[0.0, 1.0]] * 4)}
+    assert LocalExplanation(data).label_text(0, "predicted") == "0, 1"
+
+
+def test_probabilities_without_concepts_are_named_by_class():
+    pytest.importorskip("pandas")
+    data = _local_data(concepts=("no", "yes"))
+    names = data.pop("concept_names")
+    for key in ("routing_coefficients", "routed_activations"):
+        del data[key]
+    frame = LocalExplanation(data | {"class_names": names}).to_frame("probability")
+    assert frame.columns.tolist() == ["sample", "class", "probability", "predicted", "true"]
+    assert frame["class"].tolist() == ["no", "yes"] * 6
+    assert frame.loc[frame["predicted"], "class"].tolist() == data["predicted"].tolist()
+
+
 # --- both -----------------------------------------------------------------------------------------
 
 
@@ -377,8 +511,10 @@ def test_iterating_a_local_explanation_ends():
     [
         GlobalExplanation(_global_data(terms=[HOSTILE, "b"], concepts=[HOSTILE, "c"])),
         LocalExplanation(_local_data(terms=[HOSTILE, "b"], concepts=["a", HOSTILE])),
+        GlobalExplanation(_additive_global([HOSTILE, "c"])),
+        LocalExplanation(_regression_data() | {"output_names": [HOSTILE, "c"]}),
     ],
-    ids=["global", "local"],
+    ids=["global", "local", "outputs", "targets"],
 )
 def test_html_escapes_names(explanation):
     html = explanation._repr_html_()
@@ -428,12 +564,32 @@ def test_plot_gives_the_display_of_the_explanation():
 
 
 def test_every_kind_has_a_display_that_exists():
-    assert set(DISPLAYS) == {"routing", "activation"}
-    for kind, name in DISPLAYS.items():
-        data = {"kind": kind, "term_names": TERMS, "activations": np.full(3, 0.5)}
-        assert type(GlobalExplanation(data).plot()).__name__ == name
-    with pytest.raises(InputError, match=r"'mood'; there are pictures of \['activation', 'routing"):
+    kinds = ("relevance", "contribution", "routing", "activation")
+    assert set(DISPLAYS) == {(scope, kind) for scope in ("global", "local") for kind in kinds}
+    whole, local = _global_data() | {"std_share": np.full(3, 1 / 3)}, _local_data()
+    for (scope, kind), name in DISPLAYS.items():
+        explain, data = (
+            (GlobalExplanation, whole) if scope == "global" else (LocalExplanation, local)
+        )
+        assert type(explain(data | {"kind": kind}).plot()).__name__ == name
+    with pytest.raises(InputError, match=r"'mood'; there are pictures of \['activation', 'contri"):
         GlobalExplanation({"kind": "mood", "term_names": TERMS}).plot()
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("routing_coefficients", "routing"),
+        ("activations", "activation"),
+        ("relevance", "relevance"),
+        ("contribution_share", "contribution"),
+    ],
+)
+def test_kind_is_read_off_the_quantities(key, kind):
+    data = {name: value for name, value in _global_data().items() if name != "kind"}
+    kept = {"term_names": TERMS, "concept_names": data["concept_names"], key: data[key]}
+    assert GlobalExplanation(kept).kind == kind
+    assert GlobalExplanation(kept | {"kind": "routing"}).kind == "routing"
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ FLOORS = {
     "data": 1,
     "datasets": 1,
     "metrics": 1,
+    "_explained": 3,
     "_fitted": 3,
     "_base": 3,
     "_block_norm": 3,
@@ -50,7 +51,7 @@ PARTS_FLOOR = 2
 # Imports that may go up, as (from, to), and only inside a function; each with its reason.
 ALLOWED_UPWARD = frozenset(
     {
-        ("_explanations", "plotting"),  # .plot() of an explanation makes its Display
+        ("_explanation_base", "plotting"),  # .plot() of an explanation makes its Display
         ("_persistence", ""),  # load() looks the class of an estimator up
     }
 )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from scipy import stats
-from sklearn.utils.validation import check_is_fitted
 
-from sklearn_mmfusion._errors import InputError, InputTypeError
+from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion.plotting._bars import (
     draw_bars,
     draw_frame,
@@ -18,17 +16,15 @@ from sklearn_mmfusion.plotting._bars import (
     wrapped,
     write_values,
 )
+from sklearn_mmfusion.plotting._fits import RelevanceOfFits
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 __all__ = ["RelevanceDisplay"]
 
-CONFIDENCE = 0.95
 
-
-class RelevanceDisplay:
+class RelevanceDisplay(RelevanceOfFits):
     r"""Bars of the relevance of each term, coloured by the order of the interaction.
 
     Make one with :meth:`from_estimator` for one fit, or with :meth:`from_cv_results` for the fits
@@ -48,6 +44,8 @@ class RelevanceDisplay:
         fits that share training rows are not independent; 0 stands for independent fits.
     unlearned : int, default=0
         How many of the fits do no better than the prior. A note in the figure says so.
+    quantity : str, default="relevance"
+        What the numbers are, for the axis.
 
     Attributes
     ----------
@@ -95,45 +93,6 @@ class RelevanceDisplay:
     >>> display.mean
     array([0.65, 0.15, 0.2 ])
     """
-
-    def __init__(
-        self,
-        relevance: Any,
-        *,
-        term_names: Sequence[str],
-        term_modalities: Sequence[tuple[str, ...]],
-        test_ratio: float = 0.0,
-        unlearned: int = 0,
-    ) -> None:
-        self.relevance = np.atleast_2d(np.asarray(relevance, dtype=np.float64))
-        self.term_names = list(term_names)
-        self.term_modalities = [tuple(modalities) for modalities in term_modalities]
-        self.test_ratio = test_ratio
-        self.unlearned = unlearned
-        n_terms = len(self.term_names)
-        if self.relevance.shape[1:] != (n_terms,) or len(self.term_modalities) != n_terms:
-            raise InputError(
-                f"relevance has shape {self.relevance.shape}, for {n_terms} term_names and "
-                f"{len(self.term_modalities)} term_modalities; give one of each per term."
-            )
-        if not np.isfinite(self.relevance).all():
-            raise InputError("relevance holds NaN or infinite values; expected finite numbers.")
-
-    @property
-    def mean(self) -> np.ndarray:
-        """Mean relevance over the fits."""
-        return self.relevance.mean(axis=0)
-
-    @property
-    def interval(self) -> np.ndarray | None:
-        """Interval of the mean over the fits, or None with one fit."""
-        n_fits = len(self.relevance)
-        if n_fits == 1:
-            return None
-        quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n_fits - 1)
-        deviation = self.relevance.std(axis=0, ddof=1)
-        half = quantile * deviation * np.sqrt(1 / n_fits + self.test_ratio)
-        return np.column_stack([np.maximum(self.mean - half, 0.0), self.mean + half])
 
     @classmethod
     def from_estimator(
@@ -208,70 +167,7 @@ class RelevanceDisplay:
         InputError
             If the mapping holds no estimators, or the fits have different terms.
         """
-        if isinstance(cv_results, Mapping):
-            if "estimator" not in cv_results:
-                raise InputError(
-                    f"cv_results has no 'estimator', but {sorted(cv_results)}; "
-                    "call cross_validate with return_estimator=True."
-                )
-            if test_ratio is None and "indices" in cv_results:
-                train, test = cv_results["indices"]["train"], cv_results["indices"]["test"]
-                test_ratio = sum(map(len, test)) / sum(map(len, train))
-            cv_results = cv_results["estimator"]
-        fits = list(cv_results)
-        if not fits:
-            raise InputError("cv_results holds no estimators; expected at least one.")
-        if test_ratio is None:
-            test_ratio = 1 / max(len(fits) - 1, 1)
-        return cls._from_fits(fits, test_ratio).plot(ax, max_terms=max_terms, sort=sort)
-
-    @classmethod
-    def _from_fits(cls, fits: Sequence[Any], test_ratio: float = 0.0) -> Self:
-        fits = [_fusion_estimator(fit) for fit in fits]
-        names = list(fits[0].relevance_scores_)
-        for fit in fits:
-            if set(fit.relevance_scores_) != set(names):
-                raise InputError(
-                    f"The fits have different terms, {names} and {list(fit.relevance_scores_)}; "
-                    "their relevance can't be averaged."
-                )
-        modalities = dict(zip(fits[0].term_names_, fits[0].term_modalities_, strict=True))
-        return cls(
-            [[fit.relevance_scores_[name] for name in names] for fit in fits],
-            term_names=names,
-            term_modalities=[modalities[name] for name in names],
-            test_ratio=test_ratio,
-            unlearned=sum(getattr(fit, "validation_gain_", np.inf) <= 0 for fit in fits),
-        )
-
-    def frame(self) -> pd.DataFrame:
-        """Return the numbers behind the bars.
-
-        Returns
-        -------
-        frame : pandas.DataFrame of shape (n_terms, 2) or (n_terms, 5)
-            Indexed by term, in the order of the terms: ``order``, ``relevance``; over several fits
-            also ``std`` (between fits), ``lower`` and ``upper`` (95 % interval of the mean).
-
-        Raises
-        ------
-        ImportError
-            If pandas is not installed.
-        """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise ImportError(
-                "RelevanceDisplay.frame needs pandas; install it, or use .relevance and .mean."
-            ) from error
-        columns = {
-            "order": [len(modalities) for modalities in self.term_modalities],
-            "relevance": self.mean,
-        }
-        if (interval := self.interval) is not None:
-            columns["std"] = self.relevance.std(axis=0, ddof=1)
-            columns["lower"], columns["upper"] = interval.T
-        return pd.DataFrame(columns, index=pd.Index(self.term_names, name="term"))
+        return cls._from_cv(cv_results, test_ratio).plot(ax, max_terms=max_terms, sort=sort)
 
     def plot(
         self, ax: Axes | None = None, *, max_terms: int | None = None, sort: bool = True
@@ -311,7 +207,7 @@ class RelevanceDisplay:
         if interval is not None:
             right_ends = draw_spread(ax, self.relevance[:, shown], interval[shown])
         write_values(ax, values, right_ends)
-        quantity = "relevance" if interval is None else "relevance, mean over fits"
+        quantity = self.quantity if interval is None else f"{self.quantity}, mean over fits"
         draw_frame(ax, labels, quantity, self._notes(shown))
         return self
 
@@ -331,20 +227,3 @@ class RelevanceDisplay:
         if self.unlearned:
             notes.append(f"{self.unlearned} of {n_fits} fits did no better than the prior")
         return notes
-
-
-def _fusion_estimator(estimator: Any) -> Any:
-    """Return the fitted fusion estimator inside searches and pipelines."""
-    while not hasattr(estimator, "relevance_scores_"):
-        if hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        elif hasattr(estimator, "steps"):
-            estimator = estimator.steps[-1][1]
-        else:
-            if hasattr(estimator, "fit"):
-                check_is_fitted(estimator)
-            raise InputTypeError(
-                f"{type(estimator).__name__} has no relevance_scores_; expected a fitted estimator "
-                "of this package, or a Pipeline or search that ends in one."
-            )
-    return estimator

@@ -1,0 +1,151 @@
+"""What every estimator whose output is a sum over terms says about itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import is_classifier
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._explanations import GlobalExplanation, LocalExplanation
+from sklearn_mmfusion._moments import (
+    ContributionMoments,
+    contribution_moments,
+    std_shares,
+)
+from sklearn_mmfusion._validation import TargetSchema
+
+__all__ = ["ExplainedTerms"]
+
+Floats = npt.NDArray[np.float64]
+
+
+class ExplainedTerms:
+    """Explanations, for estimators that have contributions, an intercept and names of terms."""
+
+    _target: TargetSchema
+    term_names_: list[str]
+    term_modalities_: list[tuple[str, ...]]
+    intercept_: Floats
+    contribution_std_: Floats
+
+    def contributions(self, X: Any) -> Floats:
+        """Return what each term adds to each output, (n_samples, n_terms, n_outputs)."""
+        raise NotImplementedError  # pragma: no cover - abstract
+
+    def explain_global(self, X: Any = None) -> GlobalExplanation:
+        """Explain the model over a data set.
+
+        Parameters
+        ----------
+        X : mapping, ModalityFrame, DataFrame or array-like, default=None
+            Rows to take spreads and means over; None gives those of the training set.
+
+        Returns
+        -------
+        GlobalExplanation
+            Relevance where the estimator has it, and the standard deviation of each contribution;
+            over rows that are given also the mean absolute contribution with its 95 % interval.
+        """
+        check_is_fitted(self)
+        n_samples, found = self._explained_data(X)
+        scores = getattr(self, "relevance_scores_", None)
+        relevance = None if scores is None else np.array(list(scores.values()))
+        data = {"kind": self._explained_kind, **self._names(), "n_samples": n_samples}
+        return GlobalExplanation(data | {"relevance": relevance} | found)
+
+    def explain_local(self, X: Any, y: Any = None) -> LocalExplanation:
+        """Explain single predictions.
+
+        Parameters
+        ----------
+        X : mapping, ModalityFrame, DataFrame or array-like
+            Rows to explain, in any form that ``predict`` takes.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            True target, to be shown beside the predictions.
+
+        Returns
+        -------
+        LocalExplanation
+            Contributions of every row; with the intercept they add up to the decision, of a
+            regressor the prediction, and ``deviation`` says how closely.
+        """
+        check_is_fitted(self)
+        parts = self._explain_rows(X)
+        n, decision = len(parts["contributions"]), parts["decision"]
+        if y is not None and len(y) != n:
+            raise InputError(f"y: expected {n} labels, one per row of X, got {len(y)}")
+        data = {
+            "kind": self._explained_kind,
+            "target": self._target.kind,
+            **self._names(),
+            "sample_index": np.arange(n),
+            **parts,
+            "intercept": self.intercept_,
+            "y": None if y is None else np.asarray(y),
+        }
+        if is_classifier(self):
+            data["predicted"] = self._labels(decision)  # type: ignore[attr-defined]
+            if hasattr(self, "predict_proba"):
+                data["probabilities"] = self._probabilities(decision)  # type: ignore[attr-defined]
+        else:
+            data["predicted"] = decision[:, 0] if self._target.one_dimensional else decision
+        return LocalExplanation(data)
+
+    # -- what a subclass may supply ------------------------------------------------------------
+
+    @property
+    def _explained_kind(self) -> str:
+        return "relevance" if hasattr(self, "relevance_scores_") else "contribution"
+
+    def _names(self) -> dict[str, Any]:
+        """Names of terms, outputs and classes."""
+        names: dict[str, Any] = {
+            "term_names": list(self.term_names_),
+            "term_modalities": list(self.term_modalities_),
+        }
+        if not is_classifier(self):
+            n = self._target.n_outputs
+            names["output_names"] = ["y"] if n == 1 else [f"y{i}" for i in range(n)]
+            return names
+        classes = list(self.classes_)  # type: ignore[attr-defined]
+        binary = self._target.kind == "binary"
+        return names | {"output_names": classes[1:] if binary else classes, "class_names": classes}
+
+    def _explained_data(self, X: Any) -> tuple[int, dict[str, Any]]:
+        """Return the number of rows, and what they say of the terms."""
+        if X is None:
+            if not hasattr(self, "contribution_std_"):
+                raise InputError(
+                    f"explain_global of {type(self).__name__} needs X: it keeps nothing of its "
+                    "training rows; pass rows that it has not seen"
+                )
+            spread = {"contribution_std": self.contribution_std_}
+            return self._n_training_rows, spread | {"std_share": std_shares(self.contribution_std_)}
+        return self._explained_moments(self._contribution_moments(X))
+
+    def _explained_moments(self, found: ContributionMoments) -> tuple[int, dict[str, Any]]:
+        return found.n_rows, {
+            "contribution_std": found.std,
+            "std_share": std_shares(found.std),
+            "mean_absolute_contribution": found.mean_absolute,
+            "mean_absolute_intervals": found.mean_absolute_intervals,
+        }
+
+    @property
+    def _n_training_rows(self) -> int:
+        return int(self._result.n_rows)  # type: ignore[attr-defined]
+
+    def _contribution_moments(self, X: Any) -> ContributionMoments:
+        return contribution_moments(self.contributions(X))
+
+    def _explain_rows(self, X: Any) -> dict[str, Any]:
+        """Return contributions (n, t, k) and decisions (n, k), in the user's order and units."""
+        contributions = self.contributions(X)
+        return {
+            "contributions": contributions,
+            "decision": contributions.sum(axis=1) + self.intercept_,
+        }

@@ -1,0 +1,197 @@
+"""Discs on a circle, joined by lines and outlined sets, with labels that do not meet."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sklearn_mmfusion.plotting._bars import INK, ORDER_COLORS, QUIET_INK, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["Circle"]
+
+# Colours of Okabe and Ito that neither discs nor pairs have; the letters tell sets apart too.
+SET_COLORS = ("#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+LETTERS = "ABCDE"
+LARGEST_DISC, SMALLEST_DISC = 900.0, 36.0  # square points
+WIDEST_LINE, THINNEST_LINE = 11.0, 0.8  # points
+NAME_WIDTH = 16  # characters on a line
+MANY = 8  # with more pairs than this, only the largest get their number
+UNCERTAIN = 0.55  # opacity of what may be 0
+SMALL = 8  # points
+NEAR = 0.17  # labels closer than this meet; the circle has radius 1
+
+Term = tuple[tuple[str, ...], float, bool]
+
+
+class Circle:
+    """Places of the modalities, and everything that is drawn between them.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Modalities, clockwise from the top; two of them side by side.
+    largest : float
+        Relevance of the largest disc and the widest line.
+    """
+
+    def __init__(self, names: Sequence[str], largest: float) -> None:
+        self.names, self.largest = list(names), largest if largest > 0 else 1.0
+        n = len(names)
+        top = np.pi if n == 2 else np.pi / 2
+        angles = top - 2 * np.pi * np.arange(n) / n
+        self.places = dict(
+            zip(names, np.column_stack([np.cos(angles), np.sin(angles)]), strict=True)
+        )
+        if n == 1:
+            self.places[names[0]] = np.zeros(2)
+        self.taken: list[NDArray[np.float64]] = list(self.places.values())
+
+    def new_axes(self) -> Axes:
+        """Return the axes of a new figure with room for the names."""
+        ax = new_axes(n_lines=0)
+        longest = max(len(line) for name in self.names for line in _lines(name))
+        figure: Any = ax.figure
+        low, high = self._heights()
+        figure.set_size_inches(3.6 + 2 * 0.08 * longest, 0.7 + 1.5 * (high - low))
+        return ax
+
+    def _heights(self) -> tuple[float, float]:
+        """Return lower and upper limit of the axes: room for names above and below the circle."""
+        room = {True: 0.3, False: 0.3}
+        for name, (x, y) in self.places.items():
+            if abs(x) <= 0.3:
+                room[bool(y >= 0)] = 0.34 + 0.13 * len(_lines(name))
+        heights = [y for _, y in self.places.values()]
+        return min(heights) - room[False], max(heights) + room[True]
+
+    def _width(self, value: float) -> float:
+        return max(WIDEST_LINE * value / self.largest, THINNEST_LINE)
+
+    def draw_modalities(self, ax: Axes, alone: Mapping[str, float]) -> None:
+        """Draw a disc per modality, its name and its number outside."""
+        for name, place in self.places.items():
+            value = alone.get(name, 0.0)
+            area = max(LARGEST_DISC * value / self.largest, SMALLEST_DISC)
+            # A modality that is used in interactions alone, or not at all, is a hollow disc.
+            face = ORDER_COLORS[0] if value > 0 else "white"
+            x, y = place
+            ax.scatter(x, y, s=area, color=face, edgecolor=ORDER_COLORS[0], zorder=5)
+            outward = np.sqrt(area) / 2 + 6
+            # Names beside the circle stand upright on their middle, others above or below.
+            ax.annotate(
+                "\n".join([*_lines(name), _number(value)]),
+                place,
+                xytext=(outward * np.sign(np.round(x, 6)) * (abs(x) > 0.3), outward * _up(x, y)),
+                textcoords="offset points",
+                ha="left" if x > 0.3 else "right" if x < -0.3 else "center",
+                va="center" if abs(x) > 0.3 else "bottom" if y >= 0 else "top",
+                fontsize="small",
+                color=INK,
+                zorder=6,
+            )
+
+    def draw_pairs(self, ax: Axes, pairs: Sequence[Term]) -> None:
+        """Draw a line per pair, the most relevant with their numbers."""
+        for rank, (names, value, is_certain) in enumerate(pairs):
+            ends = np.array([self.places[name] for name in names])
+            ax.plot(
+                *ends.T,
+                color=ORDER_COLORS[1],
+                linewidth=self._width(value),
+                linestyle="-" if is_certain else (0, (2, 1)),
+                alpha=1.0 if is_certain else UNCERTAIN,
+                solid_capstyle="butt",
+                dash_capstyle="butt",
+                zorder=3,
+            )
+            if rank < MANY:
+                along = (0.5, 0.36, 0.64, 0.27, 0.73)
+                place = self._free([(1 - t) * ends[0] + t * ends[1] for t in along])
+                _write(ax, place, _number(value))
+
+    def draw_sets(self, ax: Axes, sets: Sequence[Term]) -> None:
+        """Draw an outline per set, inside its modalities, with a letter for the legend."""
+        from matplotlib.patches import Polygon
+
+        for rank, (names, value, is_certain) in enumerate(sets):
+            ordered = [self.places[name] for name in self.names if name in names]
+            corners = np.array(ordered)
+            middle = corners.mean(axis=0)
+            # Each set is drawn in a little further than the one before: outlines do not coincide.
+            inner = middle + (0.86 - 0.07 * rank) * (corners - middle)
+            ax.add_patch(
+                Polygon(
+                    inner,
+                    closed=True,
+                    facecolor=(SET_COLORS[rank], 0.10),
+                    edgecolor=SET_COLORS[rank],
+                    linewidth=1.0 + 2.5 * value / self.largest,
+                    linestyle="-" if is_certain else (0, (2, 1)),
+                    joinstyle="round",
+                    zorder=2,
+                    label=f"{LETTERS[rank]}  {' × '.join(names)}  {_number(value)}",
+                )
+            )
+            tips = [inner[0] + t * (middle - inner[0]) for t in (0.0, 0.15, 0.3, 0.5)]
+            place = self._free([*tips, *inner[1:], middle])
+            _write(ax, place, LETTERS[rank], color=SET_COLORS[rank], weight="bold")
+
+    def _free(self, places: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return the first place that is far from all labels, else the farthest; and take it."""
+
+        def distance(place: NDArray[np.float64]) -> float:
+            return min((float(np.hypot(*(place - other))) for other in self.taken), default=np.inf)
+
+        far = [place for place in places if distance(place) > NEAR]
+        chosen = far[0] if far else max(places, key=distance)
+        self.taken.append(chosen)
+        return chosen
+
+    def finish(self, ax: Axes, notes: Sequence[str]) -> None:
+        """Set limits, legend and notes."""
+        ax.set_aspect("equal")
+        ax.set_axis_off()
+        ax.set_xlim(-1.25, 1.25)
+        ax.set_ylim(*self._heights())
+        ax.set_title("\n".join(notes), loc="left", fontsize="small", color=QUIET_INK)
+        handles, labels = ax.get_legend_handles_labels()
+        if labels:
+            legend = ax.legend(
+                handles,
+                labels,
+                loc="upper center",
+                bbox_to_anchor=(0.5, 0.0),
+                fontsize="small",
+                frameon=False,
+                handlelength=1.6,
+            )
+            for patch in legend.get_patches():
+                patch.set_linewidth(1.5)
+
+
+def _lines(name: str) -> list[str]:
+    return textwrap.wrap(name, NAME_WIDTH, break_on_hyphens=False) or [name]
+
+
+def _number(value: float) -> str:
+    return "<0.01" if 0 < value < 0.005 else f"{value:.2f}"
+
+
+def _up(x: float, y: float) -> float:
+    """Return how far a name moves up, in units of its distance: none beside the circle."""
+    return 0.0 if abs(x) > 0.3 else 1.0 if y >= 0 else -1.0
+
+
+def _write(ax: Axes, place: NDArray[np.float64], text: str, **font: Any) -> None:
+    """Write on a white ground, which keeps the text readable on lines."""
+    ground = {"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none"}
+    font = {"color": INK, **font}
+    x, y = place
+    ax.text(x, y, text, ha="center", va="center", fontsize=SMALL, zorder=6, bbox=ground, **font)

@@ -1,0 +1,182 @@
+"""The relevance of terms over one fit or several, which more than one picture shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from scipy import stats
+
+from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._explanations import GlobalExplanation
+from sklearn_mmfusion._unwrap import unwrap
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["RelevanceOfFits", "fits_of", "pandas_or_say"]
+
+CONFIDENCE = 0.95
+
+
+def pandas_or_say(name: str, instead: str) -> Any:
+    """Return the module pandas, or say what to install."""
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ImportError(
+            f"{name}.frame needs pandas; install the extra 'frames' of sklearn-mmfusion, or use "
+            f"{instead}."
+        ) from error
+    return pd
+
+
+def fits_of(cv_results: Mapping[str, Any] | Iterable[Any]) -> list[Any]:
+    """Return the fitted estimators of a cross-validation.
+
+    Raises
+    ------
+    InputError
+        If there are none.
+    """
+    if isinstance(cv_results, Mapping):
+        if "estimator" not in cv_results:
+            raise InputError(
+                f"cv_results has no 'estimator', but {sorted(cv_results)}; "
+                "call cross_validate with return_estimator=True."
+            )
+        cv_results = cv_results["estimator"]
+    fits = list(cv_results)
+    if not fits:
+        raise InputError("cv_results holds no estimators; expected at least one.")
+    return fits
+
+
+class RelevanceOfFits:
+    """Relevance of each term, one row per fit: mean, interval, table."""
+
+    def __init__(
+        self,
+        relevance: Any,
+        *,
+        term_names: Sequence[str],
+        term_modalities: Sequence[tuple[str, ...]],
+        test_ratio: float = 0.0,
+        unlearned: int = 0,
+        quantity: str = "relevance",
+    ) -> None:
+        self.relevance = np.atleast_2d(np.asarray(relevance, dtype=np.float64))
+        self.term_names = list(term_names)
+        self.term_modalities = [tuple(modalities) for modalities in term_modalities]
+        self.test_ratio = test_ratio
+        self.unlearned = unlearned
+        self.quantity = quantity
+        n_terms = len(self.term_names)
+        if self.relevance.shape[1:] != (n_terms,) or len(self.term_modalities) != n_terms:
+            raise InputError(
+                f"relevance has shape {self.relevance.shape}, for {n_terms} term_names and "
+                f"{len(self.term_modalities)} term_modalities; give one of each per term."
+            )
+        if not np.isfinite(self.relevance).all():
+            raise InputError("relevance holds NaN or infinite values; expected finite numbers.")
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean relevance over the fits."""
+        return self.relevance.mean(axis=0)
+
+    @property
+    def interval(self) -> np.ndarray | None:
+        """Interval of the mean over the fits, or None with one fit."""
+        n_fits = len(self.relevance)
+        if n_fits == 1:
+            return None
+        quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n_fits - 1)
+        deviation = self.relevance.std(axis=0, ddof=1)
+        half = quantile * deviation * np.sqrt(1 / n_fits + self.test_ratio)
+        return np.column_stack([np.maximum(self.mean - half, 0.0), self.mean + half])
+
+    @classmethod
+    def from_explanation(cls, explanation: GlobalExplanation) -> Self:
+        """Return the display of an explanation of a data set, not yet drawn.
+
+        Parameters
+        ----------
+        explanation : GlobalExplanation
+            What ``explain_global`` returned. It is drawn by its relevance, or, of a model without
+            relevance scores, by the shares of standard deviation.
+
+        Returns
+        -------
+        display : Display
+            The display; call ``plot``.
+        """
+        data = explanation.data
+        key = "relevance" if data.get("relevance") is not None else "std_share"
+        if data.get(key) is None:
+            raise InputError("the explanation has neither relevance nor std_share; nothing to draw")
+        modalities = data.get("term_modalities")
+        if modalities is None:
+            modalities = [tuple(str(name).split(" x ")) for name in data["term_names"]]
+        return cls(
+            data[key],
+            term_names=data["term_names"],
+            term_modalities=modalities,
+            quantity=key if key == "relevance" else "share of standard deviation",
+        )
+
+    @classmethod
+    def _from_cv(
+        cls, cv_results: Mapping[str, Any] | Iterable[Any], test_ratio: float | None
+    ) -> Self:
+        fits = fits_of(cv_results)
+        if test_ratio is None and isinstance(cv_results, Mapping) and "indices" in cv_results:
+            train, test = cv_results["indices"]["train"], cv_results["indices"]["test"]
+            test_ratio = sum(map(len, test)) / sum(map(len, train))
+        if test_ratio is None:
+            test_ratio = 1 / max(len(fits) - 1, 1)
+        return cls._from_fits(fits, test_ratio)
+
+    @classmethod
+    def _from_fits(cls, fits: Sequence[Any], test_ratio: float = 0.0) -> Self:
+        fits = [unwrap(fit, attribute="relevance_scores_")[0] for fit in fits]
+        names = list(fits[0].relevance_scores_)
+        for fit in fits:
+            if set(fit.relevance_scores_) != set(names):
+                raise InputError(
+                    f"The fits have different terms, {names} and {list(fit.relevance_scores_)}; "
+                    "their relevance can't be averaged."
+                )
+        modalities = dict(zip(fits[0].term_names_, fits[0].term_modalities_, strict=True))
+        return cls(
+            [[fit.relevance_scores_[name] for name in names] for fit in fits],
+            term_names=names,
+            term_modalities=[modalities[name] for name in names],
+            test_ratio=test_ratio,
+            unlearned=sum(getattr(fit, "validation_gain_", np.inf) <= 0 for fit in fits),
+        )
+
+    def frame(self) -> pd.DataFrame:
+        """Return the numbers behind the bars.
+
+        Returns
+        -------
+        frame : pandas.DataFrame of shape (n_terms, 2) or (n_terms, 5)
+            Indexed by term, in the order of the terms: ``order``, ``relevance``; over several fits
+            also ``std`` (between fits), ``lower`` and ``upper`` (95 % interval of the mean).
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        pd = pandas_or_say(type(self).__name__, ".relevance and .mean")
+        columns = {
+            "order": [len(modalities) for modalities in self.term_modalities],
+            "relevance": self.mean,
+        }
+        if (interval := self.interval) is not None:
+            columns["std"] = self.relevance.std(axis=0, ddof=1)
+            columns["lower"], columns["upper"] = interval.T
+        return pd.DataFrame(columns, index=pd.Index(self.term_names, name="term"))

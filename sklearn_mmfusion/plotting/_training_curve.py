@@ -1,0 +1,271 @@
+"""The picture of training: losses over the epochs, of one fit or of all folds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._unwrap import unwrap
+from sklearn_mmfusion.plotting._bars import FAINT, INK, QUIET_INK, new_axes
+from sklearn_mmfusion.plotting._fits import fits_of, pandas_or_say
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+__all__ = ["TrainingCurveDisplay"]
+
+TRAIN, VALID = "#0072B2", "#D55E00"
+LINES = ((TRAIN, "train_loss", "training rows", "-"), (VALID, "valid_loss", "held-out rows", "--"))
+
+
+class TrainingCurveDisplay:
+    """Loss on training and on held-out rows over the epochs, with the best epoch marked.
+
+    Make one with :meth:`from_estimator` for one fit, or with :meth:`from_cv_results` for the fits
+    of a cross-validation: one line per fold.
+
+    Parameters
+    ----------
+    histories : sequence of list of dict
+        ``history_`` of every fit.
+
+    Attributes
+    ----------
+    histories : list of list of dict
+        What was given.
+    best_epochs : list of (int or None)
+        Epoch with the lowest loss on held-out rows, counted from 1, of every fit; None without
+        held-out rows. Of orders that are trained one after the other, that of the last.
+    ax_ : matplotlib Axes
+        Where the figure was drawn; after :meth:`plot`.
+    rate_ax_ : matplotlib Axes or None
+        The axes of the learning rate, on the right; after :meth:`plot`.
+    figure_ : matplotlib Figure
+        The figure that holds ``ax_``; after :meth:`plot`.
+
+    Raises
+    ------
+    InputError
+        If there are no epochs.
+
+    Notes
+    -----
+    Losses on training rows contain the penalty and are taken with dropout, while the weights
+    change; those on held-out rows are not. So the line of the held-out rows may lie below.
+
+    Up to about 1000 rows, a first fit with held-out rows chooses the number of epochs and a
+    second one takes all rows: ``history_`` is that of the second, which has no held-out rows.
+
+    Examples
+    --------
+    >>> from sklearn_mmfusion.plotting import TrainingCurveDisplay
+    >>> display = TrainingCurveDisplay([[
+    ...     {"epoch": 1, "train_loss": 0.7, "valid_loss": 0.6, "lr": 0.01},
+    ...     {"epoch": 2, "train_loss": 0.5, "valid_loss": 0.65, "lr": 0.005},
+    ... ]])
+    >>> display.best_epochs
+    [1]
+    """
+
+    def __init__(self, histories: Sequence[Sequence[Mapping[str, Any]]]) -> None:
+        self.histories = [[dict(epoch) for epoch in history] for history in histories]
+        if not self.histories or not all(self.histories):
+            raise InputError("histories: expected at least one epoch of each fit, got none")
+
+    @property
+    def best_epochs(self) -> list[int | None]:
+        """Epoch with the lowest held-out loss of every fit."""
+        return [_best_epoch(history) for history in self.histories]
+
+    @classmethod
+    def from_estimator(
+        cls, estimator: Any, *, learning_rate: bool = False, ax: Axes | None = None
+    ) -> Self:
+        """Draw the training of one fitted estimator.
+
+        Parameters
+        ----------
+        estimator : fitted estimator
+            An estimator with ``history_``, or a Pipeline or a search that ends in one.
+        learning_rate : bool, default=False
+            Whether to draw the learning rate as well, on an axis of its own.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : TrainingCurveDisplay
+            With ``ax_``, ``rate_ax_`` and ``figure_``.
+
+        Raises
+        ------
+        InputTypeError
+            If there is no ``history_``.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        estimator, _ = unwrap(estimator, attribute="history_")
+        return cls([estimator.history_]).plot(ax, learning_rate=learning_rate)
+
+    @classmethod
+    def from_cv_results(
+        cls,
+        cv_results: Mapping[str, Any] | Iterable[Any],
+        *,
+        learning_rate: bool = False,
+        ax: Axes | None = None,
+    ) -> Self:
+        """Draw the fits of a cross-validation, a line for each.
+
+        Parameters
+        ----------
+        cv_results : mapping or iterable of fitted estimators
+            What ``cross_validate(..., return_estimator=True)`` returns, or the estimators.
+        learning_rate : bool, default=False
+            Whether to draw the learning rate of the first fit as well, on an axis of its own.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+
+        Returns
+        -------
+        display : TrainingCurveDisplay
+            With ``ax_``, ``rate_ax_`` and ``figure_``.
+
+        Raises
+        ------
+        InputError
+            If the mapping holds no estimators.
+        """
+        fits = [unwrap(fit, attribute="history_")[0] for fit in fits_of(cv_results)]
+        return cls([fit.history_ for fit in fits]).plot(ax, learning_rate=learning_rate)
+
+    def frame(self) -> pd.DataFrame:
+        """Return the numbers behind the lines.
+
+        Returns
+        -------
+        frame : pandas.DataFrame
+            One row per fit and epoch: ``fit`` (counted from 0), ``epoch``, and what the history
+            has of ``phase``, ``train_loss``, ``valid_loss`` and ``lr``; ``is_best``.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        pd = pandas_or_say(type(self).__name__, ".histories")
+        rows = []
+        for fit, (history, best) in enumerate(zip(self.histories, self.best_epochs, strict=True)):
+            for number, epoch in enumerate(history, start=1):
+                keys = ("phase", "train_loss", "valid_loss", "lr")
+                found = {key: epoch[key] for key in keys if key in epoch}
+                rows.append({"fit": fit, "epoch": number, **found, "is_best": number == best})
+        return pd.DataFrame(rows)
+
+    def plot(self, ax: Axes | None = None, *, learning_rate: bool = False) -> Self:
+        """Draw the lines.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a figure.
+        learning_rate : bool, default=False
+            Whether to draw the learning rate (of the first fit) as well, on an axis of its own.
+
+        Returns
+        -------
+        display : TrainingCurveDisplay
+            Itself, with ``ax_``, ``rate_ax_`` and ``figure_``.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        ax = new_axes(n_lines=8) if ax is None else ax
+        self.ax_, self.figure_, self.rate_ax_ = ax, ax.figure, None
+        look: dict[str, Any] = {"linewidth": 1.8}
+        if len(self.histories) > 1:
+            look = {"linewidth": 1.0, "alpha": 0.75}
+        for color, key, words, style in LINES:
+            label: str | None = words
+            for history in self.histories:
+                epochs = [e for e, epoch in enumerate(history, start=1) if key in epoch]
+                if epochs:
+                    losses = [history[e - 1][key] for e in epochs]
+                    marker = "o" if len(epochs) == 1 else None
+                    ax.plot(epochs, losses, style, color=color, label=label, marker=marker, **look)
+                    label = None
+        self._mark_best(ax)
+        for start in self._later_phases():
+            ax.axvline(start - 0.5, color=FAINT, linewidth=0.8, linestyle=":")
+        if learning_rate:
+            self.rate_ax_ = _draw_rate(ax, self.histories[0])
+        self._draw_frame(ax)
+        return self
+
+    def _mark_best(self, ax: Axes) -> None:
+        several = len(self.histories) > 1
+        label: str | None = "best epoch"
+        for history, best in zip(self.histories, self.best_epochs, strict=True):
+            if best is None:
+                continue
+            loss = history[best - 1]["valid_loss"]
+            if not several:
+                ax.axvline(best, color=INK, linewidth=0.8, linestyle=":")
+                label = f"best epoch, {best}"
+            size = 5 if several else 7
+            ax.plot(best, loss, "o", color=INK, markersize=size, label=label, zorder=4)
+            label = None
+
+    def _later_phases(self) -> list[int]:
+        """Return the first epoch of every phase but the first, of a single fit."""
+        phases = [epoch.get("phase", 1) for epoch in self.histories[0]]
+        changes = np.flatnonzero(np.diff(phases)) + 2
+        return [int(epoch) for epoch in changes] if len(self.histories) == 1 else []
+
+    def _draw_frame(self, ax: Axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        ax.set_xlabel("epoch")
+        ax.set_ylabel("loss")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.grid(axis="y", color="#E3E3E3", linewidth=0.8)
+        ax.set_axisbelow(True)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.spines[["left", "bottom"]].set_color(FAINT)
+        notes = [f"{len(self.histories)} fits, a line each"] if len(self.histories) > 1 else []
+        if not any(self.best_epochs):
+            notes.append("no held-out rows in this fit")
+        if self._later_phases():
+            notes.append("dotted: the next order of terms begins")
+        if notes:
+            ax.set_title("\n".join(notes), loc="left", fontsize="small", color=QUIET_INK)
+        ax.legend(fontsize="small", frameon=False)
+
+
+def _best_epoch(history: Sequence[Mapping[str, Any]]) -> int | None:
+    last = history[-1].get("phase")
+    losses = [
+        epoch.get("valid_loss", np.nan) if epoch.get("phase") == last else np.nan
+        for epoch in history
+    ]
+    return None if np.isnan(losses).all() else int(np.nanargmin(losses)) + 1
+
+
+def _draw_rate(ax: Axes, history: Sequence[Mapping[str, Any]]) -> Axes:
+    rates = ax.twinx()
+    numbers = [epoch.get("lr", np.nan) for epoch in history]
+    rates.plot(range(1, len(numbers) + 1), numbers, "-.", color=FAINT, linewidth=1.0)
+    # For the legend, which the axes of the losses draw.
+    ax.plot([], [], "-.", color=FAINT, linewidth=1.0, label="learning rate")
+    rates.spines[["top", "left", "bottom"]].set_visible(False)
+    rates.set_ylabel("learning rate", color=QUIET_INK)
+    rates.set_yscale("log")
+    rates.tick_params(axis="y", which="both", colors=QUIET_INK, labelsize="small")
+    rates.spines["right"].set_color(FAINT)
+    return rates
