@@ -36,6 +36,7 @@ FLOORS = {
     "_mnl": 4,
     "_intense": 4,
     "_mkl": 4,
+    "inspection": 4,
     "plotting": 5,
     "utils": 5,
     "": 5,  # the package's own __init__.py
