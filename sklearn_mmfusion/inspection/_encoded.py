@@ -68,11 +68,15 @@ def encoded_parts(
             return _whole(_encode(estimator, pool), place)
         if any(len(term) > 1 for term in estimator.module_.features.terms):
             return _terms(_encode(estimator, pool), place)
-    if any(len(term) > 1 for term in estimator.term_modalities_):
+    elif any(len(term) > 1 for term in estimator.term_modalities_):
         return None
     contributions = np.concatenate([estimator.contributions(X) for X in pool])
-    members = [place[term[0]] for term in estimator.term_modalities_]
-    parts = [table_part(m, contributions[:, t]) for t, m in enumerate(members)]
+    # An interaction that a network was fitted without, and left out, adds 0.
+    parts = [
+        table_part(place[term[0]], contributions[:, t])
+        for t, term in enumerate(estimator.term_modalities_)
+        if len(term) == 1
+    ]
     return np.array(estimator.intercept_, dtype=np.float64), parts
 
 
@@ -81,7 +85,8 @@ def _same_columns(estimator: Any, rows: ModalityRows) -> bool:
     schema = estimator._schema
     if not rows.groups or schema.column_spec is None:
         return not rows.groups and schema.form == "mapping"
-    return set(rows.groups) == set(schema.column_spec)
+    groups, known = rows.groups, schema.column_spec
+    return len(groups) == len(known) and all(group in known for group in groups)
 
 
 def _linked(

@@ -107,7 +107,7 @@ def make_evaluator(
     modalities: Any = None,
     response: str = "auto",
     background: Any = None,
-    rng: np.random.Generator | None = None,
+    rng: Callable[[], np.random.Generator] = np.random.default_rng,
     cached: bool = True,
 ) -> Evaluator:
     """Prepare a fitted estimator for inspection on some rows.
@@ -124,8 +124,8 @@ def make_evaluator(
         See :func:`~sklearn_mmfusion.inspection._response.choose_response`.
     background : int, data of the form of X, or None, default=None
         Rows for expectations: None those of X, a number that many of X at random.
-    rng : Generator or None, default=None
-        For a background of some rows.
+    rng : callable
+        Returns the generator for a background of some rows.
     cached : bool, default=True
         Whether our own estimators run on cached encodings; False calls them row by row.
 
@@ -145,8 +145,7 @@ def make_evaluator(
     elif isinstance(background, int | np.integer) and not isinstance(background, bool):
         if not 1 <= background <= n:
             raise InputError(f"background={background}: expected 1 to {n}, the rows of X")
-        rng = np.random.default_rng() if rng is None else rng
-        reference = np.sort(rng.choice(n, int(background), replace=False))
+        reference = np.sort(rng().choice(n, int(background), replace=False))
     else:
         other = read_rows(background, modalities, names, groups)
         if other.n_samples == 0:

@@ -13,7 +13,7 @@ Letters: n explained row, q quantity, k output.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -84,7 +84,7 @@ def estimate(
     method: str,
     n_draws: int,
     max_evaluations: int,
-    rng: np.random.Generator,
+    rng: Callable[[], np.random.Generator],
 ) -> Estimates:
     """Compute quantities for the rows of X.
 
@@ -101,8 +101,8 @@ def estimate(
         so that what does not depend on the background cancels exactly.
     max_evaluations : int
         Largest number of combinations in exact mode.
-    rng : Generator
-        For the draws.
+    rng : callable
+        Returns the generator for the draws.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def estimate(
     errors = np.zeros_like(values)
     n_evaluations = sum(task.cost for task in exact)
     if sampled:
-        draws = rng.choice(evaluator.background, (n_draws, len(evaluator.names)))
+        draws = rng().choice(evaluator.background, (n_draws, len(evaluator.names)))
         mean, errors = _sampled(evaluator, sampled, draws, n_q)
         values += mean
         n_evaluations += sum(_sampled_cost(evaluator, task, n_draws) for task in sampled)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +17,17 @@ if TYPE_CHECKING:
 __all__ = ["as_generator", "check_counts", "check_target", "long_frame", "set_name"]
 
 
-def as_generator(random_state: Any) -> np.random.Generator:
-    """Return a generator that is seeded from what scikit-learn takes."""
-    return np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
+def as_generator(random_state: Any) -> Callable[[], np.random.Generator]:
+    """Return a function that returns one generator, seeded from what scikit-learn takes.
+
+    Where nothing is drawn, no state of the user's moves.
+    """
+
+    @cache
+    def generator() -> np.random.Generator:
+        return np.random.default_rng(check_random_state(random_state).randint(2**31 - 1))
+
+    return generator
 
 
 def check_counts(**counts: Any) -> None:

@@ -240,7 +240,7 @@ def modality_shapley(
         )
         names = scorer.rows.names
         quantities, sets = _quantities(names, interactions)
-        found = _score_game(scorer, quantities, n_draws, n_jobs, rng)
+        found = _score_game(scorer, quantities, n_draws, n_jobs, rng())
         return _result(names, None, sets, interactions, value, found, found.values[0, 1])
     if y is not None or scoring is not None or sample_weight is not None:
         raise InputError("y, scoring and sample_weight are for value='score'")
