@@ -40,6 +40,7 @@ FLOORS = {
     "_intense": 4,
     "_mkl": 4,
     "presets": 4,
+    "inspection": 4,
     "plotting": 5,
     "utils": 5,
     "": 5,  # the package's own __init__.py

@@ -22,6 +22,7 @@ PUBLIC_MODULES = [
     "sklearn_mmfusion",
     "sklearn_mmfusion.datasets",
     "sklearn_mmfusion.functional",
+    "sklearn_mmfusion.inspection",
     "sklearn_mmfusion.metrics",
     "sklearn_mmfusion.plotting",
     "sklearn_mmfusion.presets",
