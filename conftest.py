@@ -5,6 +5,8 @@ import os
 # Without it scikit-learn skips check_array_api_input, and "none skipped" would be untrue.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# One thread for each of the processes that share the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import sklearn  # noqa: F401  it sets environment variables, which must not fall to a test
 import torch

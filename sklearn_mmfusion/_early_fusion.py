@@ -76,7 +76,8 @@ class EarlyFusionClassifier(_EarlyFusion, PlainClassifier):
     >>> from sklearn_mmfusion import EarlyFusionClassifier
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 3, 4)), rng.normal(size=(200, 3, 5))
-    >>> est = EarlyFusionClassifier(random_state=0).fit({"a": a, "b": b}, (a.mean((1, 2)) > 0))
+    >>> est = EarlyFusionClassifier(max_epochs=50, lr=0.01, random_state=0)
+    >>> est = est.fit({"a": a, "b": b}, a.mean((1, 2)) > 0)
     >>> est.predict({"a": a, "b": b}).shape
     (200,)
     """
@@ -123,7 +124,8 @@ class EarlyFusionRegressor(_EarlyFusion, PlainRegressor):
     >>> from sklearn_mmfusion import EarlyFusionRegressor
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 3, 4)), rng.normal(size=(200, 3, 5))
-    >>> est = EarlyFusionRegressor(random_state=0).fit({"a": a, "b": b}, a.mean((1, 2)))
+    >>> est = EarlyFusionRegressor(max_epochs=50, lr=0.01, random_state=0)
+    >>> est = est.fit({"a": a, "b": b}, a.mean((1, 2)))
     >>> est.predict({"a": a, "b": b}).shape
     (200,)
     """

@@ -81,7 +81,8 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
     >>> from sklearn_mmfusion import InTenseClassifier
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 4)), rng.normal(size=(200, 5))
-    >>> est = InTenseClassifier(random_state=0).fit({"a": a, "b": b}, (a[:, 0] * b[:, 0] > 0))
+    >>> est = InTenseClassifier(max_epochs=80, random_state=0)
+    >>> est = est.fit({"a": a, "b": b}, a[:, 0] * b[:, 0] > 0)
     >>> max(est.relevance_scores_, key=est.relevance_scores_.get)
     'a x b'
     """
@@ -210,7 +211,8 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
     >>> from sklearn_mmfusion import InTenseRegressor
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 4)), rng.normal(size=(200, 5))
-    >>> est = InTenseRegressor(random_state=0).fit({"a": a, "b": b}, a[:, 0] * b[:, 0])
+    >>> est = InTenseRegressor(max_epochs=80, random_state=0)
+    >>> est = est.fit({"a": a, "b": b}, a[:, 0] * b[:, 0])
     >>> max(est.relevance_scores_, key=est.relevance_scores_.get)
     'a x b'
     """

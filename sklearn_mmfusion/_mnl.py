@@ -72,7 +72,8 @@ class MNLClassifier(FusionClassifierMixin, _MNL):
     >>> from sklearn_mmfusion import MNLClassifier
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 4)), rng.normal(size=(200, 5))
-    >>> est = MNLClassifier(random_state=0).fit({"a": a, "b": b}, (a[:, 0] + b[:, 0] > 0))
+    >>> est = MNLClassifier(max_epochs=50, random_state=0)
+    >>> est = est.fit({"a": a, "b": b}, a[:, 0] + b[:, 0] > 0)
     >>> list(est.relevance_scores_)
     ['a', 'b']
     """
@@ -188,7 +189,8 @@ class MNLRegressor(FusionRegressorMixin, _MNL):
     >>> from sklearn_mmfusion import MNLRegressor
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 4)), rng.normal(size=(200, 5))
-    >>> est = MNLRegressor(random_state=0).fit({"a": a, "b": b}, a[:, 0] + b[:, 0])
+    >>> est = MNLRegressor(max_epochs=50, random_state=0)
+    >>> est = est.fit({"a": a, "b": b}, a[:, 0] + b[:, 0])
     >>> list(est.relevance_scores_)
     ['a', 'b']
     """

@@ -2,11 +2,14 @@
 
 The guards wrap the call of the test function alone, inside all other plugins: fixtures may open
 and close what they like, and a plugin that seeds the global generators before each test does not
-set them off.
+set them off. Workers that run at the same time have a working directory each, so that a file
+left in it falls to the test that left it.
 """
 
 import os
 import random
+import shutil
+import tempfile
 import threading
 import time
 
@@ -73,6 +76,18 @@ def pytest_configure(config):
         "markers",
         "draws_from_numpy: draws from numpy's global generator, as scikit-learn's checks do",
     )
+
+
+def pytest_sessionstart(session):
+    if hasattr(session.config, "workerinput"):
+        session.config.own_directory = tempfile.mkdtemp(prefix="mmfusion-tests-")
+        os.chdir(session.config.own_directory)
+
+
+def pytest_sessionfinish(session):
+    if directory := getattr(session.config, "own_directory", None):
+        os.chdir(session.config.invocation_params.dir)
+        shutil.rmtree(directory)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -178,7 +178,7 @@ def test_early_fusion_reads_the_steps_of_all_modalities_together():
     a, b = rng.normal(size=(2, 400, 1, 1))
     y = (a * b)[:, 0, 0]
     mlp = SummaryEncoder(head=MLPEncoder())
-    settings = {"max_epochs": 150, "lr": 0.01, "random_state": 0, "early_stopping": False}
+    settings = {"max_epochs": 50, "lr": 0.03, "random_state": 0, "early_stopping": False}
     early = EarlyFusionRegressor(encoders=mlp, **settings).fit({"a": a, "b": b}, y)
     late = LateFusionRegressor(encoders=mlp, **settings).fit({"a": a, "b": b}, y)
     assert early.score({"a": a, "b": b}, y) > 0.5 > 0.3 > late.score({"a": a, "b": b}, y)

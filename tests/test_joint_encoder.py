@@ -58,7 +58,7 @@ def test_contributions_of_joint_features_add_up(cls):
 
 
 def test_joint_features_learn():
-    est = RoutingClassifier(**params(max_epochs=60)).fit(X, Y)
+    est = RoutingClassifier(**params(max_epochs=30, lr=0.03)).fit(X, Y)
     assert est.score(X, Y) > 0.9
 
 

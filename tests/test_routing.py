@@ -73,7 +73,8 @@ def test_contributions_and_intercept_add_up_to_the_decision_function(cls, kind):
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])
 def test_it_learns_and_finds_the_terms_that_speak(kind):
     y = CASES[kind]
-    est = RoutingClassifier(**params(interactions=1, max_epochs=150, feature_dim=32)).fit(X, y)
+    est = RoutingClassifier(**params(interactions=1, max_epochs=40, lr=0.05, feature_dim=16))
+    est.fit(X, y)
     assert (est.predict(X) == y).mean() > 0.88
     assert est.validation_gain_ > 0.3
     shares = est.contribution_shares_
@@ -281,10 +282,10 @@ def test_terms_of_a_missing_modality_contribute_exactly_zero(cls):
 
 def test_partial_fit_learns_and_keeps_the_classes():
     y = CASES["multiclass"]
-    est = RoutingClassifier(**params(feature_dim=32))
-    for _ in range(100):
+    est = RoutingClassifier(**params(feature_dim=16, lr=0.05))
+    for _ in range(50):
         est.partial_fit(X, y, classes=[0, 1, 2])
-    assert est.n_iter_ == 100
+    assert est.n_iter_ == 50
     assert est.score(X, y) > 0.85
     assert est.routing_coefficients_.shape == (6, 3)
 

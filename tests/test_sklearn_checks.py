@@ -132,9 +132,12 @@ def test_all_checks_of_scikit_learn_pass(cls):
 @pytest.mark.parametrize(
     ("cls", "changes"),
     [
-        (MNLClassifier, {"polish": False}),
-        (InTenseRegressor, {"polish": False}),
-        (RoutingClassifier, {"feature_dim": 8, "concept_dim": 8, "dropout": 0.0}),
+        (MNLClassifier, {"polish": False, "max_epochs": 6, "lr": 0.1}),
+        (InTenseRegressor, {"polish": False, "max_epochs": 6, "lr": 0.1}),
+        (
+            RoutingClassifier,
+            {"feature_dim": 4, "concept_dim": 4, "dropout": 0.0, "max_epochs": 8, "lr": 0.1},
+        ),
         *[pytest.param(cls, changes, marks=pytest.mark.slow) for cls, changes in BASELINES],
     ],
     ids=lambda value: getattr(value, "__name__", ""),

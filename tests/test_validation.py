@@ -1,13 +1,12 @@
-"""X in all its forms, the catalogue of bad input, and the terms of a model."""
+"""X in all its forms, and the terms of a model.
 
-import datetime
-import re
+Bad input is in ``test_bad_input.py``, for every estimator.
+"""
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from skorch.helper import SliceDict
 
@@ -44,242 +43,17 @@ def good(**changes):
     return {"text": rng.normal(size=(N, 3, 2)), "audio": rng.normal(size=(N, 4))} | changes
 
 
-def audio(value):
-    return lambda: {"audio": value() if callable(value) else value, "text": np.ones((N, 2))}
-
-
 def put(value, *, dtype=float, where=(2, 1)):
     array = np.ones((N, 4), dtype=dtype)
     array[where] = value
     return array
 
 
-def masked():
-    return np.ma.masked_array(np.ones((N, 4)), mask=np.eye(N, 4, dtype=bool))
-
-
-def structured():
-    return np.zeros(N, dtype=[("a", float), ("b", float)])
-
-
 def ragged(*lengths, d=2):
     return [np.full((length, d), float(i)) for i, length in enumerate(lengths)]
 
 
-E, T = ValueError, TypeError
 NAMED = "modality 'audio': "
-
-# id (with the row of the catalogue), build, error, pattern: faults of X in fit
-BAD_INPUTS = [
-    ("01-empty", dict, E, "at least one modality"),
-    ("02-none", lambda: None, E, "X is None"),
-    ("03-str", lambda: "audio.csv", T, "mapping of modalities or 2D array, got str"),
-    ("03-int", lambda: 3, T, "mapping of modalities or 2D array, got int"),
-    ("03-generator", lambda: (i for i in ()), T, "2D array, got generator"),
-    ("04-list-of-arrays", lambda: [np.ones((N, 2)), np.ones((N, 3))], T, "name the modalities"),
-    ("04-tuple", lambda: (torch.ones(N, 2), torch.ones(N, 2)), T, "name the modalities"),
-    ("05-key", lambda: {0: np.ones((N, 2))}, T, "modality names must be str, got 0"),
-    ("06-empty-name", lambda: {"": np.ones((N, 2))}, E, "invalid modality name"),
-    ("06-dot", lambda: {"a.b": np.ones((N, 2))}, E, "invalid modality name"),
-    ("06-dunder", lambda: {"a__b": np.ones((N, 2))}, E, "invalid modality name"),
-    ("06-cross", lambda: {"a x b": np.ones((N, 2))}, E, "invalid modality name"),
-    ("13-rows", lambda: good(text=np.ones((N - 1, 2))), E, "text: 5, audio: 6"),
-    ("17-1d", audio(np.ones(N)), E, NAMED + "Expected 2D array, got 1D array.*Reshape your data"),
-    ("18-0d", audio(np.ones(())), E, NAMED + "Expected 2D array, got scalar"),
-    ("20-rows", lambda: {"audio": np.ones((0, 2))}, E, NAMED + r".*0 sample\(s\)"),
-    (
-        "21-columns",
-        audio(np.ones((N, 0))),
-        E,
-        NAMED + r"0 feature\(s\) \(shape=\(6, 0\)\) while a minimum of 1 is required",
-    ),
-    ("22-one-row", lambda: {"audio": np.ones((1, 2))}, E, "n_samples = 1"),
-    ("23-nan", audio(put(np.nan)), E, NAMED + r"contains NaN \(1 value\(s\), first in row 2\)"),
-    ("23-row", audio(put(np.nan, where=3)), E, NAMED + "contains NaN.*row 3.*missing='mask'"),
-    ("24-inf", audio(put(np.inf)), E, NAMED + r"contains infinity or a value too large.*row 2"),
-    ("24-minus-inf", audio(put(-np.inf)), E, NAMED + "contains infinity or a value too large"),
-    ("24-longdouble", audio(put("1e400", dtype=np.longdouble)), E, NAMED + "contains infinity"),
-    ("24-huge-int", audio(put(10**400, dtype=object)), E, NAMED + "contains infinity"),
-    ("26-complex", audio(put(1j, dtype=complex)), E, NAMED + "Complex data not supported"),
-    ("26-object", audio(put(1j, dtype=object)), E, NAMED + "Complex data not supported"),
-    ("27-sparse", audio(sparse.eye(N, format="csr")), T, NAMED + "Sparse data was passed.*dense"),
-    ("27-X", lambda: sparse.dok_array((N, 3)), T, "Sparse data was passed for X.*dense"),
-    ("27-torch", audio(lambda: torch.eye(N).to_sparse()), T, NAMED + "Sparse data was passed"),
-    (
-        "28-pandas-sparse",
-        audio(lambda: pd.DataFrame({"a": pd.arrays.SparseArray(np.ones(N))})),
-        T,
-        NAMED + "Sparse data was passed",
-    ),
-    ("29-text", audio(put("abc", dtype=object)), E, NAMED + "could not convert string to float"),
-    ("29-frame", audio(lambda: pd.DataFrame({"a": list("abcdef")})), E, NAMED + "could not conv"),
-    ("29-path", audio("audio.csv"), E, NAMED + "could not convert string to float"),
-    ("30-numeric-text", audio(np.ones((N, 2)).astype(str)), E, NAMED + ".*strings"),
-    ("30-numeric-object", audio(put("1", dtype=object)), E, NAMED + ".*strings"),
-    ("31-bytes", audio(np.ones((N, 2)).astype("S")), E, NAMED + "could not convert string"),
-    ("32-datetime", audio(np.zeros((N, 2), "M8[s]")), T, NAMED + "datetime"),
-    (
-        "32-frame",
-        audio(lambda: pd.DataFrame({"a": pd.date_range("2020-01-01", periods=N)})),
-        T,
-        NAMED + "datetime",
-    ),
-    ("32-object", audio(put(datetime.date(2020, 1, 1), dtype=object)), T, NAMED + "datetime"),
-    ("33-masked", audio(masked), E, NAMED + "masked"),
-    (
-        "35-dict",
-        audio(put({}, dtype=object)),
-        T,
-        NAMED + ".*argument must be a string or a real number",
-    ),
-    ("35-none", audio(put(None, dtype=object)), T, NAMED + ".*must be a string or a real number"),
-    ("36-na", audio(put(pd.NA, dtype=object)), E, NAMED + "contains NaN"),
-    (
-        "36-na-frame",
-        audio(lambda: pd.DataFrame({"a": [1, pd.NA] * 3, "b": 1}).astype("Int64")),
-        E,
-        NAMED + "contains NaN",
-    ),
-    ("37-ragged", audio([[1, 2]] * (N - 1) + [[1]]), E, NAMED + "rows of different length"),
-    ("37-ragged-d", audio([*ragged(1, 2, 3, 4, 5), np.ones((2, 3))]), E, r"features: \[2, 3\]"),
-    ("38-matrix", audio(lambda: np.ones((N, 2)).view(np.matrix)), T, "np.matrix is not supported"),
-    ("39-structured", audio(structured), E, NAMED + "Expected 2D"),
-    ("42-meta", audio(torch.ones(N, 2, device="meta")), T, NAMED + r".*'meta'.*\.cpu\(\)\.float"),
-    ("42-bfloat16", audio(torch.ones(N, 2).bfloat16()), T, NAMED + r".*bfloat16.*\.cpu\(\)\.float"),
-    (
-        "44-duplicates",
-        audio(lambda: pd.DataFrame(np.ones((N, 2)), columns=["a", "a"])),
-        E,
-        NAMED + r"duplicate columns \['a'\]",
-    ),
-    ("nested", audio({"a": 1}), T, NAMED + "expected an array, got a mapping"),
-    ("none-value", audio(None), T, NAMED + ".*NoneType"),
-    ("no-sequence", audio([None] * N), E, NAMED + "no row has a value"),
-]
-
-
-@pytest.mark.parametrize(
-    ("build", "error", "pattern"), [row[1:] for row in BAD_INPUTS], ids=[r[0] for r in BAD_INPUTS]
-)
-@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
-@pytest.mark.filterwarnings("ignore:Casting complex")
-def test_fit_bad_input_raises_and_changes_nothing(build, error, pattern):
-    est = Fusion()
-    with pytest.raises(error, match=f"(?s){pattern}") as caught:
-        est.fit(build(), np.arange(N) % 2)
-    assert isinstance(caught.value, FusionError)
-    assert vars(est) == vars(Fusion())
-
-
-BAD_2D = [
-    ("17-1d", lambda: np.ones(N), E, r"(?s)Expected 2D array, got 1D array.*Reshape your data"),
-    ("18-0d", lambda: np.array(1.0), E, "Expected 2D array, got scalar"),
-    ("19-3d", lambda: np.ones((N, 2, 2)), E, "dim 3"),
-    ("20-rows", lambda: np.ones((0, 2)), E, r"0 sample\(s\)"),
-    ("21-columns", lambda: np.ones((N, 0)), E, r"0 feature\(s\) \(shape=\(6, 0\)\) while a min"),
-    ("22-one-row", lambda: np.ones((1, 3)), E, "n_samples = 1"),
-    ("23-nan", lambda: put(np.nan), E, "Input X contains NaN"),
-    ("24-inf", lambda: put(np.inf), E, "Input X contains infinity"),
-    ("26-complex", lambda: put(1j, dtype=complex), E, "Complex data not supported"),
-    ("27-sparse", lambda: sparse.eye(N, format="csr"), T, "Sparse data was passed"),
-    ("29-text", lambda: put("a", dtype=object), E, "could not convert string to float"),
-    ("30-numeric-text", lambda: put("1", dtype=object), E, "strings"),
-    ("35-dict", lambda: put({}, dtype=object), T, "argument must be a string or a real number"),
-    ("37-ragged", lambda: [[1, 2], [3]] * 3, E, "rows of different length"),
-    ("38-matrix", lambda: np.ones((N, 2)).view(np.matrix), T, "np.matrix is not supported"),
-    (
-        "44-duplicates",
-        lambda: pd.DataFrame(np.ones((N, 2)), columns=["a", "a"]),
-        E,
-        r"duplicate columns \['a'\]",
-    ),
-    (
-        "mixed-names",
-        lambda: pd.DataFrame(np.ones((N, 2)), columns=["a", 0]),
-        T,
-        "only supported if all input features have string names",
-    ),
-    (
-        "three-levels",
-        lambda: pd.DataFrame(np.ones((N, 1)), columns=pd.MultiIndex.from_tuples([("a", "b", "c")])),
-        E,
-        "3 levels",
-    ),
-]
-
-
-@pytest.mark.parametrize(
-    ("build", "error", "pattern"), [row[1:] for row in BAD_2D], ids=[row[0] for row in BAD_2D]
-)
-@pytest.mark.filterwarnings("ignore:X is a 2D array and modalities=None")
-@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
-def test_fit_bad_2d_input_raises(build, error, pattern):
-    with pytest.raises(error, match=pattern):
-        Fusion().fit(build(), np.arange(N) % 2)
-
-
-# Faults at predict of a model that was fitted on good().
-BAD_AT_PREDICT = [
-    ("08-missing", lambda: {"audio": good()["audio"]}, r"missing: \['text'\].*\['text', 'audio'\]"),
-    ("09-unexpected", lambda: good(video=np.ones((N, 1))), r"unexpected: \['video'\]"),
-    (
-        "10-both",
-        lambda: {"audio": good()["audio"], "txt": good()["text"]},
-        r"missing: \['text'\], unexpected: \['txt'\].*did you mean 'txt' instead of 'text'",
-    ),
-    ("12-array", lambda: np.ones((N, 4)), r"fitted on modalities \['text', 'audio'\].*an array"),
-    (
-        "15-count",
-        lambda: good(audio=np.ones((N, 5))),
-        NAMED + "X has 5 features, but Fusion is",
-    ),
-    (
-        "15-steps",
-        lambda: good(text=np.ones((N, 9, 3))),
-        "modality 'text': X has 3 features per step, but Fusion is expecting 2",
-    ),
-    ("15-axes", lambda: good(audio=np.ones((N, 4, 1))), NAMED + "has 3 axes"),
-    ("20-68-rows", lambda: good(audio=np.ones((0, 4)), text=np.ones((0, 3, 2))), r"0 sample\(s\)"),
-    ("23-nan", lambda: good(audio=put(np.nan)), NAMED + "contains NaN"),
-]
-
-
-@pytest.mark.parametrize(
-    ("build", "pattern"), [row[1:] for row in BAD_AT_PREDICT], ids=[r[0] for r in BAD_AT_PREDICT]
-)
-def test_predict_bad_input_raises_and_changes_nothing(build, pattern):
-    est = Fusion().fit(good())
-    before = dict(vars(est))
-    with pytest.raises(ValueError, match=pattern):
-        est.predict(build())
-    assert vars(est) == before
-
-
-def test_fit_rows_of_x_and_y_differ_raises():
-    with pytest.raises(ValueError, match="X has 6 samples, y has 5"):
-        Fusion().fit(good(), np.arange(N - 1) % 2)
-
-
-def test_fit_faults_of_all_modalities_are_raised_once():
-    X = {"text": np.ones(N), "audio": put(np.inf), "video": np.ones((N, 1))}
-    with pytest.raises(ValueError) as caught:
-        Fusion().fit(X)
-    assert re.search(
-        r"modality 'text': Expected 2D.*\n.*modality 'audio': .*inf", str(caught.value)
-    )
-
-
-def test_fit_type_faults_only_raise_a_type_error():
-    X = {"text": sparse.eye(N), "audio": np.zeros((N, 1), "M8[s]")}
-    with pytest.raises(TypeError, match=r"(?s)'text': Sparse.*'audio': datetime"):
-        Fusion().fit(X)
-
-
-def test_fit_float32_refuses_what_float32_cannot_hold():
-    with pytest.raises(ValueError, match=NAMED + r".*too large for dtype\('float32'\).*row 2"):
-        Fusion(dtype="float32").fit(good(audio=put(1e300)))
-    Fusion().fit(good(audio=put(1e300)))
-
 
 # Forms of X: each takes good() and gives it back in its form, with the value of modalities=.
 
