@@ -55,6 +55,7 @@ from sklearn_mmfusion._transformers import (
 from sklearn_mmfusion._version import __version__
 from sklearn_mmfusion.data import ModalityFrame
 from sklearn_mmfusion.plotting import RelevanceDisplay, RoutingDisplay
+from sklearn_mmfusion.report import FusionReport, fusion_report
 
 __all__ = [
     "MKLClassifier",
@@ -83,6 +84,7 @@ __all__ = [
     "FitInterruptedWarning",
     "FusionError",
     "FusionMemoryError",
+    "FusionReport",
     "GAMClassifier",
     "GRUEncoder",
     "GlobalExplanation",
@@ -111,4 +113,5 @@ __all__ = [
     "SummaryEncoder",
     "TransformerEncoder",
     "__version__",
+    "fusion_report",
 ]

@@ -37,6 +37,7 @@ FLOORS = {
     "_intense": 4,
     "_mkl": 4,
     "plotting": 5,
+    "report": 5,
     "utils": 5,
     "": 5,  # the package's own __init__.py
 }

@@ -24,6 +24,7 @@ PUBLIC_MODULES = [
     "sklearn_mmfusion.functional",
     "sklearn_mmfusion.metrics",
     "sklearn_mmfusion.plotting",
+    "sklearn_mmfusion.report",
     "sklearn_mmfusion.utils.estimator_checks",
 ]
 
