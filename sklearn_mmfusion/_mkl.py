@@ -20,6 +20,7 @@ from sklearn_mmfusion import functional as F
 from sklearn_mmfusion._errors import RelevanceWarning
 from sklearn_mmfusion._kernels import FittedKernels, check_kernels, fit_kernels
 from sklearn_mmfusion._mkl_solver import MKLSolution, solve_mkl
+from sklearn_mmfusion._progress import CallbackSupport, FitTask
 from sklearn_mmfusion._scaling import column_moments
 from sklearn_mmfusion._target_mixins import FusionClassifierMixin, FusionRegressorMixin
 from sklearn_mmfusion._validation import (
@@ -46,7 +47,7 @@ class _Fitted:
     coefficients: Floats
 
 
-class _BaseMKL(BaseEstimator):
+class _BaseMKL(CallbackSupport, BaseEstimator):
     """Kernels, solver and contributions, for labels and for numbers."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
@@ -88,6 +89,8 @@ class _BaseMKL(BaseEstimator):
         schema, data, target, encoded, weight = check_fit_inputs(
             self, X, y, sample_weight, classifier=is_classifier(self)
         )
+        task = FitTask(self, X, y, sample_weight)
+        task.begin(0)
         terms = check_terms(self.interactions, schema.names)
         specs = check_kernels(self.kernel, schema.names)
         weight = self._with_class_weight(target, encoded, weight)
@@ -119,6 +122,7 @@ class _BaseMKL(BaseEstimator):
             self.support_ = np.flatnonzero(given)[used]
         self.dual_coef_ = self._result.coefficients[used].T
         self._set_readings(solution)
+        task.end()
         return self
 
     def _set_readings(self, solution: MKLSolution) -> None:

@@ -145,9 +145,11 @@ def fusion_report(
         File to write; None writes none.
     title : str, default=None
         Title of the page; None names the estimator.
-    X_train, y_train : array-like, default=None
+    X_train : mapping, ModalityFrame, DataFrame or array-like, default=None
         The training rows: their scores then stand beside those of ``X``, and rows of ``X`` that
         are among them are counted.
+    y_train : array-like of shape (n_train,) or (n_train, n_outputs), default=None
+        Target of the training rows.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows of ``X`` in scores, calibration and shares of contributions.
     cv_results : mapping or iterable of fitted estimators, default=None
