@@ -70,6 +70,7 @@ from sklearn_mmfusion.plotting import (
     RoutingDisplay,
     TrainingCurveDisplay,
 )
+from sklearn_mmfusion.report import FusionReport, fusion_report
 
 __all__ = [
     "MKLClassifier",
@@ -101,6 +102,7 @@ __all__ = [
     "FitInterruptedWarning",
     "FusionError",
     "FusionMemoryError",
+    "FusionReport",
     "GAMClassifier",
     "GRUEncoder",
     "GlobalExplanation",
@@ -137,6 +139,7 @@ __all__ = [
     "UnimodalRegressor",
     "UnsafeFileError",
     "__version__",
+    "fusion_report",
     "load",
     "relevance_intervals",
     "relevance_scores",

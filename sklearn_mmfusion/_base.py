@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import warnings
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from sklearn_mmfusion._diagram import DiagramMixin
 from sklearn_mmfusion._encoders import SMALL_SAMPLE, EncodersMixin, resolve_encoders
 from sklearn_mmfusion._errors import (
     FitInterruptedWarning,
@@ -33,6 +35,7 @@ from sklearn_mmfusion._fitted import FittedFusion, in_plan_order, without_net
 from sklearn_mmfusion._fitting import FitInput, FitResult, fit_network
 from sklearn_mmfusion._optimizers import AdamW
 from sklearn_mmfusion._plan import FusionPlan, Head, build_network
+from sklearn_mmfusion._progress import CallbackSupport, FitTask
 from sklearn_mmfusion._splitting import split_by_content, split_rows
 from sklearn_mmfusion._training import TrainingOptions, intra_op_threads, seed_for
 from sklearn_mmfusion._validation import (
@@ -52,7 +55,7 @@ _HASHED_ROWS = 50_000  # above, rows are not told apart by what is in them
 _SPARE_ROWS = 5000  # below, validation_fraction="auto" holds out 0.2 of the rows, above 0.1
 
 
-class BaseFusion(EncodersMixin, FittedFusion):
+class BaseFusion(EncodersMixin, DiagramMixin, CallbackSupport, FittedFusion):
     """Base of all estimators that train a network.
 
     A subclass says which terms there are (:meth:`_make_terms`), how their encodings become
@@ -169,10 +172,23 @@ class BaseFusion(EncodersMixin, FittedFusion):
             held = self._validation_input(plan, schema, target, X_val, y_val)
             held.data = represent(representations, held.data)
         starts = self._warm_starts(plan)
+
+        def attributes(result: FitResult) -> dict[str, Any]:
+            twin = copy.copy(self)
+            twin.representations_ = representations
+            twin._set_fitted(schema, target, display, [result])
+            return {
+                name: value
+                for name, value in vars(twin).items()
+                if name.endswith("_") or name.startswith("_")
+            }
+
+        task = whole.task = FitTask(self, X, y, sample_weight, attributes)
         with intra_op_threads(self.n_threads):
             results = self._run_members(whole, held, starts)
         self.representations_ = representations
         self._set_fitted(schema, target, display, results)
+        task.end()
         self._warn(results)
         return self
 
@@ -364,6 +380,7 @@ class BaseFusion(EncodersMixin, FittedFusion):
             if held is None:
                 results.append(self._run(plan, whole, start))
             else:
+                self._begin(plan, whole, self._n_tries(plan, start))
                 results.append(self._run_best(plan, whole, held, start))
             if results[-1].training.interrupted:
                 break
@@ -379,6 +396,7 @@ class BaseFusion(EncodersMixin, FittedFusion):
                 fraction = 0.2 if n < _SPARE_ROWS else 0.1
             split = split_rows(whole.target, whole.kind, fraction, seed_for(plan.seed, "split"))
             if split is not None:
+                self._begin(plan, whole, self._n_tries(plan, start))
                 return self._run_best(plan, whole.take(split[0]), whole.take(split[1]), start)
         fraction = 0.2 if self.validation_fraction == "auto" else self.validation_fraction
         seed = seed_for(plan.seed, "inner split")
@@ -387,7 +405,9 @@ class BaseFusion(EncodersMixin, FittedFusion):
         else:
             split = split_by_content(whole.data, whole.target, whole.kind, fraction, seed)
         if split is None:
+            self._begin(plan, whole, 1)
             return self._run_once(plan, whole, None, start)
+        self._begin(plan, whole, self._n_tries(plan, start) + 1)
         # Small data cannot spare rows: what is chosen is chosen in a first fit without some.
         inner = self._run_best(plan, whole.take(split[0]), whole.take(split[1]), start)
         if inner.training.interrupted:
@@ -401,6 +421,16 @@ class BaseFusion(EncodersMixin, FittedFusion):
             # It ends where held-out rows did best, whether or not the training loss is at rest.
             result = replace(result, training=replace(result.training, stopped=True))
         return replace(result, gain=inner.gain, gain_error=inner.gain_error)
+
+    def _begin(self, plan: FusionPlan, whole: FitInput, n_fits: int) -> None:
+        """Begin the task of a fit that trains this many times."""
+        if whole.task is not None:
+            n_phases = int(self._method_options(plan).get("n_phases", 1))
+            whole.task.begin(n_fits * n_phases * self._n_members())
+
+    def _n_tries(self, plan: FusionPlan, start: Any) -> int:
+        """Return how many fits :meth:`_run_best` makes at most."""
+        return 1
 
     def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitResult:
         """Fit on some rows, and choose on the others what there is to choose."""
@@ -467,6 +497,8 @@ class BaseFusion(EncodersMixin, FittedFusion):
             net_params=dict(self.net_params or {}),
             verbose=int(self.verbose),
             device=self._training_device(plan, n_rows),
+            task=rows.task,
+            title=f"training on {'a part of the' if rows.is_part else 'all'} rows",
         )
 
     def _training_device(self, plan: FusionPlan, n_rows: int) -> str:

@@ -52,13 +52,17 @@ class BlockNormFusion(AdditivePredictions, BaseFusion):
         reg = auto_reg(float(self.p), plan.n_outputs)
         return {"reg": reg, "reg_factors": _REG_FACTORS, "p": float(self.p)}
 
+    def _n_tries(self, plan: FusionPlan, start: Any) -> int:
+        n_single = sum(len(term) == 1 for term in plan.terms)
+        return 2 if start is None and self.reg == "auto" and 0 < n_single < len(plan.terms) else 1
+
     def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitResult:
         """Fit, and where ``reg`` is "auto" make interactions earn their place on held-out rows."""
         full = self._run_once(plan, kept, held, start)
         if full.training.interrupted:
             return replace(full, held_losses=None, held_share=None)
-        single = tuple(term for term in plan.terms if len(term) == 1)
-        if start is None and self.reg == "auto" and 0 < len(single) < len(plan.terms):
+        if self._n_tries(plan, start) > 1:
+            single = tuple(term for term in plan.terms if len(term) == 1)
             simple = self._run_once(replace(plan, terms=single), kept, held, None)
             if not full.clearly_beats(simple):
                 full = simple

@@ -17,6 +17,7 @@ from torch import Tensor
 from sklearn_mmfusion._dataset import FusionDataset, to_dataset
 from sklearn_mmfusion._plan import FusionPlan, State, build_network, load_state, network_state
 from sklearn_mmfusion._polish import FusionProblem, clearly_less, polish
+from sklearn_mmfusion._progress import FitTask
 from sklearn_mmfusion._scaling import block_moments, column_moments
 from sklearn_mmfusion._training import TrainingOptions, TrainingResult, seed_for, train
 from sklearn_mmfusion.data._blocks import ModalityData
@@ -60,17 +61,24 @@ class FitInput:
         Row weights, class weights included.
     kind : str
         Kind of the target.
+    task : FitTask or None
+        Who is told how far the fit is.
+    is_part : bool
+        Whether these are some of the rows of a fit.
     """
 
     data: ModalityData
     target: npt.NDArray[Any]
     weight: Floats | None
     kind: str
+    task: FitTask | None = None
+    is_part: bool = False
 
     def take(self, rows: npt.NDArray[np.intp]) -> FitInput:
         """Return some rows."""
         weight = None if self.weight is None else self.weight[rows]
-        return FitInput(self.data.take(rows), self.target[rows], weight, self.kind)
+        data, target = self.data.take(rows), self.target[rows]
+        return FitInput(data, target, weight, self.kind, self.task, is_part=True)
 
 
 @dataclass
@@ -196,26 +204,29 @@ def fit_network(
         if network.learns_inputs:
             n_rows = max(2, min(_INPUT_ROWS, _FEATURE_BYTES // max(1, rows.row_bytes())))
             network.fit_inputs(rows[:: -(-len(rows) // n_rows)][0])
+
+    def finished(result: TrainingResult, polish_weights: bool) -> FitResult:
+        trained = load_state(build_network(plan).double(), network_state(network)).eval()
+        return _finish(
+            plan,
+            trained,
+            rows.to("cpu", torch.float64),
+            None if held is None else held.to("cpu", torch.float64),
+            replace(result, net=result.net if one_epoch else None),
+            scale,
+            loss_name,
+            options,
+            exact=not one_epoch,
+            polish_weights=polish_weights,
+        )
+
+    options = replace(options, so_far=lambda result: finished(result, False))
     stopping = held if options.patience is not None else None
     if options.n_phases > 1 and not one_epoch:
         result = _train_in_phases(network, rows, stopping, options)
     else:
         result = train(network, rows, stopping, options, net)
-    if not one_epoch:
-        result = replace(result, net=None)
-    finished = load_state(build_network(plan).double(), network_state(network)).eval()
-    return _finish(
-        plan,
-        finished,
-        rows.to("cpu", torch.float64),
-        None if held is None else held.to("cpu", torch.float64),
-        result,
-        scale,
-        loss_name,
-        options,
-        exact=not one_epoch,
-        polish_weights=polish_weights,
-    )
+    return finished(result, polish_weights)
 
 
 def _train_in_phases(
@@ -229,7 +240,9 @@ def _train_in_phases(
     for phase in range(options.n_phases):
         set_phase(network, phase)
         epochs = options.phase_epochs[phase] if options.phase_epochs else options.max_epochs
-        results.append(train(network, rows, stopping, replace(options, max_epochs=epochs)))
+        title = f"{options.title}, step {phase + 1} of {options.n_phases}"
+        phase_options = replace(options, max_epochs=epochs, title=title)
+        results.append(train(network, rows, stopping, phase_options))
         if results[-1].interrupted:
             break
     set_phase(network, None)

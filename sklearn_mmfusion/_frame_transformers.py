@@ -5,6 +5,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._progress import CallbackSupport, FitTask
 from sklearn_mmfusion.data import ModalityFrame
 from sklearn_mmfusion.data._values import as_dense, is_ragged, row_shape
 
@@ -19,7 +20,7 @@ def as_frame(X):
     return frame
 
 
-class FrameTransformer(TransformerMixin):
+class FrameTransformer(CallbackSupport, TransformerMixin):
     """What transformers over modalities share: names are checked in one place."""
 
     def __sklearn_tags__(self):
@@ -104,8 +105,11 @@ class ModalitySelector(FrameTransformer, BaseEstimator):
         self : ModalitySelector
             The fitted selector.
         """
+        task = FitTask(self, X, y)
+        task.begin(0)
         self._select(as_frame(X))
         self._start(X)
+        task.end()
         return self
 
     def transform(self, X):
@@ -164,6 +168,9 @@ class ModalityConcatenator(FrameTransformer, BaseEstimator):
     array(['text__0', 'text__1', 'audio__0'], dtype=object)
     """
 
+    _parameter_constraints: dict = {}
+
+    @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Remember names and shapes of the modalities.
 
@@ -179,6 +186,8 @@ class ModalityConcatenator(FrameTransformer, BaseEstimator):
         self : ModalityConcatenator
             The fitted transformer.
         """
+        task = FitTask(self, X, y)
+        task.begin(0)
         frame = as_frame(X)
         layout = frame.layout()
         columns = {name: getattr(value, "columns", None) for name, value in frame.items()}
@@ -186,6 +195,7 @@ class ModalityConcatenator(FrameTransformer, BaseEstimator):
         self.layout_ = layout
         self._ragged = {name for name, value in frame.items() if is_ragged(value)}
         self._columns = {name: list(c) for name, c in columns.items() if c is not None}
+        task.end()
         return self
 
     def transform(self, X):

@@ -23,6 +23,7 @@ from sklearn_mmfusion._estimator_encoder import (
     seeded,
 )
 from sklearn_mmfusion._explained import ExplainedTerms
+from sklearn_mmfusion._progress import CallbackSupport, FitTask
 from sklearn_mmfusion._target_mixins import FusionClassifierMixin
 from sklearn_mmfusion._training import seed_for
 from sklearn_mmfusion._validation import (
@@ -40,7 +41,7 @@ Floats = npt.NDArray[np.float64]
 _FLOOR = 1e-12  # smallest probability whose logarithm is taken
 
 
-class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, BaseEstimator):
+class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, CallbackSupport, BaseEstimator):
     r"""Add up the log-posteriors of one classifier per modality, each trained on its own.
 
     Use it as a baseline: where modalities are independent given the class it is the best there
@@ -156,7 +157,10 @@ class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, BaseEstimator)
         kind, n_outputs = target.kind, target.n_outputs
         prior = _log_prior(encoded, weight, kind, n_outputs)
         fitted = {}
+        task = FitTask(self, X, y, sample_weight)
+        task.begin(len(data.blocks))
         for block in data.blocks:
+            part = task.begin_part(f"training on {block.name}", 0)
             rows = _rows(block)
             if weight is not None:
                 rows = rows[weight[rows] > 0]
@@ -164,6 +168,7 @@ class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, BaseEstimator)
             model = for_target(model, kind)
             mine = None if weight is None else weight[rows]
             fitted[block.name] = fit_weighted(model, flat_inputs(block)[rows], encoded[rows], mine)
+            part.end()
         self.estimators_ = self._result = fitted
         self.intercept_ = prior
         self._schema, self._target = schema, target
@@ -171,6 +176,7 @@ class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, BaseEstimator)
         set_input_attributes(self, schema)
         self.term_modalities_ = [(name,) for name in schema.names]
         self.term_names_ = [term_name([m], schema.names) for m in range(len(schema.names))]
+        task.end()
         return self
 
     def _by_name(self, names: list[str]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from sklearn_mmfusion._explained import ExplainedTerms
 from sklearn_mmfusion._kernels import FittedKernels, check_kernels, fit_kernels
 from sklearn_mmfusion._mkl_solver import MKLSolution, solve_mkl
 from sklearn_mmfusion._moments import weighted_std
+from sklearn_mmfusion._progress import CallbackSupport, FitTask
 from sklearn_mmfusion._savable import SavableMixin
 from sklearn_mmfusion._scaling import column_moments
 from sklearn_mmfusion._target_mixins import FusionClassifierMixin, FusionRegressorMixin
@@ -51,7 +52,7 @@ class _Fitted:
     n_rows: int
 
 
-class _BaseMKL(ExplainedTerms, SavableMixin, BaseEstimator):
+class _BaseMKL(ExplainedTerms, SavableMixin, CallbackSupport, BaseEstimator):
     """Kernels, solver and contributions, for labels and for numbers."""
 
     _saved: ClassVar[dict[str, Any]] = {
@@ -110,6 +111,8 @@ class _BaseMKL(ExplainedTerms, SavableMixin, BaseEstimator):
         schema, data, target, encoded, weight = check_fit_inputs(
             self, X, y, sample_weight, classifier=is_classifier(self)
         )
+        task = FitTask(self, X, y, sample_weight)
+        task.begin(0)
         terms = check_terms(self.interactions, schema.names)
         specs = check_kernels(self.kernel, schema.names)
         weight = self._with_class_weight(target, encoded, weight)
@@ -144,6 +147,7 @@ class _BaseMKL(ExplainedTerms, SavableMixin, BaseEstimator):
             self.support_ = np.flatnonzero(given)[used]
         self.dual_coef_ = self._result.coefficients[used].T
         self._set_readings(solution)
+        task.end()
         return self
 
     def _set_readings(self, solution: MKLSolution) -> None:

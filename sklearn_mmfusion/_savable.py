@@ -21,7 +21,9 @@ class SavableMixin:
 
     _saved: ClassVar[dict[str, Any]] = {}
     # Private attributes that are made anew.
-    _not_saved: ClassVar[frozenset[str]] = frozenset({"_cache", "_sklearn_output_config"})
+    _not_saved: ClassVar[frozenset[str]] = frozenset(
+        {"_cache", "_skl_callbacks", "_sklearn_output_config"}
+    )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to a file that :func:`~sklearn_mmfusion.load` reads.

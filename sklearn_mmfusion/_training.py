@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from sklearn_mmfusion._dataset import Batches, FusionDataset
 from sklearn_mmfusion._errors import DivergedError
+from sklearn_mmfusion._progress import FitTask
 from sklearn_mmfusion.modules.dropout import set_dropout_strength
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
 
@@ -94,6 +95,10 @@ class TrainingOptions:
     device: str = "cpu"
     n_phases: int = 1  # orders that are trained one after the other
     phase_epochs: tuple[int, ...] | None = None  # of each; None: max_epochs
+    task: FitTask | None = None
+    title: str = "training"
+    # Epochs so far -> what a fit that ends here would leave.
+    so_far: Callable[[TrainingResult], object] | None = None
 
 
 class FusionNet(NeuralNet):
@@ -246,6 +251,11 @@ def _raised_by_callback(error: KeyboardInterrupt) -> bool:
 class _EpochLog(PrintLog):
     """skorch's table of epochs, printed where ``verbose`` asks for it."""
 
+    def on_train_begin(self, net: FusionNet, **kwargs: object) -> None:
+        super().on_train_begin(net, **kwargs)
+        if net.verbose and net.options.task is not None:
+            self.sink(f"{net.options.title}, at most {net.options.max_epochs} epochs")
+
     def on_epoch_end(self, net: FusionNet, **kwargs: object) -> None:
         if net.verbose:
             super().on_epoch_end(net, **kwargs)
@@ -263,9 +273,19 @@ class _EpochKeeper(Callback):
     def on_train_begin(self, net: FusionNet, **kwargs: object) -> None:
         self.initialize()
         self.last_ = _snapshot(net.module_)
+        task = net.options.task
+        self.part_ = None
+        if task is not None:
+            self.part_ = task.begin_part(net.options.title, net.options.max_epochs)
+
+    def on_train_end(self, net: FusionNet, **kwargs: object) -> None:
+        if self.part_ is not None:
+            self.part_.end()
 
     def on_epoch_begin(self, net: FusionNet, **kwargs: object) -> None:
         options = net.options
+        if self.part_ is not None:
+            self.part_.begin_step()
         lr = options.lr * options.lr_decay ** (len(net.history) - 1)
         for group in net.optimizer_.param_groups:
             group["lr"] = lr
@@ -275,20 +295,32 @@ class _EpochKeeper(Callback):
         set_dropout_strength(net.module_, max(0.0, 1 - epoch / options.dropout_epochs))
 
     def on_epoch_end(self, net: FusionNet, **kwargs: object) -> None:
-        epoch, options = len(net.history), net.options
         self._check_finite(net)
         self.last_ = _snapshot(net.module_)
+        waited_enough = self._judge(net)
+        if self._end_step(net) or waited_enough:
+            raise KeyboardInterrupt
+
+    def _judge(self, net: FusionNet) -> bool:
+        """Keep the best epoch, and return whether it is time to stop."""
+        epoch, options = len(net.history), net.options
         if options.patience is None or "valid_loss" not in net.history[-1]:
-            return
+            return False
         loss = net.history[-1]["valid_loss"]
         # The penalty is still growing in the first epochs, and the loss with it.
         if loss < self.best_loss_ - 1e-6 * abs(self.best_loss_ if self.best_epoch_ else 0.0):
             self.best_loss_, self.best_epoch_, self.waited_ = loss, epoch, 0
             self.best_ = self.last_
-            return
+            return False
         self.waited_ += 1
-        if self.waited_ >= options.patience:
-            raise KeyboardInterrupt
+        return self.waited_ >= options.patience
+
+    def _end_step(self, net: FusionNet) -> bool:
+        """Tell scikit-learn's callbacks, and return whether one wants the training to end."""
+        so_far = net.options.so_far
+        if self.part_ is None or so_far is None:
+            return False
+        return self.part_.end_step(lambda: so_far(_result(net, self, used_held_out=False)))
 
     def _check_finite(self, net: FusionNet) -> None:
         loss = net.history[-1]["train_loss"]
@@ -380,6 +412,11 @@ def train(
         module.load_state_dict(keeper.best_)
     elif net.interrupted_:
         module.load_state_dict(keeper.last_)
+    return _result(net, keeper, used_held_out=valid is not None)
+
+
+def _result(net: FusionNet, keeper: _EpochKeeper, *, used_held_out: bool) -> TrainingResult:
+    """Return what the epochs so far have left."""
     history = [dict(epoch) for epoch in net.history]
     for epoch in history:
         epoch.pop("batches", None)
@@ -390,7 +427,7 @@ def train(
         best_epoch=keeper.best_epoch_ if keeper.best_ is not None else None,
         interrupted=net.interrupted_,
         stopped=net.stopped_,
-        used_held_out=valid is not None,
+        used_held_out=used_held_out,
         net=net,
     )
 

@@ -14,6 +14,7 @@ from sklearn_mmfusion._frame_transformers import (
     ModalitySelector,
     as_frame,
 )
+from sklearn_mmfusion._progress import FitTask
 from sklearn_mmfusion._steps import as_steps
 from sklearn_mmfusion.data import ModalityFrame
 from sklearn_mmfusion.data._values import raise_faults
@@ -152,6 +153,8 @@ class ModalityTransformer(FrameTransformer, _BaseComposition):
         ModalityFrame
             Transformed modalities, in the order of X.
         """
+        task = FitTask(self, X, y)
+        task.begin(0)
         steps = self._check_transformers()
         frame = as_frame(X)
         unknown = [name for name in steps if name not in frame]
@@ -175,6 +178,7 @@ class ModalityTransformer(FrameTransformer, _BaseComposition):
         self._start(frame)
         self.transformers_ = fitted
         self._widths = widths
+        task.end()
         return self._keep(outputs)
 
     def transform(self, X):

@@ -42,6 +42,7 @@ FLOORS = {
     "presets": 4,
     "inspection": 4,
     "plotting": 5,
+    "report": 5,
     "utils": 5,
     "": 5,  # the package's own __init__.py
 }

@@ -26,6 +26,7 @@ PUBLIC_MODULES = [
     "sklearn_mmfusion.metrics",
     "sklearn_mmfusion.plotting",
     "sklearn_mmfusion.presets",
+    "sklearn_mmfusion.report",
     "sklearn_mmfusion.utils",
     "sklearn_mmfusion.utils.estimator_checks",
 ]

@@ -10,7 +10,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from skorch.helper import SliceDict
 
-from sklearn_mmfusion._errors import FusionError, InputError
+from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._validation import check_fit_inputs, check_terms, check_X, term_name
 from sklearn_mmfusion.data._frame import ModalityFrame
 

@@ -1,0 +1,167 @@
+"""What to know before believing the numbers, in plain words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sklearn_mmfusion.report._data_summary import n_shared_rows
+from sklearn_mmfusion.report._html import number
+from sklearn_mmfusion.report._page import Caution
+from sklearn_mmfusion.report._subject import Subject
+
+__all__ = ["cautions"]
+
+_MIN_EFFECT = 2.0  # standard errors that the held-out gain must exceed, as in fit
+_FEW_ROWS = 50
+_MUCH_MISSING = 0.5
+
+
+def cautions(
+    subject: Subject, scores: list[tuple[str, float | None, float | None]], train: Subject | None
+) -> list[Caution]:
+    """Return warnings first, then notes.
+
+    Parameters
+    ----------
+    subject : Subject
+        What the report is about.
+    scores : list of (str, float or None, float or None)
+        Scores and those of a constant.
+    train : Subject or None
+        The training rows, where they were given.
+    """
+    found = [
+        *_of_the_fit(subject.model),
+        *_of_the_scores(subject, scores),
+        *_of_the_rows(subject, train),
+    ]
+    return sorted(found, key=lambda caution: caution.level != "warning")
+
+
+def _of_the_fit(model: Any) -> list[Caution]:
+    found = []
+    gain = getattr(model, "validation_gain_", None)
+    result = getattr(model, "_result", None)
+    training = getattr(result, "training", None)
+    if gain is not None and not np.isnan(gain):
+        error = getattr(result, "gain_error", 0.0)
+        if gain <= _MIN_EFFECT * error:
+            found.append(
+                Caution(
+                    "On rows that the fit held out, the model predicts no better than a constant "
+                    f"(gain {number(gain)}, standard error {number(error)}). What this page says "
+                    "about relevance, interactions and routing means nothing then.",
+                    "warning",
+                )
+            )
+    elif gain is not None:
+        found.append(
+            Caution(
+                "The fit had no held-out rows to judge itself by; whether the model has learned "
+                "anything is for the scores below to say."
+            )
+        )
+    if training is not None and training.interrupted:
+        found.append(Caution("The fit was interrupted before its end.", "warning"))
+    if getattr(model, "fusion_norm_", 1.0) == 0:
+        found.append(
+            Caution(
+                "All fusion weights are zero: the penalty has removed every term, and the model "
+                "is a constant. Lower reg.",
+                "warning",
+            )
+        )
+    gap = getattr(model, "polish_gap_", None)
+    if gap is not None and np.isnan(gap) and getattr(model, "polish", False):
+        found.append(
+            Caution(
+                "The fusion weights are those of the last training step, not of the exact "
+                "solution, which did worse on held-out rows or was too large. Relevance depends "
+                "somewhat on where training ended."
+            )
+        )
+    found += _of_the_terms(model)
+    return found
+
+
+def _of_the_terms(model: Any) -> list[Caution]:
+    relevance = getattr(model, "relevance_scores_", None)
+    if relevance is None:
+        return []
+    pairs = zip(model.term_names_, model.term_modalities_, strict=True)
+    higher = [name for name, term in pairs if len(term) > 1]
+    if higher and getattr(model, "reg", None) == "auto" and not any(relevance[n] for n in higher):
+        return [
+            Caution(
+                f"None of the {len(higher)} interactions is used: with them, held-out rows were "
+                "not predicted clearly better, or the penalty removed them."
+            )
+        ]
+    return []
+
+
+def _of_the_scores(
+    subject: Subject, scores: list[tuple[str, float | None, float | None]]
+) -> list[Caution]:
+    known = {name: (score, constant) for name, score, constant in scores if score is not None}
+    for name, worse in (
+        ("log loss", lambda s, c: s >= c),
+        ("log loss, mean over labels", lambda s, c: s >= c),
+        ("R²", lambda s, c: s <= c),
+        ("balanced accuracy", lambda s, c: s <= c),
+    ):
+        if name in known:
+            score, constant = known[name]
+            if not worse(score, constant):
+                return []
+            return [
+                Caution(
+                    f"On the rows of this report the model does no better than a constant: {name} "
+                    f"{number(score)}, of the constant {number(constant)}.",
+                    "warning",
+                )
+            ]
+    return []
+
+
+def _of_the_rows(subject: Subject, train: Subject | None) -> list[Caution]:
+    found = []
+    if subject.n_samples < _FEW_ROWS:
+        found.append(Caution(f"{subject.n_samples} rows are few: every number here is uncertain."))
+    if train is None:
+        found.append(
+            Caution(
+                "This page can't know whether its rows were among the training rows. Scores and "
+                "intervals speak of new data only if they were not; with X_train it checks."
+            )
+        )
+    elif shared := n_shared_rows(subject, train):
+        found.append(
+            Caution(
+                f"{number(shared)} of the {number(subject.n_samples)} rows are training rows: "
+                "the scores are too good.",
+                "warning",
+            )
+        )
+    if subject.is_classifier and subject.kind != "multilabel":
+        known = set(subject.classes)
+        unseen = [label for label in np.unique(subject.y).tolist() if label not in known]
+        if unseen:
+            found.append(
+                Caution(
+                    f"The model has never seen the class{'es' if len(unseen) > 1 else ''} "
+                    f"{', '.join(map(str, unseen))}; log loss can't be computed.",
+                    "warning",
+                )
+            )
+    for block in subject.data.blocks:
+        if block.present is not None and block.present.mean() < 1 - _MUCH_MISSING:
+            found.append(
+                Caution(
+                    f"Modality {block.name}: missing in "
+                    f"{1 - block.present.mean():.0%} of the rows, where its terms add 0."
+                )
+            )
+    return found

@@ -1,0 +1,282 @@
+"""One self-contained HTML file about a fitted model."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion.plotting import RelevanceDisplay
+from sklearn_mmfusion.report._cautions import cautions
+from sklearn_mmfusion.report._page import Section, page, page_data
+from sklearn_mmfusion.report._report_figures import unseen_axes
+from sklearn_mmfusion.report._scores import score_rows
+from sklearn_mmfusion.report._sections import (
+    calibration_section,
+    data_section,
+    examples_section,
+    scores_section,
+)
+from sklearn_mmfusion.report._sections_model import (
+    interactions_section,
+    relevance_section,
+    routing_section,
+    settings_section,
+    training_section,
+)
+from sklearn_mmfusion.report._subject import Subject
+
+__all__ = ["FusionReport", "fusion_report"]
+
+_KINDS = {
+    "binary": "two classes",
+    "multiclass": "{} classes",
+    "multilabel": "{} labels",
+    "regression": "regression",
+}
+
+
+class FusionReport:
+    """A report, as text and as numbers; :func:`fusion_report` makes one.
+
+    In a notebook it shows itself.
+
+    Parameters
+    ----------
+    html : str
+        The whole page.
+    data : dict
+        Section, then table, then ``"columns"`` and ``"rows"``: the numbers of the page, not
+        rounded.
+
+    Attributes
+    ----------
+    html : str
+        The whole page.
+    data : dict
+        The numbers of the page.
+
+    Examples
+    --------
+    >>> from sklearn_mmfusion.report import FusionReport
+    >>> FusionReport("<!DOCTYPE html><title>Nothing</title>", {})
+    FusionReport(37 characters, sections=[])
+    """
+
+    def __init__(self, html: str, data: dict[str, Any]) -> None:
+        self.html = html
+        self.data = data
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the page to a file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Where to; a file that is there is replaced.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        OSError
+            If the directory does not exist or can't be written to. A file that was there before
+            is as it was.
+        """
+        path = Path(path)
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        try:
+            with part.open("x", encoding="utf-8", newline="\n") as file:
+                file.write(self.html)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        return path
+
+    def _repr_html_(self) -> str:
+        # In a frame of its own: neither style sheet reaches the other page.
+        return (
+            f'<iframe srcdoc="{escape(self.html)}" sandbox="allow-downloads" loading="lazy" '
+            'style="width:100%;height:40rem;border:1px solid #8888" title="Fusion report"></iframe>'
+        )
+
+    def __repr__(self) -> str:
+        return f"FusionReport({len(self.html)} characters, sections={list(self.data)})"
+
+
+def fusion_report(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    path: str | os.PathLike[str] | None = None,
+    title: str | None = None,
+    X_train: Any = None,
+    y_train: Any = None,
+    sample_weight: Any = None,
+    cv_results: Any = None,
+    n_examples: int = 6,
+    random_state: Any = 0,
+) -> FusionReport:
+    r"""Write one HTML file about a fitted model: data, scores, relevance, examples, settings.
+
+    The file stands alone: figures and style are inside, and it loads nothing. It reads well on a
+    desktop, on a phone, in light, in dark, and on paper, and every number in it can be downloaded
+    from it. Sections that a model has nothing to say about are left out.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+        An estimator of this package, or a Pipeline or search that ends in one.
+    X : mapping, ModalityFrame, DataFrame or array-like
+        Rows to judge the model on, which it should not have seen.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        Their target.
+    path : str or path-like, default=None
+        File to write; None writes none.
+    title : str, default=None
+        Title of the page; None names the estimator.
+    X_train : mapping, ModalityFrame, DataFrame or array-like, default=None
+        The training rows: their scores then stand beside those of ``X``, and rows of ``X`` that
+        are among them are counted.
+    y_train : array-like of shape (n_train,) or (n_train, n_outputs), default=None
+        Target of the training rows.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights of the rows of ``X`` in scores, calibration and shares of contributions.
+    cv_results : mapping or iterable of fitted estimators, default=None
+        What ``cross_validate(..., return_estimator=True)`` returned for the same kind of
+        estimator: relevance then has intervals over the fits, and the scores of the folds are
+        shown.
+    n_examples : int, default=6
+        How many single rows to show with the contributions of their terms.
+    random_state : int, RandomState instance or None, default=0
+        Which of the rows that are predicted right are shown.
+
+    Returns
+    -------
+    FusionReport
+        With ``html``, ``data`` (all numbers), and ``save(path)``.
+
+    Raises
+    ------
+    InputTypeError
+        If there is no estimator of this package inside.
+    InputError
+        If the rows do not fit the estimator, or only one of ``X_train`` and ``y_train`` is given.
+    sklearn.exceptions.NotFittedError
+        If the estimator is not fitted.
+    ImportError
+        If matplotlib is not installed.
+    OSError
+        If the file can't be written.
+
+    See Also
+    --------
+    sklearn_mmfusion.plotting.RelevanceDisplay : The picture of relevance alone.
+
+    Notes
+    -----
+    Shares of contributions are :math:`\overline{|c_t|} / \sum_s \overline{|c_s|}` over the rows
+    of ``X``, absolute values summed over outputs; their 95 % intervals speak of the variation
+    between rows under this one model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_mmfusion import MNLClassifier, fusion_report
+    >>> rng = np.random.default_rng(0)
+    >>> X = {"text": rng.normal(size=(90, 3)), "audio": rng.normal(size=(90, 2))}
+    >>> y = X["text"][:, 0] > 0
+    >>> est = MNLClassifier(random_state=0).fit(X, y)
+    >>> report = fusion_report(est, X, y)
+    >>> report.html[:15]
+    '<!DOCTYPE html>'
+    """
+    if (X_train is None) != (y_train is None):
+        raise InputError("X_train and y_train belong together; give both or neither")
+    subject = Subject.of(estimator, X, y, sample_weight)
+    train = None if X_train is None else Subject.of(estimator, X_train, y_train)
+    scores = score_rows(subject)
+    sections = [
+        Section("cautions", "Read this first", list(cautions(subject, scores, train))),
+        data_section(subject),
+        scores_section(subject, train, _fold_scores(cv_results)),
+        calibration_section(subject),
+        relevance_section(subject, _over_fits(subject.model, cv_results)),
+        interactions_section(subject),
+        routing_section(subject),
+        examples_section(subject, n_examples, random_state),
+        training_section(subject),
+        settings_section(subject),
+    ]
+    shown = [section for section in sections if section is not None and section.blocks]
+    name = type(subject.model).__name__
+    html = page(
+        title or f"Fusion report: {name}",
+        _lead(subject, name),
+        _facts(subject, scores),
+        shown,
+    )
+    report = FusionReport(html, page_data(shown))
+    if path is not None:
+        report.save(path)
+    return report
+
+
+def _lead(subject: Subject, name: str) -> str:
+    modalities = len(subject.model.modality_names_)
+    kind = _KINDS[subject.kind].format(len(subject.classes))
+    plural = "modality" if modalities == 1 else "modalities"
+    return f"{name} on {modalities} {plural}, {subject.n_samples} rows, {kind}."
+
+
+def _facts(
+    subject: Subject, scores: list[tuple[str, float | None, float | None]]
+) -> list[tuple[str, Any]]:
+    """Return the few numbers that stand on top."""
+    facts: list[tuple[str, Any]] = [
+        (name, score) for name, score, _ in scores if score is not None
+    ][:3]
+    relevance = getattr(subject.model, "relevance_scores_", None)
+    if relevance:
+        top = max(relevance, key=lambda term: relevance[term])
+        facts.append(("most relevant", f"{top} ({relevance[top]:.2f})"))
+    return facts
+
+
+def _fold_scores(cv_results: Any) -> dict[str, tuple[float, float, int]]:
+    """Return mean, standard deviation and number of the scores of each kind."""
+    if not isinstance(cv_results, Mapping):
+        return {}
+    return {
+        key.removeprefix("test_"): (
+            float(np.mean(values)),
+            float(np.std(values, ddof=1)) if len(values) > 1 else float("nan"),
+            len(values),
+        )
+        for key, values in cv_results.items()
+        if key.startswith("test_")
+    }
+
+
+def _over_fits(model: Any, cv_results: Any) -> RelevanceDisplay | None:
+    """Return the relevance over the fits of a cross-validation, in the terms of the model."""
+    if cv_results is None or not hasattr(model, "relevance_scores_"):
+        return None
+    # Drawn on axes that nobody sees: without any it would open a figure of pyplot.
+    display = RelevanceDisplay.from_cv_results(cv_results, ax=unseen_axes())
+    if set(display.term_names) != set(model.term_names_):
+        raise InputError(
+            f"cv_results: the fits have the terms {display.term_names}, the estimator "
+            f"{model.term_names_}"
+        )
+    return display
