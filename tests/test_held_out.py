@@ -47,8 +47,6 @@ class AdditiveClassifier(ClassifierMixin, Additive, BaseEstimator):
 
 SLOPES = [0.5, -2.0, 1.5]
 NUMBERS = AdditiveRegressor().fit().contributions(X)[:, :, 0] @ SLOPES + RNG.normal(size=N)
-    size=N
-)
 
 
 def logistic_classes(factors):
