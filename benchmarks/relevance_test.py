@@ -100,8 +100,8 @@ def main() -> None:
     report.targets(checks)
     report.table(f"Share of runs with p <= {LEVEL}", rows)
     report.text(
-        f"make_recovery with {args.n_samples} rows, a: 1, b: 0.5, a x b: {PAIR} or 0, one modality of "
-        "noise; regression with target noise 0.5, classes with logits of standard deviation 3; "
+        f"make_recovery with {args.n_samples} rows, a: 1, b: 0.5, a x b: {PAIR} or 0, one modality "
+        "of noise; regression with target noise 0.5, classes with logits of standard deviation 3; "
         f"InTense with LinearEncoder() and {SETTINGS}; half of the rows test, 999 draws. Each "
         "rate has a standard error of sqrt(rate (1 - rate) / runs), 0.015 at 0.05 and 200 runs."
     )

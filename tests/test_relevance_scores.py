@@ -1,0 +1,166 @@
+"""Tests of relevance on rows that the model has not seen."""
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.metrics import log_loss
+
+from sklearn_mmfusion import (
+    GAMClassifier,
+    InputError,
+    InTenseRegressor,
+    LateFusionClassifier,
+    MKLClassifier,
+    MNLClassifier,
+    MROClassifier,
+    RoutingClassifier,
+    relevance_scores,
+)
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning"),
+]
+
+N = 300
+RNG = np.random.default_rng(0)
+X = {name: RNG.normal(size=(N, 2)) for name in ("a", "b", "leak")}
+WEIGHT = RNG.integers(0, 3, size=N)
+
+
+class ByHand(BaseEstimator):
+    """Contributions 1.0, 0.5 and 2.0 times the first feature of a, b and leak."""
+
+    factors = (1.0, 0.5, 2.0)
+
+    def fit(self, X=None, y=None):
+        self.term_names_ = list(X)
+        self.intercept_ = np.zeros(1)
+        return self
+
+    def contributions(self, x):
+        parts = [f * x[name][:, 0] for f, name in zip(self.factors, self.term_names_, strict=True)]
+        return np.stack(parts, axis=1)[..., None]
+
+
+class HandRegressor(RegressorMixin, ByHand):
+    pass
+
+
+class HandClassifier(ClassifierMixin, ByHand):
+    def fit(self, X=None, y=None):
+        self.classes_ = np.array([0, 1])
+        return super().fit(X)
+
+
+SIGNAL = X["a"][:, 0] + 0.5 * X["b"][:, 0]
+NUMBERS = SIGNAL + 0.3 * RNG.normal(size=N)
+LABELS = (RNG.uniform(size=N) < 1 / (1 + np.exp(-3 * SIGNAL))).astype(int)
+
+
+def test_contribution_without_target_is_the_share_of_standard_deviation():
+    found = relevance_scores(HandRegressor().fit(X), X)
+    stds = [f * X[name][:, 0].std() for f, name in zip((1.0, 0.5, 2.0), X, strict=True)]
+    np.testing.assert_allclose(list(found.values()), np.array(stds) / sum(stds), rtol=1e-12)
+    assert list(found) == ["a", "b", "leak"]
+
+
+def test_contribution_does_not_count_what_does_not_go_along_with_the_target():
+    # leak has the largest contribution of all, and these targets know nothing of it.
+    for est, y in ((HandRegressor(), NUMBERS), (HandClassifier(), LABELS)):
+        found = relevance_scores(est.fit(X), X, y)
+        assert found["leak"] < 0.08
+        assert found["a"] == pytest.approx(2 / 3, abs=0.07)
+        assert sum(found.values()) == pytest.approx(1, rel=1e-12)
+
+
+def test_whole_weights_equal_repeated_rows():
+    repeated = {name: np.repeat(v, WEIGHT, axis=0) for name, v in X.items()}
+    est = HandClassifier().fit(X)
+    weighted = relevance_scores(est, X, LABELS, sample_weight=WEIGHT)
+    doubled = relevance_scores(est, repeated, np.repeat(LABELS, WEIGHT))
+    np.testing.assert_allclose(list(weighted.values()), list(doubled.values()), atol=1e-5)
+
+
+def test_permutation_is_the_rise_of_the_loss_by_hand():
+    est = HandClassifier().fit(X)
+    found, stds = relevance_scores(
+        est, X, LABELS, kind="permutation", n_repeats=3, return_std=True, random_state=5
+    )
+    parts = est.contributions(X)[..., 0]
+
+    def loss(logits):
+        return log_loss(LABELS, 1 / (1 + np.exp(-logits)))
+
+    rng = np.random.RandomState(5)
+    rises = []
+    for _ in range(3):
+        order = rng.permutation(N)
+        moved = [parts.sum(1) - part + part[order] for part in parts.T]
+        rises.append([loss(logits) - loss(parts.sum(1)) for logits in moved])
+    np.testing.assert_allclose(list(found.values()), np.mean(rises, axis=0), rtol=1e-9)
+    np.testing.assert_allclose(list(stds.values()), np.std(rises, axis=0), rtol=1e-9)
+    assert found["a"] > found["b"] > 0 > found["leak"] - 0.2
+
+
+def test_permutation_of_a_regression_is_twice_the_covariance():
+    # Expected rise of a squared error when c is permuted: 2 cov(c, y - the other terms).
+    est = HandRegressor().fit(X)
+    found = relevance_scores(est, X, NUMBERS, kind="permutation", n_repeats=200, random_state=0)
+    parts = est.contributions(X)[..., 0]
+    for i, name in enumerate(X):
+        rest = NUMBERS - np.delete(parts, i, axis=1).sum(1)
+        expected = 2 * np.cov(parts[:, i], rest, bias=True)[0, 1] / NUMBERS.var()
+        assert found[name] == pytest.approx(expected, abs=0.05 + 0.02 * abs(expected))
+
+
+def test_deviation_of_contributions_falls_with_the_rows():
+    est = HandRegressor().fit(X)
+    big = {name: np.tile(v, (9, 1)) for name, v in X.items()}
+    _, few = relevance_scores(est, X, NUMBERS, n_repeats=30, return_std=True, random_state=0)
+    _, many = relevance_scores(
+        est, big, np.tile(NUMBERS, 9), n_repeats=30, return_std=True, random_state=0
+    )
+    assert many["a"] == pytest.approx(few["a"] / 3, rel=0.5)
+
+
+SMALL = {"encoders": "auto", "max_epochs": 2, "early_stopping": False, "random_state": 0}
+MODELS = {
+    "MNL": (MNLClassifier(**SMALL, reg=0.01), np.digitize(NUMBERS, [-0.5, 0.5])),
+    "InTense": (
+        InTenseRegressor(**SMALL, reg=0.01, latent_dim=2),
+        np.column_stack([NUMBERS, -NUMBERS]),
+    ),
+    "MRO": (MROClassifier(**SMALL), LABELS),
+    "routing": (
+        RoutingClassifier(**SMALL, feature_dim=4, concept_dim=4),
+        np.column_stack([LABELS, 1 - LABELS, NUMBERS > 1]).astype(int),
+    ),
+    "GAM": (GAMClassifier(**SMALL, feature_dim=4), LABELS),
+    "late fusion": (LateFusionClassifier(**SMALL), LABELS),
+    "MKL": (MKLClassifier(), np.digitize(NUMBERS, [-0.5, 0.5])),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_additive_estimator_has_relevance_on_held_out_rows(name):
+    est, y = MODELS[name]
+    train, test = slice(0, 60), slice(60, 120)
+    est.fit({m: v[train] for m, v in X.items()}, y[train])
+    rows = {m: v[test] for m, v in X.items()}
+    shares = relevance_scores(est, rows, y[test])
+    assert list(shares) == list(est.term_names_)
+    assert sum(shares.values()) == pytest.approx(1, rel=1e-9)
+    assert min(shares.values()) >= 0
+    rises = relevance_scores(est, rows, y[test], kind="permutation", random_state=0)
+    assert np.isfinite(list(rises.values())).all()
+
+
+def test_wrong_arguments_are_refused():
+    est = HandRegressor().fit(X)
+    with pytest.raises(InputError, match="kind is 'shap'"):
+        relevance_scores(est, X, NUMBERS, kind="shap")
+    with pytest.raises(InputError, match="needs y"):
+        relevance_scores(est, X, kind="permutation")
+    with pytest.raises(InputError, match="n_repeats is 0"):
+        relevance_scores(est, X, NUMBERS, n_repeats=0)

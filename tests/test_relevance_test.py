@@ -1,0 +1,201 @@
+"""Tests of the p-values of terms: level, power, splits."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.datasets import load_iris
+
+from sklearn_mmfusion import (
+    InputError,
+    InputTypeError,
+    InTenseClassifier,
+    InTenseRegressor,
+    LateVotingClassifier,
+    LinearEncoder,
+    MNLClassifier,
+    relevance_test,
+)
+from sklearn_mmfusion._block_norm import auto_reg
+from sklearn_mmfusion._relevance_test import _split, _without_selection, holm, sign_flip_test
+from sklearn_mmfusion.datasets import make_recovery
+
+TASK = make_recovery(
+    300, {("a",): 1.0, ("b",): 0.5, ("a", "b"): 0.8}, n_features=3, n_noise_modalities=1,
+    target_noise=0.3, random_state=0,
+)  # fmt: skip
+FAST = {
+    "encoders": LinearEncoder(),
+    "latent_dim": 3,
+    "early_stopping": False,
+    "max_epochs": 30,
+    "lr": 0.03,
+}
+
+
+class Products(RegressorMixin, BaseEstimator):
+    """Terms a, b and their product, without training: numpy alone, for many runs."""
+
+    def fit(self, X, y, sample_weight=None):
+        self.term_names_ = ["a", "b", "a x b"]
+        self.term_modalities_ = [("a",), ("b",), ("a", "b")]
+        self.intercept_ = np.zeros(1)
+        self.n_fitted_ = len(y)
+        return self
+
+    def contributions(self, X):
+        a, b = (np.asarray(X[name])[:, 0] for name in ("a", "b"))
+        return np.stack([a, b, a * b], axis=1)[..., None]
+
+
+def draw(rng, n=80, pair=0.0):
+    X = {name: rng.normal(size=(n, 1)) for name in "ab"}
+    noise = rng.standard_t(5, size=n) * (0.5 + np.abs(X["a"][:, 0]))  # neither normal nor even
+    return X, X["a"][:, 0] + pair * X["a"][:, 0] * X["b"][:, 0] + noise
+
+
+def test_level_holds_for_uneven_noise_and_power_grows_with_the_pair():
+    rng = np.random.default_rng(0)
+    rates = {}
+    for pair, runs in ((0.0, 400), (1.2, 60)):
+        p = []
+        for run in range(runs):
+            X, y = draw(rng, pair=pair)
+            result = relevance_test(Products(), X, y, n_null=199, random_state=run)
+            p.append(result.p_value)
+        rates[pair] = (np.array(p) <= 0.05).mean(axis=0)
+    # Three standard errors of 0.05 at 400 runs are 0.033.
+    assert 0.02 <= rates[0.0][1] <= 0.083
+    assert 0.02 <= rates[0.0][2] <= 0.083
+    assert rates[1.2][2] >= 0.8
+
+
+def test_planted_pair_is_found_and_noise_is_not():
+    result = relevance_test(InTenseRegressor(**FAST), TASK.data, TASK.target, random_state=0)
+    p = dict(zip(result.term_names, result.p_value, strict=True))
+    assert max(p["a"], p["b"], p["a x b"]) == 0.001
+    assert min(p["noise1"], p["a x noise1"], p["b x noise1"]) > 0.02
+    assert (result.adjusted >= result.p_value).all()
+    assert result.n_train + result.n_test == 300
+    again = relevance_test(InTenseRegressor(**FAST), TASK.data, TASK.target, random_state=0)
+    np.testing.assert_array_equal(again.p_value, result.p_value)
+
+
+def test_three_classes_and_some_terms_in_either_order():
+    y = np.digitize(TASK.target, [-0.5, 0.8])
+    labels = np.array(["low", "middle", "high"])[y]
+    result = relevance_test(
+        InTenseClassifier(**FAST), TASK.data, labels, terms=["b x a", ("noise1",)], random_state=0
+    )
+    assert result.term_names == ["a x b", "noise1"]
+    assert result.p_value[0] <= 0.01 < result.p_value[1]
+    np.testing.assert_allclose(result.adjusted, holm(result.p_value))
+
+
+def test_sign_flips_converge_to_all_of_them():
+    scores = np.random.default_rng(1).normal(0.3, 1, size=(10, 2))
+    exact = np.mean(
+        [np.array(signs) @ scores >= scores.sum(0) for signs in product((-1, 1), repeat=10)], axis=0
+    )
+    statistic, p = sign_flip_test(scores, 20000, np.random.RandomState(0))
+    np.testing.assert_allclose(p, exact, atol=0.015)
+    np.testing.assert_allclose(statistic, scores.sum(0) / np.sqrt((scores**2).sum(0)))
+
+
+def test_term_without_contribution_has_p_of_one():
+    statistic, p = sign_flip_test(np.zeros((20, 1)), 99, np.random.RandomState(0))
+    assert p[0] == 1
+    assert statistic[0] == 0
+
+
+def test_holm_by_hand():
+    np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.6])), [0.04, 0.09, 0.09, 0.6])
+
+
+def test_several_splits_take_twice_the_median():
+    X, y = draw(np.random.default_rng(3))
+    together = relevance_test(Products(), X, y, n_splits=5, random_state=0)
+    seeds = np.random.RandomState(0).randint(2**31 - 1, size=5)
+    data = [sign_flip_p(X, y, int(seed)) for seed in seeds]
+    expected = np.minimum(1, 2 * np.median(data, axis=0))
+    np.testing.assert_allclose(together.p_value, expected)
+    assert together.n_splits == 5
+
+
+def sign_flip_p(X, y, seed):
+    from sklearn_mmfusion._held_out import HeldOut
+
+    _, test = _split(Products(), X, y, None, 0.5, seed)
+    rows = HeldOut(Products().fit(X, y), {k: v[test] for k, v in X.items()}, y[test])
+    scores = np.column_stack([rows.effective_scores(term) for term in range(3)])
+    return sign_flip_test(scores, 999, np.random.RandomState(seed))[1]
+
+
+def test_groups_and_equal_rows_stay_on_one_side():
+    X, y = draw(np.random.default_rng(4))
+    groups = np.arange(80) % 13
+    train, test = _split(Products(), X, y, groups, 0.4, 0)
+    assert not set(groups[train]) & set(groups[test])
+    twice = {name: np.concatenate([v, v]) for name, v in X.items()}
+    train, test = _split(Products(), twice, np.concatenate([y, y]), None, 0.4, 0)
+    assert not set(train % 80) & set(test % 80)
+    assert len(test) == 64
+
+
+def test_copies_of_rows_in_groups_do_not_make_evidence():
+    # Ten copies of every row: as rows they would be tenfold evidence, as groups they are none.
+    X, y = draw(np.random.default_rng(5), n=60, pair=0.3)
+    many = {name: np.repeat(v, 10, axis=0) for name, v in X.items()}
+    groups = np.repeat(np.arange(60), 10)
+    result = relevance_test(Products(), many, np.repeat(y, 10), groups=groups, random_state=0)
+    _, test = _split(Products(), many, np.repeat(y, 10), groups, 0.5, _first_seed())
+    rows = np.unique(groups[test])
+    from sklearn_mmfusion._held_out import HeldOut
+
+    held = HeldOut(Products().fit(X, y), {k: v[rows] for k, v in X.items()}, y[rows])
+    scores = held.effective_scores(2)
+    assert result.statistic[2] == pytest.approx(scores.sum() / np.linalg.norm(scores), rel=1e-6)
+
+
+def _first_seed():
+    return int(np.random.RandomState(0).randint(2**31 - 1, size=1)[0])
+
+
+def test_weights_count_in_the_statistic():
+    X, y = draw(np.random.default_rng(6), pair=0.5)
+    weight = np.where(np.arange(80) < 40, 1.0, 1e-6)
+    result = relevance_test(Products(), X, y, sample_weight=weight, random_state=0)
+    plain = relevance_test(Products(), X, y, random_state=0)
+    assert (result.p_value != plain.p_value).any()
+
+
+def test_fit_of_the_test_leaves_no_term_out():
+    X = {"a": TASK.data["a"], "b": TASK.data["b"]}
+    changes = _without_selection(InTenseRegressor(p=2), X, TASK.target)
+    assert changes == {"polish": False, "reg": auto_reg(2.0, 1)}
+    assert _without_selection(InTenseRegressor(reg=0.1, polish=True), X, TASK.target) == {
+        "polish": False
+    }
+    assert _without_selection(Products(), X, TASK.target) == {}
+
+
+def test_rows_of_an_array_are_split_too():
+    X, y = load_iris(return_X_y=True)
+    columns = {"sepal": slice(0, 2), "petal": slice(2, 4)}
+    est = MNLClassifier(modalities=columns, max_epochs=20, lr=0.05, early_stopping=False)
+    result = relevance_test(est, X, y, random_state=0)
+    assert result.term_names == ["sepal", "petal"]
+    assert result.p_value[1] == 0.001
+
+
+def test_wrong_arguments_are_refused():
+    X, y = draw(np.random.default_rng(0))
+    with pytest.raises(InputError, match="n_null=0"):
+        relevance_test(Products(), X, y, n_null=0)
+    with pytest.raises(InputError, match=r"no such terms: \[\['c'\]\]"):
+        relevance_test(Products(), X, y, terms=["c"])
+    with pytest.raises(InputError, match="cannot be split"):
+        relevance_test(Products(), {k: v[:8] for k, v in X.items()}, y[:8])
+    with pytest.raises(InputTypeError, match="has no contributions"):
+        relevance_test(LateVotingClassifier(None), X, y)
