@@ -8,6 +8,9 @@ Fit a dict of arrays, and read off which modality, and which interaction of moda
     est.relevance_scores_
 """
 
+from sklearn_mmfusion._compare_models import compare_models
+from sklearn_mmfusion._comparison import ModelComparison
+from sklearn_mmfusion._contribution_transformer import ContributionTransformer
 from sklearn_mmfusion._early_fusion import EarlyFusionClassifier, EarlyFusionRegressor
 from sklearn_mmfusion._encoders import (
     Conv1dEncoder,
@@ -55,6 +58,7 @@ from sklearn_mmfusion._transformers import (
 from sklearn_mmfusion._version import __version__
 from sklearn_mmfusion.data import ModalityFrame
 from sklearn_mmfusion.plotting import (
+    ComparisonDisplay,
     ContributionDisplay,
     InteractionDisplay,
     RelevanceDisplay,
@@ -82,7 +86,9 @@ __all__ = [
     "TensorFusionRegressor",
     "SGD",
     "AdamW",
+    "ComparisonDisplay",
     "ContributionDisplay",
+    "ContributionTransformer",
     "Conv1dEncoder",
     "Conv2dEncoder",
     "DivergedError",
@@ -109,6 +115,7 @@ __all__ = [
     "ModalityFrame",
     "ModalitySelector",
     "ModalityTransformer",
+    "ModelComparison",
     "ModuleEncoder",
     "MulTEncoder",
     "NumericalWarning",
@@ -120,4 +127,5 @@ __all__ = [
     "TrainingCurveDisplay",
     "TransformerEncoder",
     "__version__",
+    "compare_models",
 ]

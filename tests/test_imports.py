@@ -22,6 +22,7 @@ FLOORS = {
     "metrics": 1,
     "_explained": 3,
     "_fitted": 3,
+    "_sweep": 3,
     "_base": 3,
     "_block_norm": 3,
     "_base_routing": 3,
@@ -37,6 +38,9 @@ FLOORS = {
     "_mnl": 4,
     "_intense": 4,
     "_mkl": 4,
+    "_contribution_transformer": 4,
+    "_comparison": 5,
+    "_compare_models": 5,
     "plotting": 5,
     "utils": 5,
     "": 5,  # the package's own __init__.py
