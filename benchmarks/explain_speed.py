@@ -79,7 +79,7 @@ def measure(task: Task) -> Result:
 
 def main() -> None:
     args = make_parser(__doc__, seeds=1).parse_args()
-    n, rounds = (1000, 2) if args.quick else (10_000, 9)
+    n, rounds = (1000, 2) if args.quick else (10_000, 5)
     tasks = [
         {"estimator": name, "K": k, "n": n, "rounds": rounds, "seed": seed}
         for seed in seeds_of(args)
