@@ -8,6 +8,9 @@ Fit a dict of arrays, and read off which modality, and which interaction of moda
     est.relevance_scores_
 """
 
+from sklearn_mmfusion._compare_models import compare_models
+from sklearn_mmfusion._comparison import ModelComparison
+from sklearn_mmfusion._contribution_transformer import ContributionTransformer
 from sklearn_mmfusion._early_fusion import EarlyFusionClassifier, EarlyFusionRegressor
 from sklearn_mmfusion._encoders import (
     Conv1dEncoder,
@@ -64,6 +67,7 @@ from sklearn_mmfusion._unimodal import UnimodalClassifier, UnimodalRegressor
 from sklearn_mmfusion._version import __version__
 from sklearn_mmfusion.data import LazyArray, ModalityFrame
 from sklearn_mmfusion.plotting import (
+    ComparisonDisplay,
     ContributionDisplay,
     InteractionDisplay,
     RelevanceDisplay,
@@ -93,7 +97,9 @@ __all__ = [
     "SGD",
     "AdamW",
     "CheckpointError",
+    "ComparisonDisplay",
     "ContributionDisplay",
+    "ContributionTransformer",
     "Conv1dEncoder",
     "Conv2dEncoder",
     "DivergedError",
@@ -123,6 +129,7 @@ __all__ = [
     "ModalityFrame",
     "ModalitySelector",
     "ModalityTransformer",
+    "ModelComparison",
     "ModuleEncoder",
     "MulTEncoder",
     "NumericalWarning",
@@ -144,4 +151,5 @@ __all__ = [
     "relevance_intervals",
     "relevance_scores",
     "relevance_test",
+    "compare_models",
 ]

@@ -284,6 +284,9 @@ class BaseFusion(EncodersMixin, DiagramMixin, CallbackSupport, FittedFusion):
     ) -> tuple[FusionPlan, list[tuple[int, ...]]]:
         """Plan of the network, and its terms in the order in which the user sees them."""
         shown = self._make_terms(schema.names)
+        only = getattr(self, "_only_terms", None)  # set by sweep for the time of a fit
+        if only is not None:
+            shown = [t for t in shown if frozenset(schema.names[m] for m in t) in only]
         order = sorted(range(len(schema.layouts)), key=lambda i: schema.names[i])
         rank = {position: i for i, position in enumerate(order)}
         internal = [tuple(sorted(rank[m] for m in term)) for term in shown]

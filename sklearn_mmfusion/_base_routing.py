@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_mmfusion._base import BaseFusion
 from sklearn_mmfusion._fitted import AdditivePredictions
 from sklearn_mmfusion._moments import contribution_moments
+from sklearn_mmfusion._sweep import SweptTerms
 from sklearn_mmfusion._target_mixins import FusionClassifierMixin
 from sklearn_mmfusion._validation import check_terms
 from sklearn_mmfusion.modules.summaries import activation_summary
@@ -24,7 +25,7 @@ __all__ = ["BaseActivatedFusion"]
 Floats = npt.NDArray[np.float64]
 
 
-class BaseActivatedFusion(FusionClassifierMixin, AdditivePredictions, BaseFusion):
+class BaseActivatedFusion(FusionClassifierMixin, SweptTerms, AdditivePredictions, BaseFusion):
     """Base of the classifiers whose terms have an activation p between 0 and 1."""
 
     _takes_joint_encoder = True
@@ -77,8 +78,8 @@ class BaseActivatedFusion(FusionClassifierMixin, AdditivePredictions, BaseFusion
         )
         return self._by_term(values, axis=1)
 
-    def _names(self) -> dict[str, Any]:
-        names = super()._names()
+    def _explained_names(self) -> dict[str, Any]:
+        names = super()._explained_names()
         names["concept_names"] = names.pop("class_names")
         return names
 

@@ -20,6 +20,7 @@ from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._fitted import AdditivePredictions
 from sklearn_mmfusion._fitting import FitInput, FitResult
 from sklearn_mmfusion._plan import FusionPlan
+from sklearn_mmfusion._sweep import SweptTerms
 from sklearn_mmfusion._validation import TargetSchema
 
 __all__ = ["BlockNormFusion", "auto_reg"]
@@ -30,7 +31,7 @@ _AUTO_REG = 2e-2  # reg="auto" at p = 1, per output
 _REG_FACTORS = (1.0, 3.0, 0.3, 0.1)  # strengths that the polish then tries in this order
 
 
-class BlockNormFusion(AdditivePredictions, BaseFusion):
+class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
     """Base of the estimators with a block-linear layer under the block-norm penalty."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {

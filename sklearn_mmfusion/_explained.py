@@ -54,7 +54,7 @@ class ExplainedTerms:
         n_samples, found = self._explained_data(X)
         scores = getattr(self, "relevance_scores_", None)
         relevance = None if scores is None else np.array(list(scores.values()))
-        data = {"kind": self._explained_kind, **self._names(), "n_samples": n_samples}
+        data = {"kind": self._explained_kind, **self._explained_names(), "n_samples": n_samples}
         return GlobalExplanation(data | {"relevance": relevance} | found)
 
     def explain_local(self, X: Any, y: Any = None) -> LocalExplanation:
@@ -81,7 +81,7 @@ class ExplainedTerms:
         data = {
             "kind": self._explained_kind,
             "target": self._target.kind,
-            **self._names(),
+            **self._explained_names(),
             "sample_index": np.arange(n),
             **parts,
             "intercept": self.intercept_,
@@ -101,7 +101,7 @@ class ExplainedTerms:
     def _explained_kind(self) -> str:
         return "relevance" if hasattr(self, "relevance_scores_") else "contribution"
 
-    def _names(self) -> dict[str, Any]:
+    def _explained_names(self) -> dict[str, Any]:
         """Names of terms, outputs and classes."""
         names: dict[str, Any] = {
             "term_names": list(self.term_names_),

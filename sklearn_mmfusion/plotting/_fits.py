@@ -6,18 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from scipy import stats
 
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._explanations import GlobalExplanation
+from sklearn_mmfusion._resampling import corrected_interval
 from sklearn_mmfusion._unwrap import unwrap
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["RelevanceOfFits", "fits_of", "pandas_or_say"]
-
-CONFIDENCE = 0.95
 
 
 def pandas_or_say(name: str, instead: str) -> Any:
@@ -89,13 +87,9 @@ class RelevanceOfFits:
     @property
     def interval(self) -> np.ndarray | None:
         """Interval of the mean over the fits, or None with one fit."""
-        n_fits = len(self.relevance)
-        if n_fits == 1:
+        if len(self.relevance) == 1:
             return None
-        quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n_fits - 1)
-        deviation = self.relevance.std(axis=0, ddof=1)
-        half = quantile * deviation * np.sqrt(1 / n_fits + self.test_ratio)
-        return np.column_stack([np.maximum(self.mean - half, 0.0), self.mean + half])
+        return np.maximum(corrected_interval(self.relevance, self.test_ratio), 0.0)
 
     @classmethod
     def from_explanation(cls, explanation: GlobalExplanation) -> Self:
