@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 SYNTHETIC = (
-    "iterbn", "epoch_speed", "mult_speed", "routing_speed", "sklearn_checks", "recovery",
-    "synthgene", "synthgene_tri", "routing_tri",
+    "iterbn", "epoch_speed", "mult_speed", "routing_speed", "inspection_speed", "sklearn_checks",
+    "recovery", "synthgene", "synthgene_tri", "routing_tri",
 )  # fmt: skip
 REAL = (
     "real_data", "avdigits", "relevance_real", "encoder_ablation", "routing_real",
