@@ -17,16 +17,18 @@ from torch import Tensor
 from sklearn_mmfusion._fitted import FittedFusion
 from sklearn_mmfusion._training import intra_op_threads
 from sklearn_mmfusion.inspection._parts import Part, table_part
+from sklearn_mmfusion.inspection._routed_outputs import routed_function
 from sklearn_mmfusion.inspection._rows import ModalityRows
 from sklearn_mmfusion.inspection._term_functions import is_sum_of_terms, term_function
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
+from sklearn_mmfusion.modules.routing import Routing, TermVectors
 
 __all__ = ["encoded_parts"]
 
 Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
 
-_VALUES = 2**20  # numbers within the fusion for a chunk of combinations: 8 MB, about a cache
+_VALUES = 2**18  # numbers within the fusion for a chunk of combinations: 2 MB, about a cache
 _FLOOR = 1e-12
 
 
@@ -165,6 +167,15 @@ def _whole(encoded: _Encoded, place: dict[str, int]) -> tuple[Floats, list[Part]
     module, result = encoded.module, encoded.estimator._result
     columns = [place[name] for name in result.plan.names]
     n_outputs = result.plan.n_outputs
+
+    if isinstance(module.fusion, Routing) and isinstance(module.features, TermVectors):
+        with torch.inference_mode():
+            function, width = routed_function(
+                module.features, module.fusion, encoded.encodings, encoded.present
+            )
+        in_order = _computed(encoded, function)
+        part = Part(tuple(columns), in_order, max(64, _VALUES // width))
+        return np.zeros(n_outputs), [part]
 
     def compute(index: Index) -> Floats:
         chosen = torch.from_numpy(np.ascontiguousarray(index.T))

@@ -24,7 +24,7 @@ from sklearn_mmfusion.modules.network import FusionNetwork
 from sklearn_mmfusion.modules.residual import OrderFusion, TermOutputs
 from sklearn_mmfusion.modules.routing import AdditiveActivation, Routing, TermVectors
 
-__all__ = ["is_sum_of_terms", "term_function"]
+__all__ = ["gathered_sum", "hidden_inputs", "is_sum_of_terms", "term_function", "together"]
 
 # Rows of each member, (n_members, r) -> what the term adds, (r, k).
 TermFunction = Callable[[Tensor], Tensor]
@@ -162,8 +162,8 @@ def _of_orders(
     masks = [present[m] for m in term]
 
     def function(rows: Tensor) -> Tensor:
-        summed = _gathered_sum(inputs, rows).add_(hidden.bias).relu_()
-        return _masked(summed @ readout.weight.T, _together(masks, rows))
+        summed = gathered_sum(inputs, rows).add_(hidden.bias).relu_()
+        return _masked(summed @ readout.weight.T, together(masks, rows))
 
     return function, 2 * hidden.weight.shape[0]
 
@@ -173,16 +173,7 @@ def _of_activations(
     features: TermVectors, fusion: Any, encodings: Encodings, present: Present, t: int
 ) -> tuple[TermFunction, int]:
     """GAM, and routing with uniform coefficients: what is read of a feature is linear in it."""
-    term = features.terms[t]
-    inputs = []
-    for m in term:
-        mine = [i for i, other in enumerate(features.terms) if m in other]
-        width = features.hidden_dim
-        start = mine.index(t) * width
-        h = features.norms[m](encodings[m])
-        linear: Any = features.maps[str(m)]
-        weight = linear.weight[start : start + width]
-        inputs.append((h * math.sqrt(h.shape[1])) @ weight.T)
+    inputs = hidden_inputs(features, encodings, t)
     if isinstance(fusion, Routing):
         votes = fusion.weight[t].unflatten(1, (fusion.n_concepts, -1))
         seen = torch.einsum("djc,jc->dj", votes, fusion.readout) / fusion.n_concepts
@@ -192,25 +183,40 @@ def _of_activations(
     # The features and their activation logit, as they are read: (h, k + 1).
     last = torch.cat([features.weight[t, :, :-1] @ read, features.weight[t, :, -1:]], 1)
     offset = torch.cat([features.bias[t, :-1] @ read, features.bias[t, -1:]])
-    masks = [present[m] for m in term]
+    masks = [present[m] for m in features.terms[t]]
 
     def function(rows: Tensor) -> Tensor:
-        hidden = _gathered_sum(inputs, rows).add_(features.hidden_bias[t]).relu_()
+        hidden = gathered_sum(inputs, rows).add_(features.hidden_bias[t]).relu_()
         values = hidden @ last + offset
         added = torch.sigmoid(values[:, -1:]) * values[:, :-1]
-        return _masked(added, _together(masks, rows))
+        return _masked(added, together(masks, rows))
 
     return function, 2 * features.hidden_dim
 
 
-def _gathered_sum(inputs: Sequence[Tensor], rows: Tensor) -> Tensor:
+def hidden_inputs(features: TermVectors, encodings: Encodings, t: int) -> list[Tensor]:
+    """Return what each member of a term adds to its hidden layer, (n, h) each."""
+    inputs = []
+    for m in features.terms[t]:
+        mine = [i for i, term in enumerate(features.terms) if m in term]
+        width = features.hidden_dim
+        start = mine.index(t) * width
+        h = features.norms[m](encodings[m])
+        linear: Any = features.maps[str(m)]
+        weight = linear.weight[start : start + width]
+        inputs.append((h * math.sqrt(h.shape[1])) @ weight.T)
+    return inputs
+
+
+def gathered_sum(inputs: Sequence[Tensor], rows: Tensor) -> Tensor:
+    """Return the sum over members of what each adds, for combinations of rows, (r, h)."""
     summed = inputs[0][rows[0]]
     for part, row in zip(inputs[1:], rows[1:], strict=True):
         summed += part[row]
     return summed
 
 
-def _together(masks: Sequence[Tensor | None], rows: Tensor) -> Tensor | None:
+def together(masks: Sequence[Tensor | None], rows: Tensor) -> Tensor | None:
     """Return the combinations in which all members are there; None: all of them."""
     found = [mask[row] for mask, row in zip(masks, rows, strict=True) if mask is not None]
     return torch.stack(found).all(0) if found else None

@@ -85,6 +85,7 @@ CASES = [
     (InTenseRegressor(interactions=[("b", "c")], **KEPT, **NET), "one", True, 2),
     (RoutingClassifier(**NET), "multiclass", True, 3),
     (RoutingClassifier(**NET), "binary", True, 3),
+    (RoutingClassifier(n_routing_iter=2, **ALL, **NET), "multilabel", True, 3),
     (RoutingClassifier(n_routing_iter=0, **NET), "binary", True, 2),
     (RoutingClassifier(n_routing_iter=0, **ALL, **NET), "multilabel", True, 3),
     (GAMClassifier(**NET), "multiclass", True, 2),

@@ -1,0 +1,135 @@
+"""Multimodal routing as a function of the rows of its modalities.
+
+Votes are linear in the hidden layer of a term, and those of a single modality are known for every
+row, so that a combination costs one small product per interaction, and the routing itself.
+
+Letters: n row, r combination of rows, t term, h hidden unit, j concept, c its feature, k output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sklearn_mmfusion.inspection._term_functions import gathered_sum, hidden_inputs, together
+from sklearn_mmfusion.modules.routing import Routing, TermVectors
+
+__all__ = ["routed_function"]
+
+
+@dataclass(frozen=True)
+class _Term:
+    """What a term needs to vote.
+
+    Attributes
+    ----------
+    members : tuple of int
+        Modalities.
+    inputs : list of Tensor of shape (n, h)
+        What each of them adds to the hidden layer.
+    bias : Tensor of shape (h,)
+        Bias of the hidden layer.
+    weight, offset : Tensor of shape (h, 1 + j + j * c), (1 + j + j * c,)
+        From hidden units to activation logit, votes as they are read out, and votes.
+    masks : list of bool Tensor of shape (n,) or None
+        Rows in which each member is there.
+    """
+
+    members: tuple[int, ...]
+    inputs: list[Tensor]
+    bias: Tensor
+    weight: Tensor
+    offset: Tensor
+    masks: list[Tensor | None]
+
+    def said(self, rows: Tensor) -> Tensor:
+        """Return activations, votes as they are read out, and votes, 0 where absent."""
+        hidden = gathered_sum(self.inputs, rows).add_(self.bias).relu_()
+        values = torch.addmm(self.offset, hidden, self.weight)
+        values[:, 0].sigmoid_()
+        there = together(self.masks, rows)
+        return values if there is None else values.mul_(there[:, None])
+
+
+def routed_function(
+    features: TermVectors,
+    fusion: Routing,
+    encodings: Sequence[Tensor],
+    present: Sequence[Tensor | None],
+) -> tuple[Callable[[Tensor], Tensor], int]:
+    """Return the outputs as a function of rows, and how many numbers a combination makes.
+
+    Parameters
+    ----------
+    features, fusion : nn.Module
+        Modules of a network of routing, in evaluation mode.
+    encodings : sequence of Tensor of shape (n, d_m)
+        Encodings of all rows.
+    present : sequence of bool Tensor of shape (n,) or None
+        Rows in which each modality is there.
+
+    Returns
+    -------
+    function : callable
+        Rows of each modality, (n_modalities, r) -> (r, k).
+    width : int
+        Numbers per combination.
+    """
+    n_concepts, n_terms = fusion.n_concepts, len(features.terms)
+    terms = [_make_term(features, fusion, encodings, present, t) for t in range(n_terms)]
+    tables: dict[int, Tensor] = {}
+    for t, term in enumerate(terms):
+        if len(term.members) == 1:
+            rows = torch.arange(len(term.inputs[0]))
+            parts = [term.said(some[None]) for some in rows.split(4096)]
+            tables[t] = torch.cat(parts)
+
+    def function(rows: Tensor) -> Tensor:
+        p, read, votes = [], [], []
+        for t, term in enumerate(terms):
+            table = tables.get(t)
+            mine = rows[list(term.members)]
+            said = term.said(mine) if table is None else table[mine[0]]
+            p.append(said[:, :1])
+            read.append(said[:, 1 : 1 + n_concepts])
+            votes.append(said[:, 1 + n_concepts :].unflatten(1, (n_concepts, -1)))
+        r = [p[0].new_full((len(p[0]), n_concepts), 1.0 / n_concepts)] * n_terms
+        for _ in range(fusion.n_routing_iter):
+            concepts = votes[0] * (p[0] * r[0])[..., None]
+            for t in range(1, n_terms):
+                concepts.addcmul_(votes[t], (p[t] * r[t])[..., None])
+            r = [torch.softmax((v * concepts).sum(2) * fusion.scale, 1) for v in votes]
+        logits = p[0] * r[0] * read[0]
+        for t in range(1, n_terms):
+            logits += p[t] * r[t] * read[t]
+        contrasted: Tensor = fusion._contrasted(logits) + fusion.bias
+        return contrasted
+
+    return function, n_terms * (terms[0].weight.shape[1] + n_concepts)
+
+
+def _make_term(
+    features: TermVectors,
+    fusion: Routing,
+    encodings: Sequence[Tensor],
+    present: Sequence[Tensor | None],
+    t: int,
+) -> _Term:
+    members = features.terms[t]
+    votes = fusion.weight[t]
+    read = torch.einsum("djc,jc->dj", votes.unflatten(1, (fusion.n_concepts, -1)), fusion.readout)
+    # From features to what is said of them; the activation logit comes before.
+    said = torch.cat([read, votes], 1)
+    weight = torch.cat([features.weight[t, :, -1:], features.weight[t, :, :-1] @ said], 1)
+    offset = torch.cat([features.bias[t, -1:], features.bias[t, :-1] @ said])
+    return _Term(
+        members,
+        hidden_inputs(features, encodings, t),
+        features.hidden_bias[t],
+        weight.contiguous(),
+        offset,
+        [present[m] for m in members],
+    )
