@@ -27,6 +27,8 @@ settings.load_profile("default")
 
 # Threads that belong to a process-wide pool or monitor, which outlives its first user by design.
 POOL_THREADS = ("ExecutorManagerThread", "QueueFeederThread", "TMonitor")
+# scikit-learn's callbacks listen for workers in a thread that its close() does not wake.
+LISTENERS = "(_accept)"
 SECONDS_TO_END = 5.0
 
 
@@ -43,7 +45,9 @@ def _threads():
     return {
         thread
         for thread in threading.enumerate()
-        if thread.name not in POOL_THREADS and type(thread).__name__ not in POOL_THREADS
+        if thread.name not in POOL_THREADS
+        and type(thread).__name__ not in POOL_THREADS
+        and not thread.name.endswith(LISTENERS)
     }
 
 
