@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV, KFold, cross_validate
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -358,8 +358,8 @@ def test_report_in_a_notebook_is_a_frame_of_its_own(report_of):
 
 def test_what_can_not_be_reported_is_refused(fits):
     est, X, y = fits["binary"]
-    with pytest.raises(InputTypeError, match="LogisticRegression is no estimator of this package"):
-        fusion_report(LogisticRegression().fit(X["text"], y), X["text"], y)
+    with pytest.raises(InputTypeError, match="GaussianNB is no estimator of this package"):
+        fusion_report(GaussianNB().fit(X["text"], y), X["text"], y)
     with pytest.raises(NotFittedError):
         fusion_report(MNLClassifier(), X, y)
     with pytest.raises(InputError, match="y: expected 40 rows, one per row of X, got 39"):
