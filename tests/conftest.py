@@ -31,6 +31,8 @@ settings.load_profile("default")
 # Threads that belong to a process-wide pool or monitor, which outlives its first user by design.
 POOL_THREADS = ("ExecutorManagerThread", "QueueFeederThread", "TMonitor")
 ZARR_THREADS = ("zarr_io", "asyncio_")  # the event loop of zarr, and the workers it starts
+# scikit-learn's callbacks listen for workers in a thread that its close() does not wake.
+LISTENERS = "(_accept)"
 SECONDS_TO_END = 5.0
 
 
@@ -50,6 +52,7 @@ def _threads():
         if thread.name not in POOL_THREADS
         and type(thread).__name__ not in POOL_THREADS
         and not thread.name.startswith(ZARR_THREADS)
+        and not thread.name.endswith(LISTENERS)
     }
 
 

@@ -375,8 +375,9 @@ def test_verbose_prints_a_line_per_epoch(capsys):
     assert capsys.readouterr().out == ""
     MNLRegressor(**params(verbose=1)).fit(X, NUMBERS)
     lines = capsys.readouterr().out.strip().splitlines()
-    assert len(lines) == 2 + 6
-    assert "train_loss" in lines[0]
+    assert len(lines) == 3 + 6
+    assert lines[0] == "training on a part of the rows, at most 6 epochs"
+    assert "train_loss" in lines[1]
 
 
 # -- determinism ------------------------------------------------------------------------------

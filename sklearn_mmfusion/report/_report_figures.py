@@ -311,6 +311,8 @@ def training_figure(history: Sequence[dict[str, Any]], best: int | None) -> str:
             )
         ax.set(xlabel="epoch", ylabel="loss")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(epochs) == 1:
+            ax.set_xlim(epochs[0] - 1, epochs[0] + 1)
         ax.legend(
             frameon=False, fontsize="small", loc="upper center", ncols=2, bbox_to_anchor=(0.5, 1.16)
         )

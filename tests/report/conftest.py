@@ -12,6 +12,7 @@ from sklearn_mmfusion import (
     LinearEncoder,
     ModalityFrame,
     RoutingClassifier,
+    fusion_report,
 )
 from sklearn_mmfusion.report._subject import Subject
 
@@ -58,6 +59,19 @@ def fits():
     made["routing"] = fitted("multiclass", RoutingClassifier, feature_dim=8, concept_dim=8)
     made["gam"] = fitted("binary", GAMClassifier, feature_dim=8)
     return made
+
+
+@pytest.fixture(scope="session")
+def report_of(fits):
+    """Return the report on a kind, made once."""
+    made = {}
+
+    def report(kind):
+        if kind not in made:
+            made[kind] = fusion_report(*fits[kind], n_examples=3)
+        return made[kind]
+
+    return report
 
 
 @pytest.fixture

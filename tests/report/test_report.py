@@ -1,0 +1,386 @@
+"""The report as a whole: well-formed HTML that loads nothing, sections, numbers, files."""
+
+import base64
+import json
+import re
+import sys
+import warnings
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import GridSearchCV, KFold, cross_validate
+from sklearn.naive_bayes import GaussianNB
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklearn_mmfusion import (
+    InputError,
+    InputTypeError,
+    InTenseClassifier,
+    LateFusionClassifier,
+    LateVotingClassifier,
+    LinearEncoder,
+    MKLClassifier,
+    MKLRegressor,
+    MNLClassifier,
+    MNLRegressor,
+    ModalityFrame,
+    ModalityTransformer,
+    MROClassifier,
+    TensorFusionRegressor,
+    fusion_report,
+)
+
+QUICK = {"encoders": LinearEncoder(), "max_epochs": 4, "random_state": 0}
+VOID = {"meta", "img", "br", "wbr", "hr", "link", "input"}
+ALWAYS = {"data", "scores", "examples", "settings"}
+NASTY = {
+    "tags": "<script>alert(1)</script>",
+    "quotes": "a \"b\" & 'c' \n second line",
+    "escape": "\x1b[31mred\x1b[0m $x^2$ \u202e日本語",
+    "closing": "</style></svg>--><img src=x onerror=alert(1)>",
+}
+
+
+class _Checker(HTMLParser):
+    """Fails on tags that do not match, and collects what a page would load."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.loads, self.ids, self.links, self.scripts = [], [], [], [], 0
+        self.text, self.images = [], []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.scripts += tag == "script" or any(name.startswith("on") for name in attributes)
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        for name in ("src", "href", "srcset", "data", "action"):
+            if name in attributes:
+                self.loads.append(attributes[name])
+        if tag == "img":
+            self.images.append(attributes["src"])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text.append(data)
+
+
+def checked(html):
+    """Return a page that was parsed and found well formed, alone and without scripts."""
+    page = _Checker()
+    page.feed(html)
+    page.close()
+    assert not page.open
+    assert page.scripts == 0
+    assert len(page.ids) == len(set(page.ids))
+    for address in page.loads:
+        assert address.startswith("data:") or address[1:] in page.ids
+    assert "http:" not in html
+    assert "https:" not in html
+    assert "url(" not in html
+    assert "@import" not in html
+    for source in page.images:
+        svg = base64.b64decode(source.partition(",")[2]).decode("utf-8")
+        root = ElementTree.fromstring(svg)
+        assert root.tag.endswith("svg")
+        for element in root.iter():
+            assert not element.tag.endswith("script")
+            for name, value in element.attrib.items():
+                if name.endswith("href"):
+                    assert value.startswith(("#", "data:image/png"))
+    assert len(html) < 2_000_000
+    return page
+
+
+def fit_quickly(est, X, y):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return est.fit(X, y)
+
+
+def column(report, section, table, name):
+    found = report.data[section][table]
+    at = found["columns"].index(name)
+    return {row[0]: row[at] for row in found["rows"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("binary", {"calibration", "relevance", "interactions", "training"}),
+        ("multiclass", {"calibration", "relevance", "interactions", "training"}),
+        ("multilabel", {"calibration", "relevance", "interactions", "training"}),
+        ("regression", {"relevance", "interactions", "training"}),
+        ("multioutput", {"relevance", "interactions", "training"}),
+        ("routing", {"calibration", "relevance", "interactions", "routing", "training"}),
+        ("gam", {"calibration", "relevance", "interactions", "routing", "training"}),
+    ],
+)
+def test_report_has_the_sections_that_apply_in_well_formed_html(report_of, kind, more):
+    report = report_of(kind)
+    page = checked(report.html)
+    assert set(report.data) == ALWAYS | more
+    assert set(page.ids) == ALWAYS | more | {"cautions"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("est", "kind", "more"),
+    [
+        (MNLClassifier(**QUICK), "binary", {"calibration", "relevance", "training"}),
+        (MNLRegressor(**QUICK), "regression", {"relevance", "training"}),
+        (
+            MROClassifier(**QUICK, hidden_dim=4),
+            "multiclass",
+            {"calibration", "relevance", "interactions", "training"},
+        ),
+        (LateFusionClassifier(**QUICK), "binary", {"calibration", "relevance", "training"}),
+        (TensorFusionRegressor(**QUICK, hidden_dim=4), "regression", {"training"}),
+        (LateVotingClassifier(random_state=0), "multilabel", {"calibration", "relevance"}),
+        (MKLClassifier(), "multiclass", {"relevance"}),
+        (MKLRegressor(), "regression", {"relevance"}),
+    ],
+    ids=lambda value: type(value).__name__ if hasattr(value, "fit") else "",
+)
+def test_report_works_for_every_kind_of_estimator(fits, est, kind, more):
+    _, X, y = fits[kind]
+    report = fusion_report(fit_quickly(est, X, y), X, y, n_examples=2)
+    checked(report.html)
+    assert set(report.data) == ALWAYS | more
+
+
+def test_numbers_of_the_report_are_those_of_the_estimator(fits, report_of):
+    est, X, y = fits["binary"]
+    report = report_of("binary")
+    assert column(report, "scores", "scores", "these rows")["accuracy"] == pytest.approx(
+        accuracy_score(y, est.predict(X))
+    )
+    assert column(report, "relevance", "terms", "relevance of this fit") == est.relevance_scores_
+    absolute = np.abs(est.contributions(X)).sum(axis=2).mean(axis=0)
+    shares = dict(zip(est.term_names_, absolute / absolute.sum(), strict=True))
+    found = column(report, "relevance", "terms", "share of contributions")
+    assert found == pytest.approx(shares)
+    orders = column(report, "interactions", "orders", "share of contributions")
+    assert orders[2] == pytest.approx(sum(v for k, v in shares.items() if " x " in k))
+    losses = column(report, "training", "epochs", "train_loss")
+    assert losses == {e["epoch"]: e["train_loss"] for e in est.history_}
+
+
+def test_examples_of_the_report_add_up_to_the_decision(fits, report_of):
+    est, X, _ = fits["multiclass"]
+    report = report_of("multiclass")
+    decision = est.decision_function(X)
+    rows = report.data["examples"]["contributions"]["rows"]
+    assert sum(row[2] == "sum" for row in rows) == 3
+    for row, output, term, value in rows:
+        if term == "sum":
+            at = est.classes_.tolist().index(output)
+            assert value == pytest.approx(decision[row, at])
+            parts = [v for r, o, t, v in rows if (r, o) == (row, output) and t != "sum"]
+            assert sum(parts) == pytest.approx(value)
+
+
+def test_routing_of_the_report_is_that_of_explain_global(fits, report_of):
+    est, X, _ = fits["routing"]
+    explanation = est.explain_global(X).data
+    found = report_of("routing").data["routing"]["terms"]
+    for j, label in enumerate(est.classes_):
+        at = found["columns"].index(f"to {label}")
+        values = [row[at : at + 3] for row in found["rows"]]
+        np.testing.assert_allclose(
+            values,
+            np.column_stack(
+                [
+                    explanation["routing_coefficients"][:, j],
+                    explanation["routing_intervals"][:, j],
+                ]
+            ),
+        )
+
+
+def test_json_of_the_page_is_the_data(report_of):
+    report = report_of("binary")
+    uri = re.search(r"data:application/json;base64,([^\"]+)", report.html)[1]
+    assert json.loads(base64.b64decode(uri)) == report.data
+
+
+def test_cross_validation_gives_intervals_and_scores_of_the_folds(fits):
+    est, X, y = fits["binary"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cv = cross_validate(
+            InTenseClassifier(**QUICK),
+            X,
+            y,
+            cv=KFold(3),
+            return_estimator=True,
+            return_indices=True,
+        )
+    report = fusion_report(est, X, y, cv_results=cv, n_examples=0)
+    checked(report.html)
+    fits_of_term = np.array(
+        [[fit.relevance_scores_[name] for name in est.term_names_] for fit in cv["estimator"]]
+    )
+    half = stats.t.ppf(0.975, 2) * fits_of_term.std(0, ddof=1) * np.sqrt(1 / 3 + 1 / 2)
+    mean = column(report, "relevance", "terms", "mean over fits")
+    upper = column(report, "relevance", "terms", "upper (fits)")
+    for t, name in enumerate(est.term_names_):
+        assert mean[name] == pytest.approx(fits_of_term[:, t].mean())
+        assert upper[name] == pytest.approx(fits_of_term[:, t].mean() + half[t])
+    folds = report.data["scores"]["cross_validation"]["rows"]
+    scores = cv["test_score"]
+    assert folds == [["score", pytest.approx(scores.mean()), pytest.approx(scores.std(ddof=1)), 3]]
+
+
+def test_cross_validation_of_other_terms_is_refused(fits):
+    est, X, y = fits["binary"]
+    other = fit_quickly(MNLClassifier(**QUICK), X, y)
+    with pytest.raises(InputError, match="cv_results: the fits have the terms"):
+        fusion_report(est, X, y, cv_results=[other])
+
+
+def test_all_names_are_escaped():
+    rng = np.random.default_rng(0)
+    X = ModalityFrame({name: rng.normal(size=(60, 2)) for name in NASTY.values()})
+    y = np.array([NASTY["closing"], NASTY["escape"]])[np.arange(60) % 2]
+    est = InTenseClassifier(**QUICK, interactions="all")
+    report = fusion_report(fit_quickly(est, X, y), X, y, title=NASTY["closing"], n_examples=2)
+    page = checked(report.html)
+    for broken in ("<script", "onerror=alert(1)>", "\x1b", "\u202e", "</svg>"):
+        assert broken not in report.html
+    text = "".join(page.text)
+    assert "<script>alert(1)</script>" in text
+    assert "␛[31mred" in text
+    # The data keep the names as they are.
+    assert set(column(report, "data", "modalities", "kind")) == set(NASTY.values())
+
+
+def test_parameters_that_are_not_the_default_are_marked(fits, report_of):
+    est = fits["binary"][0]
+    html = report_of("binary").html
+    marked = set(re.findall(r'<tr class="marked"><th scope="row">(\w+)</th>', html))
+    defaults = type(est)().get_params(deep=False)
+    changed = {
+        name
+        for name, value in est.get_params(deep=False).items()
+        if repr(value) != repr(defaults[name])
+    }
+    assert marked == changed == {"encoders", "max_epochs", "lr", "random_state"}
+
+
+def test_pipelines_and_searches_are_looked_into(fits):
+    _, X, y = fits["binary"]
+    pipeline = make_pipeline(
+        ModalityTransformer([("text", StandardScaler())]), MNLClassifier(**QUICK)
+    )
+    search = fit_quickly(GridSearchCV(pipeline, {"mnlclassifier__reg": [0.01, 0.1]}, cv=2), X, y)
+    report = fusion_report(search, X, y, n_examples=0)
+    page = checked(report.html)
+    assert "Steps before the model: ModalityTransformer." in "".join(page.text)
+    assert column(report, "settings", "search", "value")["mnlclassifier__reg"] == repr(
+        search.best_params_["mnlclassifier__reg"]
+    )
+    # The model sees the modality scaled.
+    assert column(report, "data", "modalities", "mean")["text"] == pytest.approx(0, abs=1e-12)
+    assert column(report, "scores", "scores", "these rows")["accuracy"] == search.score(X, y)
+
+
+def test_two_dimensional_input_is_shown_by_modality(fits):
+    _, X, y = fits["binary"]
+    matrix = np.hstack([X["text"], X["audio"]])
+    est = MNLClassifier(modalities={"t": slice(0, 4), "a": slice(4, 7)}, **QUICK)
+    report = fusion_report(fit_quickly(est, matrix, y), matrix, y, n_examples=0)
+    assert list(column(report, "data", "modalities", "kind")) == ["t", "a"]
+
+
+def test_training_rows_stand_beside_and_weights_count(fits):
+    est, X, y = fits["binary"]
+    first, rest = np.arange(20), np.arange(20, 40)
+    weight = np.linspace(0.1, 2, 20)
+    report = fusion_report(
+        est,
+        X.iloc[first],
+        y[first],
+        X_train=X.iloc[rest],
+        y_train=y[rest],
+        sample_weight=weight,
+        n_examples=0,
+    )
+    right = est.predict(X) == y
+    scores = column(report, "scores", "scores", "training rows")
+    assert scores["accuracy"] == pytest.approx(right[rest].mean())
+    scores = column(report, "scores", "scores", "these rows")
+    assert scores["accuracy"] == pytest.approx(np.average(right[first], weights=weight))
+
+
+def test_same_report_twice_is_the_same_file_and_leaves_no_figure(fits, report_of):
+    before = plt.get_fignums()
+    with plt.rc_context({"text.color": "red", "figure.figsize": (1, 1)}):
+        again = fusion_report(*fits["routing"], n_examples=3)
+    assert again.html == report_of("routing").html
+    assert plt.get_fignums() == before
+
+
+def test_save_writes_the_page_whole_or_leaves_the_old_one(fits, tmp_path, monkeypatch):
+    report = fusion_report(*fits["regression"], path=tmp_path / "report.html", n_examples=0)
+    path = tmp_path / "report.html"
+    assert path.read_bytes().decode("utf-8") == report.html
+    path.write_text("old")
+    monkeypatch.setattr(report, "html", report.html + "\ud800")
+    with pytest.raises(UnicodeEncodeError):
+        report.save(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    monkeypatch.undo()
+    assert report.save(str(path)) == path
+    assert path.read_bytes().decode("utf-8") == report.html
+
+
+def test_report_in_a_notebook_is_a_frame_of_its_own(report_of):
+    report = report_of("regression")
+    frame = _Checker()
+    frame.feed(report._repr_html_())
+    assert not frame.open
+    assert re.search(r'sandbox="allow-downloads"', report._repr_html_())
+    assert repr(report).startswith("FusionReport(")
+
+
+def test_what_can_not_be_reported_is_refused(fits):
+    est, X, y = fits["binary"]
+    with pytest.raises(InputTypeError, match="GaussianNB is no estimator of this package"):
+        fusion_report(GaussianNB().fit(X["text"], y), X["text"], y)
+    with pytest.raises(NotFittedError):
+        fusion_report(MNLClassifier(), X, y)
+    with pytest.raises(InputError, match="y: expected 40 rows, one per row of X, got 39"):
+        fusion_report(est, X, y[:39])
+    with pytest.raises(InputError, match="X_train and y_train belong together"):
+        fusion_report(est, X, y, X_train=X)
+
+
+def test_report_without_matplotlib_names_the_extra(fits, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match="extra 'plots'"):
+        fusion_report(*fits["binary"])
+
+
+@pytest.mark.slow
+def test_fifty_five_terms_fit_in_the_size_bound():
+    rng = np.random.default_rng(0)
+    names = [f"modality number {i} with a long and telling name" for i in range(10)]
+    X = ModalityFrame({name: rng.normal(size=(60, 2)) for name in names})
+    y = np.arange(60) % 3
+    est = fit_quickly(InTenseClassifier(**QUICK, reg=0.001, latent_dim=2), X, y)
+    report = fusion_report(est, X, y)
+    checked(report.html)
+    assert len(report.data["relevance"]["terms"]["rows"]) == 55
