@@ -25,6 +25,7 @@ from sklearn_mmfusion._encoders import (
 )
 from sklearn_mmfusion._errors import (
     CheckpointError,
+    CheckpointWarning,
     DivergedError,
     FileError,
     FitInterruptedWarning,
@@ -81,6 +82,7 @@ __all__ = [
     "SGD",
     "AdamW",
     "CheckpointError",
+    "CheckpointWarning",
     "Conv1dEncoder",
     "Conv2dEncoder",
     "DivergedError",

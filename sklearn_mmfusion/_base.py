@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,14 +18,17 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from sklearn_mmfusion._checkpoint import Checkpoint
 from sklearn_mmfusion._encoders import SMALL_SAMPLE, EncodersMixin, resolve_encoders
 from sklearn_mmfusion._errors import (
+    DivergedError,
     FitInterruptedWarning,
     InputError,
     InputTypeError,
     RelevanceWarning,
 )
 from sklearn_mmfusion._estimator_encoder import EstimatorEncoder, fit_representations
+from sklearn_mmfusion._fingerprints import fingerprint
 from sklearn_mmfusion._fitted import FittedFusion, ModuleCache, in_plan_order
 from sklearn_mmfusion._fitting import FitInput, FitResult, fit_network
 from sklearn_mmfusion._optimizers import AdamW
@@ -77,6 +81,7 @@ class BaseFusion(EncodersMixin, FittedFusion):
         "warm_start": ["boolean"],
         "callbacks": [list, None],
         "net_params": [dict, None],
+        "checkpoint": [str, PathLike, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -147,20 +152,43 @@ class BaseFusion(EncodersMixin, FittedFusion):
             self, X, y, sample_weight, classifier=is_classifier(self)
         )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        checkpoint = None
+        if self.checkpoint is not None:
+            checkpoint = self._open_checkpoint(data, encoded, weight, seed)
+            seed = checkpoint.seed
         plan, display = self._make_plan(schema, target, data.n_samples, seed)
         whole = self._fit_input(plan, data, target, encoded, weight)
+        whole.checkpoint = checkpoint
         plan, whole.data, representations = fit_representations(
             plan, whole.data, encoded, whole.weight, target.kind
         )
         start = None
         if self.warm_start:
             plan, start = self._warm_state(plan)
-        with intra_op_threads(self.n_threads):
-            result = self._run(plan, whole, start)
+        try:
+            with intra_op_threads(self.n_threads):
+                result = self._run(plan, whole, start)
+        except DivergedError:
+            if checkpoint is not None:
+                checkpoint.remove()  # going on would end in the same
+            raise
         self.representations_ = representations
         self._set_fitted(schema, target, display, result)
+        if checkpoint is not None and not result.training.interrupted:
+            checkpoint.remove()
         self._warn(result)
         return self
+
+    def _open_checkpoint(
+        self,
+        data: ModalityData,
+        encoded: npt.NDArray[Any],
+        weight: npt.NDArray[np.float64] | None,
+        seed: int,
+    ) -> Checkpoint:
+        last = getattr(self, "_result", None) if self.warm_start else None
+        found = fingerprint(self, data, encoded, weight, None if last is None else last.state)
+        return Checkpoint(self.checkpoint, found, seed, keeps_seed=self.random_state is None)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
@@ -346,7 +374,8 @@ class BaseFusion(EncodersMixin, FittedFusion):
         **chosen: Any,
     ) -> FitResult:
         options = self._options(plan, kept)
-        options = replace(options, patience=options.patience if held else None, **chosen)
+        patience = options.patience if held else None
+        options = replace(options, patience=patience, checkpoint=kept.checkpoint, **chosen)
         return fit_network(
             plan,
             kept,

@@ -6,6 +6,7 @@ Every exception inherits from the builtin that a user would catch and from
 
 __all__ = [
     "CheckpointError",
+    "CheckpointWarning",
     "DivergedError",
     "FileError",
     "FitInterruptedWarning",
@@ -53,6 +54,10 @@ class UnsafeFileError(FusionError, ValueError):
 
 class RelevanceWarning(UserWarning):
     """The model has not learned, so that its relevance scores mean nothing."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written; the fit went on without it."""
 
 
 class FitInterruptedWarning(UserWarning):

@@ -17,6 +17,7 @@ from torch import Tensor
 from sklearn_mmfusion._dataset import FusionDataset, to_dataset
 from sklearn_mmfusion._plan import FusionPlan, State, build_network, load_state, network_state
 from sklearn_mmfusion._polish import FusionProblem, clearly_less, polish
+from sklearn_mmfusion._progress import ProgressFile
 from sklearn_mmfusion._scaling import block_moments, column_moments
 from sklearn_mmfusion._training import TrainingOptions, TrainingResult, train
 from sklearn_mmfusion.data._blocks import ModalityData
@@ -57,17 +58,20 @@ class FitInput:
         Row weights, class weights included.
     kind : str
         Kind of the target.
+    checkpoint : ProgressFile or None
+        Where the trainings on these rows are kept.
     """
 
     data: ModalityData
     target: npt.NDArray[Any]
     weight: Floats | None
     kind: str
+    checkpoint: ProgressFile | None = None
 
     def take(self, rows: npt.NDArray[np.intp]) -> FitInput:
         """Return some rows."""
         weight = None if self.weight is None else self.weight[rows]
-        return FitInput(self.data.take(rows), self.target[rows], weight, self.kind)
+        return FitInput(self.data.take(rows), self.target[rows], weight, self.kind, self.checkpoint)
 
 
 @dataclass

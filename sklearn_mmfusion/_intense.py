@@ -121,6 +121,7 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
+        checkpoint: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -149,6 +150,7 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose
 
@@ -248,6 +250,7 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
+        checkpoint: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -276,5 +279,6 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose

@@ -108,6 +108,7 @@ class MNLClassifier(FusionClassifierMixin, _MNL):
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
+        checkpoint: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -134,6 +135,7 @@ class MNLClassifier(FusionClassifierMixin, _MNL):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose
 
@@ -222,6 +224,7 @@ class MNLRegressor(FusionRegressorMixin, _MNL):
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
+        checkpoint: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -248,5 +251,6 @@ class MNLRegressor(FusionRegressorMixin, _MNL):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose

@@ -169,6 +169,7 @@ class MROClassifier(FusionClassifierMixin, _MRO):
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
+        checkpoint: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -196,6 +197,7 @@ class MROClassifier(FusionClassifierMixin, _MRO):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose
 
@@ -297,6 +299,7 @@ class MRORegressor(FusionRegressorMixin, _MRO):
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
+        checkpoint: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -324,5 +327,6 @@ class MRORegressor(FusionRegressorMixin, _MRO):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose

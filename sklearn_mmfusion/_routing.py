@@ -158,6 +158,7 @@ class RoutingClassifier(BaseActivatedFusion):
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
+        checkpoint: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -187,6 +188,7 @@ class RoutingClassifier(BaseActivatedFusion):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose
 
@@ -358,6 +360,7 @@ class GAMClassifier(BaseActivatedFusion):
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
+        checkpoint: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -384,6 +387,7 @@ class GAMClassifier(BaseActivatedFusion):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose
 

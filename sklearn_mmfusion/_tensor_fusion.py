@@ -136,6 +136,7 @@ class TensorFusionClassifier(FusionClassifierMixin, _TensorFusion):
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
+        checkpoint: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -162,6 +163,7 @@ class TensorFusionClassifier(FusionClassifierMixin, _TensorFusion):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose
 
@@ -252,6 +254,7 @@ class TensorFusionRegressor(FusionRegressorMixin, _TensorFusion):
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
+        checkpoint: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -278,5 +281,6 @@ class TensorFusionRegressor(FusionRegressorMixin, _TensorFusion):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, PrintLog
@@ -21,6 +22,17 @@ from torch import Tensor, nn
 
 from sklearn_mmfusion._dataset import Batches, FusionDataset
 from sklearn_mmfusion._errors import DivergedError
+from sklearn_mmfusion._progress import (
+    MISFITS,
+    FinishedStage,
+    Progress,
+    ProgressFile,
+    arrays_of,
+    capture,
+    plain_history,
+    resume,
+    stage_key,
+)
 from sklearn_mmfusion.modules.dropout import set_dropout_strength
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
 
@@ -94,6 +106,7 @@ class TrainingOptions:
     device: str = "cpu"
     n_phases: int = 1  # orders that are trained one after the other
     phase_epochs: tuple[int, ...] | None = None  # of each; None: max_epochs
+    checkpoint: ProgressFile | None = None
 
 
 class FusionNet(NeuralNet):
@@ -230,7 +243,13 @@ class FusionNet(NeuralNet):
         return self
 
 
+class _EnoughEpochs(KeyboardInterrupt):
+    """Early stopping; skorch ends a fit by this exception."""
+
+
 def _raised_by_callback(error: KeyboardInterrupt) -> bool:
+    if isinstance(error, _EnoughEpochs):
+        return True
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
@@ -238,9 +257,7 @@ def _raised_by_callback(error: KeyboardInterrupt) -> bool:
         return False
     frame = traceback.tb_frame
     module = frame.f_globals.get("__name__", "")
-    return frame.f_code.co_name == "on_epoch_end" and (
-        module.startswith("skorch.callbacks") or module == __name__
-    )
+    return frame.f_code.co_name == "on_epoch_end" and module.startswith("skorch.callbacks")
 
 
 class _EpochLog(PrintLog):
@@ -252,7 +269,10 @@ class _EpochLog(PrintLog):
 
 
 class _EpochKeeper(Callback):
-    """Learning-rate decay, snapshots of whole epochs, best epoch, divergence."""
+    """Learning-rate decay, snapshots of whole epochs, best epoch, divergence, checkpoints."""
+
+    key_: str | None = None  # of the training in the checkpoint
+    progress_: Progress | None = None  # to go on from
 
     def initialize(self) -> _EpochKeeper:
         self.last_: dict[str, Tensor] | None = None
@@ -263,6 +283,11 @@ class _EpochKeeper(Callback):
     def on_train_begin(self, net: FusionNet, **kwargs: object) -> None:
         self.initialize()
         self.last_ = _snapshot(net.module_)
+        if self.progress_ is not None and net.options.checkpoint is not None:
+            try:
+                resume(net, self.progress_)
+            except MISFITS as error:
+                raise net.options.checkpoint.damaged(error) from error
 
     def on_epoch_begin(self, net: FusionNet, **kwargs: object) -> None:
         options = net.options
@@ -278,17 +303,25 @@ class _EpochKeeper(Callback):
         epoch, options = len(net.history), net.options
         self._check_finite(net)
         self.last_ = _snapshot(net.module_)
-        if options.patience is None or "valid_loss" not in net.history[-1]:
-            return
+        if options.patience is not None and "valid_loss" in net.history[-1]:
+            self._judge(net, epoch)
+        if options.checkpoint is not None and self.key_ is not None:
+            options.checkpoint.keep(self.key_, lambda: capture(net))
+        if self.has_waited(options):
+            raise _EnoughEpochs
+
+    def has_waited(self, options: TrainingOptions) -> bool:
+        """Whether there were as many epochs without a better one as there may be."""
+        return options.patience is not None and self.waited_ >= options.patience
+
+    def _judge(self, net: FusionNet, epoch: int) -> None:
         loss = net.history[-1]["valid_loss"]
         # The penalty is still growing in the first epochs, and the loss with it.
         if loss < self.best_loss_ - 1e-6 * abs(self.best_loss_ if self.best_epoch_ else 0.0):
             self.best_loss_, self.best_epoch_, self.waited_ = loss, epoch, 0
             self.best_ = self.last_
-            return
-        self.waited_ += 1
-        if self.waited_ >= options.patience:
-            raise KeyboardInterrupt
+        else:
+            self.waited_ += 1
 
     def _check_finite(self, net: FusionNet) -> None:
         loss = net.history[-1]["train_loss"]
@@ -367,15 +400,28 @@ def train(
     generator.manual_seed(seed_for(options.seed, "dropout"))
     full_batch = options.batch_size >= len(dataset)
     module.set_generator(generator, shared=full_batch)
+    key, progress = None, None
+    if options.checkpoint is not None:
+        key = _key(module, dataset, valid, options)
+        if (stage := options.checkpoint.finished(key)) is not None:
+            try:
+                return _replayed(module, stage, valid)
+            except MISFITS as error:
+                raise options.checkpoint.damaged(error) from error
+        progress = options.checkpoint.progress(key)
     if net is None:
         net = _make_net(module, options, valid)
     net.set_params(train_split=predefined_split(valid) if valid is not None else None)
     keeper = dict(net.callbacks_)["epochs"]
+    keeper.key_, keeper.progress_ = key, progress
+    done = 0 if progress is None else len(progress.history)
     try:
-        net.partial_fit(dataset, None, epochs=options.max_epochs)
+        net.partial_fit(dataset, None, epochs=_epochs_left(options, progress))
     except DivergedError:
         module.load_state_dict(keeper.last_)
         raise
+    if progress is not None and len(net.history) == done and keeper.has_waited(options):
+        net.stopped_ = True  # the process died between the last epoch and the end
     if keeper.best_ is not None:
         module.load_state_dict(keeper.best_)
     elif net.interrupted_:
@@ -384,6 +430,11 @@ def train(
     for epoch in history:
         epoch.pop("batches", None)
     complete = [epoch for epoch in history if "train_loss" in epoch]
+    if options.checkpoint is not None and key is not None and not net.interrupted_:
+        best_epoch = keeper.best_epoch_ if keeper.best_ is not None else None
+        arrays = arrays_of(module.state_dict())
+        stage = FinishedStage(arrays, plain_history(complete), best_epoch, net.stopped_)
+        options.checkpoint.finish(key, stage)
     return TrainingResult(
         history=complete,
         n_epochs=len(complete),
@@ -392,6 +443,44 @@ def train(
         stopped=net.stopped_,
         used_held_out=valid is not None,
         net=net,
+    )
+
+
+def _epochs_left(options: TrainingOptions, progress: Progress | None) -> int:
+    if progress is None:
+        return options.max_epochs
+    if options.patience is not None and progress.waited >= options.patience:
+        return 0
+    return max(0, options.max_epochs - len(progress.history))
+
+
+def _key(
+    module: FusionNetwork,
+    dataset: FusionDataset,
+    valid: FusionDataset | None,
+    options: TrainingOptions,
+) -> str:
+    numbers = {
+        name: value
+        for name, value in vars(options).items()
+        if isinstance(value, (int, float, str, tuple, type(None))) and name != "verbose"
+    }
+    return stage_key(module, dataset, valid, sorted(numbers.items()))
+
+
+def _replayed(
+    module: FusionNetwork, stage: FinishedStage, valid: FusionDataset | None
+) -> TrainingResult:
+    """Return the result of a training that an earlier process has finished."""
+    module.load_state_dict({k: torch.tensor(np.array(v)) for k, v in stage.weights.items()})
+    return TrainingResult(
+        history=stage.history,
+        n_epochs=len(stage.history),
+        best_epoch=stage.best_epoch,
+        interrupted=False,
+        stopped=stage.stopped,
+        used_held_out=valid is not None,
+        net=None,
     )
 
 
