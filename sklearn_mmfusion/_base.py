@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from numbers import Integral, Real
 from os import PathLike
@@ -31,6 +32,7 @@ from sklearn_mmfusion._estimator_encoder import EstimatorEncoder, fit_representa
 from sklearn_mmfusion._fingerprints import fingerprint
 from sklearn_mmfusion._fitted import FittedFusion, ModuleCache, in_plan_order
 from sklearn_mmfusion._fitting import FitInput, FitResult, fit_network
+from sklearn_mmfusion._memory_errors import memory_errors, rows_text
 from sklearn_mmfusion._optimizers import AdamW
 from sklearn_mmfusion._plan import FusionPlan, Head, build_network
 from sklearn_mmfusion._splitting import split_by_content, split_rows
@@ -147,6 +149,10 @@ class BaseFusion(EncodersMixin, FittedFusion):
             Input that cannot be used; a ValueError and a TypeError. Nothing is changed then.
         DivergedError
             Loss or weights became infinite or NaN.
+        FusionMemoryError
+            There was not enough memory, on the CPU or the GPU; a MemoryError.
+        CheckpointError
+            The ``checkpoint`` is of another fit, damaged, or cannot be written; an OSError.
         """
         schema, data, target, encoded, weight = check_fit_inputs(
             self, X, y, sample_weight, classifier=is_classifier(self)
@@ -166,7 +172,7 @@ class BaseFusion(EncodersMixin, FittedFusion):
         if self.warm_start:
             plan, start = self._warm_state(plan)
         try:
-            with intra_op_threads(self.n_threads):
+            with intra_op_threads(self.n_threads), self._memory_errors(plan, whole):
                 result = self._run(plan, whole, start)
         except DivergedError:
             if checkpoint is not None:
@@ -178,6 +184,17 @@ class BaseFusion(EncodersMixin, FittedFusion):
             checkpoint.remove()
         self._warn(result)
         return self
+
+    def _memory_errors(self, plan: FusionPlan, rows: FitInput) -> AbstractContextManager[None]:
+        def describe() -> str:
+            options = self._options(plan, rows)
+            return (
+                f"fitting {rows_text(rows.data)} in batches of {options.batch_size} on "
+                f"{options.device}: lower batch_size or the widths of the encoders, use "
+                "dtype='float32', or leave terms out"
+            )
+
+        return memory_errors(describe)
 
     def _open_checkpoint(
         self,
@@ -233,7 +250,7 @@ class BaseFusion(EncodersMixin, FittedFusion):
             plan, display = replace(self._result.plan, seed=seed), self._display
         self._refuse_estimators(plan)
         batch = self._fit_input(plan, data, target, encoded, weight)
-        with intra_op_threads(self.n_threads):
+        with intra_op_threads(self.n_threads), self._memory_errors(plan, batch):
             result = fit_network(
                 plan,
                 batch,

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._dataset import to_dataset
 from sklearn_mmfusion._estimator_encoder import represent
+from sklearn_mmfusion._memory_errors import memory_errors, rows_text
 from sklearn_mmfusion._plan import FusionPlan, build_network, load_state
 from sklearn_mmfusion._savable import SavableMixin
 from sklearn_mmfusion._training import intra_op_threads
@@ -72,6 +73,12 @@ class FittedFusion(SavableMixin, BaseEstimator):
         )
         data = in_plan_order(self._result.plan, data)
         data = represent(getattr(self, "representations_", {}), data)
+        with memory_errors(lambda: f"predicting {rows_text(data)}: pass fewer rows at a time"):
+            return self._compute_rows(data, compute)
+
+    def _compute_rows(
+        self, data: ModalityData, compute: Callable[[FusionNetwork, FusionBatch], torch.Tensor]
+    ) -> npt.NDArray[np.float64]:
         module = self.module_
         first = to_dataset(data.take(slice(0, 1)), None, None, torch.float64).batch
         step = max(16, _PREDICT_VALUES // max(1, 8 * module.values_per_row(first)))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sklearn_mmfusion._dataset import FusionDataset, to_dataset
+from sklearn_mmfusion._errors import DivergedError
 from sklearn_mmfusion._plan import FusionPlan, State, build_network, load_state, network_state
 from sklearn_mmfusion._polish import FusionProblem, clearly_less, polish
 from sklearn_mmfusion._progress import ProgressFile
@@ -217,6 +218,23 @@ def fit_network(
     )
 
 
+def _check_finite(plan: FusionPlan, network: FusionNetwork, features: Tensor | None = None) -> None:
+    """Refuse a model that would predict NaN: statistics can overflow where weights do not."""
+    arrays = dict(network.state_dict())
+    if features is not None:
+        arrays["features of terms"] = features
+    for name, value in arrays.items():
+        if bool(value.isfinite().all()):
+            continue
+        parts = name.split(".")
+        is_of_one = parts[0] == "encoders" and not plan.is_joint
+        who = f" of modality {plan.names[int(parts[1])]!r}" if is_of_one else ""
+        raise DivergedError(
+            f"the fitted model is not finite ({name}{who}): look for extreme values in the data, "
+            "or lower lr"
+        )
+
+
 def _train_in_phases(
     network: FusionNetwork,
     rows: FusionDataset,
@@ -266,11 +284,13 @@ def _finish(
     with torch.no_grad():
         encodings = network.encode_all(chunks)
         features: Tensor = network.features(encodings, rows.batch.present, rows.batch.weight)
+    _check_finite(plan, network, features)
     gap, reg = float("nan"), options.reg
     share = _share(rows)
     fits = features.numel() * 8 <= _POLISH_BYTES
     if polish_weights and options.reg > 0 and fits:
         gap, reg = _polish_in_place(network, features, rows, held, share, loss_name, options)
+        _check_finite(plan, network)
     with torch.no_grad():
         readings = network.fusion.readings(features, share, rows.n_counted)
         spread = torch.zeros(0, plan.n_outputs, dtype=torch.float64)

@@ -325,10 +325,13 @@ class _EpochKeeper(Callback):
 
     def _check_finite(self, net: FusionNet) -> None:
         loss = net.history[-1]["train_loss"]
+        # Zero times a number is 0, or NaN where the number is not finite. Statistics count too:
+        # with them a model predicts.
         with torch.no_grad():
-            sizes = {name: value.abs().sum() for name, value in net.module_.named_parameters()}
-            total = torch.stack([size.double() for size in sizes.values()]).sum()
-        if math.isfinite(loss) and bool(total.isfinite()):
+            arrays = net.module_.state_dict().values()
+            parts = [(value * 0).sum().double() for value in arrays if value.is_floating_point()]
+            total = torch.stack(parts).sum()
+        if math.isfinite(loss) and bool(total == 0):
             return
         raise DivergedError(_divergence_text(net, loss, self.last_))
 
@@ -417,8 +420,9 @@ def train(
     done = 0 if progress is None else len(progress.history)
     try:
         net.partial_fit(dataset, None, epochs=_epochs_left(options, progress))
-    except DivergedError:
+    except DivergedError as error:
         module.load_state_dict(keeper.last_)
+        error.weights = arrays_of(keeper.last_)
         raise
     if progress is not None and len(net.history) == done and keeper.has_waited(options):
         net.stopped_ = True  # the process died between the last epoch and the end
