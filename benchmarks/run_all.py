@@ -13,7 +13,7 @@ from pathlib import Path
 
 SYNTHETIC = (
     "iterbn", "epoch_speed", "mult_speed", "routing_speed", "sklearn_checks", "recovery",
-    "synthgene", "synthgene_tri", "routing_tri",
+    "synthgene", "synthgene_tri", "routing_tri", "reliability_files", "reliability_faults",
 )  # fmt: skip
 REAL = (
     "real_data", "avdigits", "relevance_real", "encoder_ablation", "routing_real",
