@@ -15,6 +15,7 @@ SYNTHETIC = (
     "iterbn", "epoch_speed", "mult_speed", "routing_speed", "explain_speed", "inspection_speed",
     "sklearn_checks",
     "recovery", "synthgene", "synthgene_tri", "routing_tri",
+    "reliability_files", "reliability_faults",
 )  # fmt: skip
 REAL = (
     "real_data", "avdigits", "relevance_real", "encoder_ablation", "routing_real",

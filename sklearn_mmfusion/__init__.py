@@ -28,6 +28,7 @@ from sklearn_mmfusion._encoders import (
 )
 from sklearn_mmfusion._errors import (
     CheckpointError,
+    CheckpointWarning,
     DivergedError,
     FileError,
     FitInterruptedWarning,
@@ -97,6 +98,7 @@ __all__ = [
     "SGD",
     "AdamW",
     "CheckpointError",
+    "CheckpointWarning",
     "ComparisonDisplay",
     "ContributionDisplay",
     "ContributionTransformer",

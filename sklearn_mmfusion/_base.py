@@ -6,8 +6,10 @@ import copy
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,9 +20,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from sklearn_mmfusion._checkpoint import Checkpoint
 from sklearn_mmfusion._diagram import DiagramMixin
 from sklearn_mmfusion._encoders import SMALL_SAMPLE, EncodersMixin, resolve_encoders
 from sklearn_mmfusion._errors import (
+    DivergedError,
     FitInterruptedWarning,
     InputError,
     InputTypeError,
@@ -31,8 +35,10 @@ from sklearn_mmfusion._estimator_encoder import (
     fit_representations,
     represent,
 )
+from sklearn_mmfusion._fingerprints import fingerprint
 from sklearn_mmfusion._fitted import FittedFusion, in_plan_order, without_net
 from sklearn_mmfusion._fitting import FitInput, FitResult, fit_network
+from sklearn_mmfusion._memory_errors import memory_errors, rows_text
 from sklearn_mmfusion._optimizers import AdamW
 from sklearn_mmfusion._plan import FusionPlan, Head, build_network
 from sklearn_mmfusion._progress import CallbackSupport, FitTask
@@ -85,6 +91,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, CallbackSupport, FittedFusion):
         "warm_start": ["boolean"],
         "callbacks": [list, None],
         "net_params": [dict, None],
+        "checkpoint": [str, PathLike, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
@@ -157,13 +164,22 @@ class BaseFusion(EncodersMixin, DiagramMixin, CallbackSupport, FittedFusion):
             Input that cannot be used; a ValueError and a TypeError. Nothing is changed then.
         DivergedError
             Loss or weights became infinite or NaN.
+        FusionMemoryError
+            There was not enough memory, on the CPU or the GPU; a MemoryError.
+        CheckpointError
+            The ``checkpoint`` is of another fit, damaged, or cannot be written; an OSError.
         """
         schema, data, target, encoded, weight = check_fit_inputs(
             self, X, y, sample_weight, classifier=is_classifier(self), lazy=True
         )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        checkpoint = None
+        if self.checkpoint is not None:
+            checkpoint = self._open_checkpoint(data, encoded, weight, seed)
+            seed = checkpoint.seed
         plan, display = self._make_plan(schema, target, data.n_samples, seed)
         whole = self._fit_input(plan, data, target, encoded, weight)
+        whole.checkpoint = checkpoint
         plan, whole.data, representations = fit_representations(
             plan, whole.data, encoded, whole.weight, target.kind
         )
@@ -184,13 +200,43 @@ class BaseFusion(EncodersMixin, DiagramMixin, CallbackSupport, FittedFusion):
             }
 
         task = whole.task = FitTask(self, X, y, sample_weight, attributes)
-        with intra_op_threads(self.n_threads):
-            results = self._run_members(whole, held, starts)
+        try:
+            with intra_op_threads(self.n_threads), self._memory_errors(plan, whole):
+                results = self._run_members(whole, held, starts)
+        except DivergedError:
+            if checkpoint is not None:
+                checkpoint.remove()  # going on would end in the same
+            raise
         self.representations_ = representations
         self._set_fitted(schema, target, display, results)
         task.end()
+        if checkpoint is not None and not results[-1].training.interrupted:
+            checkpoint.remove()
         self._warn(results)
         return self
+
+    def _memory_errors(self, plan: FusionPlan, rows: FitInput) -> AbstractContextManager[None]:
+        def describe() -> str:
+            options = self._options(plan, rows)
+            return (
+                f"fitting {rows_text(rows.data)} in batches of {options.batch_size} on "
+                f"{options.device}: lower batch_size or the widths of the encoders, use "
+                "dtype='float32', or leave terms out"
+            )
+
+        return memory_errors(describe)
+
+    def _open_checkpoint(
+        self,
+        data: ModalityData,
+        encoded: npt.NDArray[Any],
+        weight: npt.NDArray[np.float64] | None,
+        seed: int,
+    ) -> Checkpoint:
+        last: list[FitResult] = getattr(self, "_results", []) if self.warm_start else []
+        start = [array for result in last for array in result.state.values()]
+        found = fingerprint(self, data, encoded, weight, start)
+        return Checkpoint(self.checkpoint, found, seed, keeps_seed=self.random_state is None)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
@@ -241,7 +287,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, CallbackSupport, FittedFusion):
             plan, display = replace(self._result.plan, seed=seed), self._display
         self._refuse_estimators(plan)
         batch = self._fit_input(plan, data, target, encoded, weight)
-        with intra_op_threads(self.n_threads):
+        with intra_op_threads(self.n_threads), self._memory_errors(plan, batch):
             result = fit_network(
                 plan,
                 batch,
@@ -454,7 +500,8 @@ class BaseFusion(EncodersMixin, DiagramMixin, CallbackSupport, FittedFusion):
         **chosen: Any,
     ) -> FitResult:
         options = self._options(plan, kept)
-        options = replace(options, patience=options.patience if held else None, **chosen)
+        patience = options.patience if held else None
+        options = replace(options, patience=patience, checkpoint=kept.checkpoint, **chosen)
         return fit_network(
             plan,
             kept,

@@ -54,6 +54,7 @@ class PlainClassifier(FusionClassifierMixin, BaseFusion):
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
+        checkpoint: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -77,6 +78,7 @@ class PlainClassifier(FusionClassifierMixin, BaseFusion):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose
 
@@ -112,6 +114,7 @@ class PlainRegressor(FusionRegressorMixin, BaseFusion):
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
+        checkpoint: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -135,5 +138,6 @@ class PlainRegressor(FusionRegressorMixin, BaseFusion):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose

@@ -96,6 +96,10 @@ callbacks : list of skorch callbacks, default=None
     Passed to the training loop; see skorch.
 net_params : dict, default=None
     Further parameters of the skorch net, for experts.
+checkpoint : str or path-like, default=None
+    File in which ``fit`` keeps where it is, after whole epochs. If the process dies, the same
+    ``fit`` called again goes on from there, to the same result; see the user guide. The file is
+    removed at the end of the fit.
 random_state : int, RandomState instance or None, default=None
     Seed of initial weights, shuffling, dropout and held-out rows.
 verbose : int, default=0

@@ -4,8 +4,11 @@ Every exception inherits from the builtin that a user would catch and from
 :class:`FusionError`, so that ``except ValueError`` and ``except FusionError`` both work.
 """
 
+from typing import Any
+
 __all__ = [
     "CheckpointError",
+    "CheckpointWarning",
     "DivergedError",
     "FileError",
     "FitInterruptedWarning",
@@ -32,7 +35,15 @@ class InputTypeError(FusionError, TypeError):
 
 
 class DivergedError(FusionError, FloatingPointError):
-    """Loss or weights became NaN or infinite in training."""
+    """Loss or weights became NaN or infinite in training.
+
+    Attributes
+    ----------
+    weights : dict of str to ndarray or None
+        Arrays of the network after the last epoch in which all were finite.
+    """
+
+    weights: dict[str, Any] | None = None
 
 
 class FusionMemoryError(FusionError, MemoryError):
@@ -53,6 +64,10 @@ class UnsafeFileError(FusionError, ValueError):
 
 class RelevanceWarning(UserWarning):
     """The model has not learned, so that its relevance scores mean nothing."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint could not be written; the fit went on without it."""
 
 
 class FitInterruptedWarning(UserWarning):

@@ -17,6 +17,7 @@ from sklearn_mmfusion._estimator_encoder import represent
 from sklearn_mmfusion._explained import ExplainedTerms
 from sklearn_mmfusion._fitting import FitResult
 from sklearn_mmfusion._lazy_blocks import is_lazy
+from sklearn_mmfusion._memory_errors import memory_errors, rows_text
 from sklearn_mmfusion._moments import (
     ContributionMoments,
     contribution_moments,
@@ -116,7 +117,11 @@ class FittedFusion(SavableMixin, BaseEstimator):
         compute: Callable[[FusionNetwork, FusionBatch], torch.Tensor],
     ) -> Floats:
         """Apply a function of a network to validated rows in chunks."""
-        with intra_op_threads(self.n_threads), torch.inference_mode():
+
+        def describe() -> str:
+            return f"predicting {rows_text(data)}: pass fewer rows at a time"
+
+        with memory_errors(describe), intra_op_threads(self.n_threads), torch.inference_mode():
             return np.concatenate(
                 [
                     compute(module, self._batch(data, rows)).numpy()

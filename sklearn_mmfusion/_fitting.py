@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from sklearn_mmfusion._dataset import FusionDataset, to_dataset
+from sklearn_mmfusion._errors import DivergedError
 from sklearn_mmfusion._plan import FusionPlan, State, build_network, load_state, network_state
 from sklearn_mmfusion._polish import FusionProblem, clearly_less, polish
 from sklearn_mmfusion._progress import FitTask
 from sklearn_mmfusion._scaling import block_moments, column_moments
+from sklearn_mmfusion._stages import ProgressFile
 from sklearn_mmfusion._training import TrainingOptions, TrainingResult, seed_for, train
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.losses import LOSSES, smooth_loss
@@ -65,6 +67,8 @@ class FitInput:
         Who is told how far the fit is.
     is_part : bool
         Whether these are some of the rows of a fit.
+    checkpoint : ProgressFile or None
+        Where the trainings on these rows are kept.
     """
 
     data: ModalityData
@@ -72,13 +76,14 @@ class FitInput:
     weight: Floats | None
     kind: str
     task: FitTask | None = None
+    checkpoint: ProgressFile | None = None
     is_part: bool = False
 
     def take(self, rows: npt.NDArray[np.intp]) -> FitInput:
         """Return some rows."""
         weight = None if self.weight is None else self.weight[rows]
         data, target = self.data.take(rows), self.target[rows]
-        return FitInput(data, target, weight, self.kind, self.task, is_part=True)
+        return FitInput(data, target, weight, self.kind, self.task, self.checkpoint, is_part=True)
 
 
 @dataclass
@@ -229,6 +234,23 @@ def fit_network(
     return finished(result, polish_weights)
 
 
+def _check_finite(plan: FusionPlan, network: FusionNetwork, features: Tensor | None = None) -> None:
+    """Refuse a model that would predict NaN: statistics can overflow where weights do not."""
+    arrays = dict(network.state_dict())
+    if features is not None:
+        arrays["features of terms"] = features
+    for name, value in arrays.items():
+        if bool(value.isfinite().all()):
+            continue
+        parts = name.split(".")
+        is_of_one = parts[0] == "encoders" and not plan.is_joint
+        who = f" of modality {plan.names[int(parts[1])]!r}" if is_of_one else ""
+        raise DivergedError(
+            f"the fitted model is not finite ({name}{who}): look for extreme values in the data, "
+            "or lower lr"
+        )
+
+
 def _train_in_phases(
     network: FusionNetwork,
     rows: FusionDataset,
@@ -278,11 +300,13 @@ def _finish(
     if exact:
         network.recompute_statistics(some.chunks(_chunk_rows(network, some)), some.batch)
     features = _features(network, some)
+    _check_finite(plan, network, features)
     gap, reg = float("nan"), options.reg
     share = _share(some)
     if polish_weights and options.reg > 0:
         tried = None if held is None else _some_rows(network, held, plan.seed)
         gap, reg = _polish_in_place(network, features, some, tried, share, loss_name, options)
+        _check_finite(plan, network)
     with torch.no_grad():
         readings = network.fusion.readings(features, share, some.n_counted)
         spread = torch.zeros(0, plan.n_outputs, dtype=torch.float64)

@@ -123,6 +123,7 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
+        checkpoint: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -152,6 +153,7 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose
 
@@ -253,6 +255,7 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
+        checkpoint: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -282,5 +285,6 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose

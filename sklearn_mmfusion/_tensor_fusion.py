@@ -137,6 +137,7 @@ class TensorFusionClassifier(FusionClassifierMixin, _TensorFusion):
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
+        checkpoint: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -163,6 +164,7 @@ class TensorFusionClassifier(FusionClassifierMixin, _TensorFusion):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose
 
@@ -254,6 +256,7 @@ class TensorFusionRegressor(FusionRegressorMixin, _TensorFusion):
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
+        checkpoint: Any = None,
         random_state: Any = None,
         verbose: int = 0,
     ) -> None:
@@ -280,5 +283,6 @@ class TensorFusionRegressor(FusionRegressorMixin, _TensorFusion):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
+        self.checkpoint = checkpoint
         self.random_state = random_state
         self.verbose = verbose

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, PrintLog
@@ -22,6 +23,17 @@ from torch import Tensor, nn
 from sklearn_mmfusion._dataset import Batches, FusionDataset
 from sklearn_mmfusion._errors import DivergedError
 from sklearn_mmfusion._progress import FitTask
+from sklearn_mmfusion._stages import (
+    MISFITS,
+    FinishedStage,
+    Progress,
+    ProgressFile,
+    arrays_of,
+    capture,
+    plain_history,
+    resume,
+    stage_key,
+)
 from sklearn_mmfusion.modules.dropout import set_dropout_strength
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
 
@@ -99,6 +111,7 @@ class TrainingOptions:
     title: str = "training"
     # Epochs so far -> what a fit that ends here would leave.
     so_far: Callable[[TrainingResult], object] | None = None
+    checkpoint: ProgressFile | None = None
 
 
 class FusionNet(NeuralNet):
@@ -235,7 +248,13 @@ class FusionNet(NeuralNet):
         return self
 
 
+class _EnoughEpochs(KeyboardInterrupt):
+    """Early stopping; skorch ends a fit by this exception."""
+
+
 def _raised_by_callback(error: KeyboardInterrupt) -> bool:
+    if isinstance(error, _EnoughEpochs):
+        return True
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
@@ -243,9 +262,7 @@ def _raised_by_callback(error: KeyboardInterrupt) -> bool:
         return False
     frame = traceback.tb_frame
     module = frame.f_globals.get("__name__", "")
-    return frame.f_code.co_name == "on_epoch_end" and (
-        module.startswith("skorch.callbacks") or module == __name__
-    )
+    return frame.f_code.co_name == "on_epoch_end" and module.startswith("skorch.callbacks")
 
 
 class _EpochLog(PrintLog):
@@ -262,7 +279,10 @@ class _EpochLog(PrintLog):
 
 
 class _EpochKeeper(Callback):
-    """Learning-rate decay, snapshots of whole epochs, best epoch, divergence."""
+    """Learning-rate decay, snapshots of whole epochs, best epoch, divergence, checkpoints."""
+
+    key_: str | None = None  # of the training in the checkpoint
+    progress_: Progress | None = None  # to go on from
 
     def initialize(self) -> _EpochKeeper:
         self.last_: dict[str, Tensor] | None = None
@@ -273,6 +293,11 @@ class _EpochKeeper(Callback):
     def on_train_begin(self, net: FusionNet, **kwargs: object) -> None:
         self.initialize()
         self.last_ = _snapshot(net.module_)
+        if self.progress_ is not None and net.options.checkpoint is not None:
+            try:
+                resume(net, self.progress_)
+            except MISFITS as error:
+                raise net.options.checkpoint.damaged(error) from error
         task = net.options.task
         self.part_ = None
         if task is not None:
@@ -298,8 +323,14 @@ class _EpochKeeper(Callback):
         self._check_finite(net)
         self.last_ = _snapshot(net.module_)
         waited_enough = self._judge(net)
+        if net.options.checkpoint is not None and self.key_ is not None:
+            net.options.checkpoint.keep(self.key_, lambda: capture(net))
         if self._end_step(net) or waited_enough:
-            raise KeyboardInterrupt
+            raise _EnoughEpochs
+
+    def has_waited(self, options: TrainingOptions) -> bool:
+        """Whether there were as many epochs without a better one as there may be."""
+        return options.patience is not None and self.waited_ >= options.patience
 
     def _judge(self, net: FusionNet) -> bool:
         """Keep the best epoch, and return whether it is time to stop."""
@@ -313,7 +344,7 @@ class _EpochKeeper(Callback):
             self.best_ = self.last_
             return False
         self.waited_ += 1
-        return self.waited_ >= options.patience
+        return self.has_waited(options)
 
     def _end_step(self, net: FusionNet) -> bool:
         """Tell scikit-learn's callbacks, and return whether one wants the training to end."""
@@ -324,10 +355,13 @@ class _EpochKeeper(Callback):
 
     def _check_finite(self, net: FusionNet) -> None:
         loss = net.history[-1]["train_loss"]
+        # Zero times a number is 0, or NaN where the number is not finite. Statistics count too:
+        # with them a model predicts.
         with torch.no_grad():
-            sizes = {name: value.abs().sum() for name, value in net.module_.named_parameters()}
-            total = torch.stack([size.double() for size in sizes.values()]).sum()
-        if math.isfinite(loss) and bool(total.isfinite()):
+            arrays = net.module_.state_dict().values()
+            parts = [(value * 0).sum().double() for value in arrays if value.is_floating_point()]
+            total = torch.stack(parts).sum()
+        if math.isfinite(loss) and bool(total == 0):
             return
         raise DivergedError(_divergence_text(net, loss, self.last_))
 
@@ -399,20 +433,41 @@ def train(
     generator.manual_seed(seed_for(options.seed, "dropout"))
     full_batch = options.batch_size >= len(dataset)
     module.set_generator(generator, shared=full_batch)
+    key, progress = None, None
+    if options.checkpoint is not None:
+        key = _key(module, dataset, valid, options)
+        if (stage := options.checkpoint.finished(key)) is not None:
+            try:
+                return _replayed(module, stage, valid)
+            except MISFITS as error:
+                raise options.checkpoint.damaged(error) from error
+        progress = options.checkpoint.progress(key)
     if net is None:
         net = _make_net(module, options, valid)
     net.set_params(train_split=predefined_split(valid) if valid is not None else None)
     keeper = dict(net.callbacks_)["epochs"]
+    keeper.key_, keeper.progress_ = key, progress
+    done = 0 if progress is None else len(progress.history)
     try:
-        net.partial_fit(dataset, None, epochs=options.max_epochs)
-    except DivergedError:
+        net.partial_fit(dataset, None, epochs=_epochs_left(options, progress))
+    except DivergedError as error:
         module.load_state_dict(keeper.last_)
+        error.weights = arrays_of(keeper.last_)
         raise
+    if progress is not None and len(net.history) == done and keeper.has_waited(options):
+        net.stopped_ = True  # the process died between the last epoch and the end
     if keeper.best_ is not None:
         module.load_state_dict(keeper.best_)
     elif net.interrupted_:
         module.load_state_dict(keeper.last_)
-    return _result(net, keeper, used_held_out=valid is not None)
+    result = _result(net, keeper, used_held_out=valid is not None)
+    if options.checkpoint is not None and key is not None and not net.interrupted_:
+        arrays = arrays_of(module.state_dict())
+        epochs = plain_history(result.history)
+        options.checkpoint.finish(
+            key, FinishedStage(arrays, epochs, result.best_epoch, net.stopped_)
+        )
+    return result
 
 
 def _result(net: FusionNet, keeper: _EpochKeeper, *, used_held_out: bool) -> TrainingResult:
@@ -429,6 +484,44 @@ def _result(net: FusionNet, keeper: _EpochKeeper, *, used_held_out: bool) -> Tra
         stopped=net.stopped_,
         used_held_out=used_held_out,
         net=net,
+    )
+
+
+def _epochs_left(options: TrainingOptions, progress: Progress | None) -> int:
+    if progress is None:
+        return options.max_epochs
+    if options.patience is not None and progress.waited >= options.patience:
+        return 0
+    return max(0, options.max_epochs - len(progress.history))
+
+
+def _key(
+    module: FusionNetwork,
+    dataset: FusionDataset,
+    valid: FusionDataset | None,
+    options: TrainingOptions,
+) -> str:
+    numbers = {
+        name: value
+        for name, value in vars(options).items()
+        if isinstance(value, (int, float, str, tuple, type(None))) and name != "verbose"
+    }
+    return stage_key(module, dataset, valid, sorted(numbers.items()))
+
+
+def _replayed(
+    module: FusionNetwork, stage: FinishedStage, valid: FusionDataset | None
+) -> TrainingResult:
+    """Return the result of a training that an earlier process has finished."""
+    module.load_state_dict({k: torch.tensor(np.array(v)) for k, v in stage.weights.items()})
+    return TrainingResult(
+        history=stage.history,
+        n_epochs=len(stage.history),
+        best_epoch=stage.best_epoch,
+        interrupted=False,
+        stopped=stage.stopped,
+        used_held_out=valid is not None,
+        net=None,
     )
 
 

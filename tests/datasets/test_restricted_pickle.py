@@ -6,6 +6,7 @@ import datetime
 import functools
 import os
 import pickle
+import random
 import struct
 import sys
 import tracemalloc
@@ -409,3 +410,87 @@ def test_read_pickle_changed_file_gives_plain_values_or_an_input_error(write, pr
     except InputError:
         return
     _assert_plain(result)
+
+
+# What published attacks on pickle scanners call, as (module, name): each would run code, read a
+# file or open a connection.
+GADGETS = [
+    ("builtins", "exec"),
+    ("builtins", "compile"),
+    ("builtins", "__import__"),
+    ("builtins", "open"),
+    ("__builtin__", "eval"),
+    ("posix", "system"),
+    ("nt", "system"),
+    ("os", "popen"),
+    ("subprocess", "Popen"),
+    ("importlib", "import_module"),
+    ("runpy", "run_path"),
+    ("pty", "spawn"),
+    ("pickle", "loads"),
+    ("joblib", "load"),
+    ("torch", "load"),
+    ("torch.hub", "load"),
+    ("torch.storage", "_load_from_bytes"),
+    ("numpy", "load"),
+    ("numpy", "fromfile"),
+    ("numpy.testing._private.utils", "runstring"),
+    ("numpy.f2py.crackfortran", "getlincoef"),
+    ("numpy.core.multiarray", "_reconstruct.__globals__"),
+    ("numpy.core", "multiarray.os.system"),
+    ("operator", "attrgetter"),
+    ("operator", "methodcaller"),
+    ("functools", "reduce"),
+    ("types", "CodeType"),
+    ("code", "interact"),
+    ("timeit", "timeit"),
+    ("cProfile", "run"),
+    ("webbrowser", "open"),
+    ("urllib.request", "urlopen"),
+    ("shutil", "rmtree"),
+    ("ctypes", "CDLL"),
+    ("sklearn_mmfusion.datasets._restricted_pickle", "read_pickle"),
+]
+
+
+@pytest.mark.parametrize(("module", "name"), GADGETS)
+def test_read_pickle_known_gadget_is_refused_before_it_is_looked_up(write, module, name):
+    before = set(sys.modules)
+    for content in (
+        f"c{module}\n{name}\n(S'1'\ntR.".encode(),
+        b"\x80\x04" + b"".join(b"\x8c" + bytes([len(t)]) + t.encode() for t in (module, name))
+        + b"\x93\x8c\x011\x85R.",
+    ):  # fmt: skip
+        with pytest.raises(InputError, match="refused at byte"):
+            read_pickle(write(content))
+    assert set(sys.modules) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_read_pickle_mutations_of_plain_and_hostile_files(write, tmp_path, protocol):
+    from mutations import mutated
+
+    canary = tmp_path / "canary"
+    generator = random.Random(protocol)
+    contents = [
+        pickle.dumps(_content()["train"]["objects"], protocol),
+        pickle.dumps({"a": np.arange(50.0), "b": [1, "x", None, 2.5] * 5}, protocol),
+        pickle.dumps({"a": np.arange(5.0), "b": _Call(os.system, f"touch {canary}")}, protocol),
+    ]
+    outcomes = collections.Counter()
+    before = set(sys.modules)
+    for i in range(600):
+        try:
+            result = read_pickle(write(mutated(contents[i % 3], generator) or b"."))
+        except InputError:
+            outcomes["refused"] += 1
+        else:
+            _assert_plain(result)
+            outcomes["read"] += 1
+    assert outcomes["refused"] > outcomes["read"] > 0
+    assert not canary.exists()
+    # Text needs the codec that its protocol wrote it with.
+    assert {
+        name for name in set(sys.modules) - before if not name.startswith("encodings.")
+    } == set()
