@@ -56,6 +56,7 @@ h1{font-size:1.35rem}.fact{flex:1 1 8rem}th,td{padding:.25rem .5rem}
 th[scope=row],td.text{max-width:13rem}}
 @media print{body{background:#fff;font-size:10pt}nav{display:none}header,main{max-width:none}
 section{border:0;padding:0;margin:1.2rem 0}h2{break-after:avoid}
-figure,tr,.caution{break-inside:avoid}.scroll{overflow:visible}
+figure,tr,.caution{break-inside:avoid}table{font-size:7.5pt}th,td{padding:1pt 4pt}
+.scroll{overflow:visible}
 figure img{width:auto!important;min-width:0!important;max-width:100%}}
 """

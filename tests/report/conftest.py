@@ -68,7 +68,7 @@ def report_of(fits):
 
     def report(kind):
         if kind not in made:
-            made[kind] = fusion_report(*fits[kind], n_examples=3)
+            made[kind] = fusion_report(*fits[kind], n_examples=2)
         return made[kind]
 
     return report
