@@ -17,7 +17,7 @@ from torch import Tensor
 from sklearn_mmfusion._dataset import FusionDataset, to_dataset
 from sklearn_mmfusion._plan import FusionPlan, State, build_network, load_state, network_state
 from sklearn_mmfusion._polish import FusionProblem, clearly_less, polish
-from sklearn_mmfusion._scaling import block_moments, column_moments
+from sklearn_mmfusion._scaling import block_moments, column_moments, warn_of_lost_digits
 from sklearn_mmfusion._training import TrainingOptions, TrainingResult, train
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.losses import LOSSES, smooth_loss
@@ -437,10 +437,15 @@ def _weighted_median(target: Tensor, share: Tensor) -> Tensor:
 def _input_scalings(
     plan: FusionPlan, fit_input: FitInput
 ) -> tuple[tuple[Floats, Floats] | None, ...]:
-    return tuple(
-        None if plan.takes_codes(m) else block_moments(block, fit_input.weight)
-        for m, block in enumerate(fit_input.data.blocks)
-    )
+    scalings: list[tuple[Floats, Floats] | None] = []
+    for m, block in enumerate(fit_input.data.blocks):
+        if plan.takes_codes(m):
+            scalings.append(None)
+            continue
+        mean, scale = block_moments(block, fit_input.weight)
+        warn_of_lost_digits(block.name, mean, scale)
+        scalings.append((mean, scale))
+    return tuple(scalings)
 
 
 def _target_scale(fit_input: FitInput) -> TargetScale:
