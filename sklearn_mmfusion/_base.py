@@ -560,9 +560,10 @@ class BaseFusion(EncodersMixin, DiagramMixin, CallbackSupport, FittedFusion):
             device = torch.device(self.device)
         except RuntimeError as error:
             raise InputError(f"device={self.device!r} is not a torch device: {error}") from None
-        if device.type == "cuda" and not torch.cuda.is_available():
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
             raise InputError(
-                f"device={self.device!r}: cuda is not available here; use device='cpu' or 'auto'"
+                f"device={self.device!r}: cuda is not available here, or has only "
+                f"{torch.cuda.device_count()} device(s); use device='cpu' or 'auto'"
             )
         return str(device)
 

@@ -75,4 +75,4 @@ class FitInterruptedWarning(UserWarning):
 
 
 class NumericalWarning(UserWarning):
-    """A value is so extreme that digits were lost."""
+    """Values vary so little about a large mean that digits were lost."""

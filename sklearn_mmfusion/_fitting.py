@@ -19,7 +19,7 @@ from sklearn_mmfusion._errors import DivergedError
 from sklearn_mmfusion._plan import FusionPlan, State, build_network, load_state, network_state
 from sklearn_mmfusion._polish import FusionProblem, clearly_less, polish
 from sklearn_mmfusion._progress import FitTask
-from sklearn_mmfusion._scaling import block_moments, column_moments
+from sklearn_mmfusion._scaling import block_moments, column_moments, warn_of_lost_digits
 from sklearn_mmfusion._stages import ProgressFile
 from sklearn_mmfusion._training import TrainingOptions, TrainingResult, seed_for, train
 from sklearn_mmfusion.data._blocks import ModalityData
@@ -493,10 +493,15 @@ def _weighted_median(target: Tensor, share: Tensor) -> Tensor:
 def _input_scalings(
     plan: FusionPlan, fit_input: FitInput
 ) -> tuple[tuple[Floats, Floats] | None, ...]:
-    return tuple(
-        None if plan.takes_codes(m) else block_moments(block, fit_input.weight)
-        for m, block in enumerate(fit_input.data.blocks)
-    )
+    scalings: list[tuple[Floats, Floats] | None] = []
+    for m, block in enumerate(fit_input.data.blocks):
+        if plan.takes_codes(m):
+            scalings.append(None)
+            continue
+        mean, scale = block_moments(block, fit_input.weight)
+        warn_of_lost_digits(block.name, mean, scale)
+        scalings.append((mean, scale))
+    return tuple(scalings)
 
 
 def _target_scale(fit_input: FitInput) -> TargetScale:

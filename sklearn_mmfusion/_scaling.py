@@ -6,18 +6,21 @@ over- or underflows.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
+from sklearn_mmfusion._errors import NumericalWarning
 from sklearn_mmfusion.data._blocks import ModalityBlock
 
-__all__ = ["block_moments", "column_moments"]
+__all__ = ["block_moments", "column_moments", "warn_of_lost_digits"]
 
 Floats = npt.NDArray[np.float64]
 
 _CHUNK_VALUES = 4_000_000
+_FEWEST_DIGITS = 9  # that values have left once their mean is taken off
 
 
 def block_moments(block: ModalityBlock, weight: Floats | None) -> tuple[Floats, Floats]:
@@ -70,6 +73,36 @@ def column_moments(values: Floats, weight: Floats | None) -> tuple[Floats, Float
     """Mean and scale of the columns of a 2-D array."""
     w = np.ones(len(values)) if weight is None else weight
     return _moments(lambda: iter([(values, w)]))
+
+
+def warn_of_lost_digits(name: str, mean: Floats, scale: Floats) -> None:
+    """Warn where a modality varies so little about its mean that float64 has few digits for it.
+
+    Parameters
+    ----------
+    name : str
+        Name of the modality.
+    mean, scale : ndarray
+        What :func:`block_moments` returned.
+
+    Warns
+    -----
+    NumericalWarning
+        Names the modality, the number of such features and the worst of them.
+    """
+    noise = np.finfo(np.float64).eps * np.abs(np.atleast_1d(mean)) / np.atleast_1d(scale)
+    lost = noise > 10.0**-_FEWEST_DIGITS
+    if not lost.any():
+        return
+    worst = int(noise.argmax())
+    warnings.warn(
+        f"modality {name!r}: {int(lost.sum())} of {noise.size} feature(s) vary so little that "
+        f"rounding shows in their digits (feature {worst}: standard deviation "
+        f"{np.atleast_1d(scale)[worst]:.3g} about {np.atleast_1d(mean)[worst]:.3g}); subtract the "
+        "mean before the values are stored",
+        NumericalWarning,
+        stacklevel=2,
+    )
 
 
 def _moments(chunks: Callable[[], Iterator[tuple[Floats, Floats]]]) -> tuple[Floats, Floats]:

@@ -29,12 +29,12 @@ from bad_inputs import (
     matrix,
     put,
 )
-from fleet import CLASSIFIERS, ESTIMATORS, OWN, small
+from fleet import CLASSIFIERS, ESTIMATORS, JOINT, family, small
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 from sklearn.utils import get_tags
 from skorch.helper import SliceDict
 
-from sklearn_mmfusion import FusionError, LinearEncoder, ModalityFrame, SummaryEncoder
+from sklearn_mmfusion import FusionError, LinearEncoder, ModalityFrame
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -66,11 +66,6 @@ def target(cls):
     return Y_CLASS if cls in CLASSIFIERS else Y_REAL
 
 
-def tiny(cls, **changes):
-    encoders = {} if cls.__name__ in OWN else {"encoders": SummaryEncoder()}
-    return small(cls, **encoders | changes)
-
-
 class Fitted:
     """Estimators fitted once, and whether they are still what they were."""
 
@@ -79,7 +74,7 @@ class Fitted:
         for cls in ESTIMATORS:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                model = tiny(cls, **changes).fit(X, target(cls))
+                model = small(cls, **changes).fit(X, target(cls))
             outputs = model.predict(X)
             self.models[cls] = model
             self.states[cls] = pickle.dumps(model), outputs
@@ -215,14 +210,14 @@ def test_every_method_refuses_other_names_of_columns():
 
 def test_float32_refuses_what_it_cannot_hold():
     X = good(audio=put(1e300))
-    known = [cls for cls in ESTIMATORS if "dtype" in tiny(cls).get_params()]
+    known = [cls for cls in ESTIMATORS if "dtype" in small(cls).get_params()]
     pattern = r"modality 'audio': .*too large for dtype\('float32'\).*row 2"
     faults = {
         cls.__name__: said
         for cls in known
         if (
             said := fault(
-                lambda c=cls: tiny(c, dtype="float32").fit(X, target(c)), ValueError, pattern
+                lambda c=cls: small(c, dtype="float32").fit(X, target(c)), ValueError, pattern
             )
         )
     }
@@ -230,14 +225,14 @@ def test_float32_refuses_what_it_cannot_hold():
 
 
 def test_a_sequence_for_an_encoder_of_flat_features_says_so():
-    known = [cls for cls in ESTIMATORS if "encoders" in tiny(cls).get_params()]
-    known = [cls for cls in known if cls.__name__ not in OWN]
+    known = [cls for cls in ESTIMATORS if "encoders" in small(cls).get_params()]
+    known = [cls for cls in known if family(cls) not in JOINT]
     faults = {
         cls.__name__: said
         for cls in known
         if (
             said := fault(
-                lambda c=cls: tiny(c, encoders=LinearEncoder()).fit(good(), target(c)),
+                lambda c=cls: small(c, encoders=LinearEncoder()).fit(good(), target(c)),
                 ValueError,
                 r"modality '(text|all modalities)': .*dim 3.*flatten or encode first",
             )
@@ -314,7 +309,7 @@ def test_unknown_parameters_are_refused():
     faults = {}
     for cls in ESTIMATORS:
         said = fault(
-            lambda c=cls: tiny(c).set_params(typo=1), ValueError, "Invalid parameter 'typo'", False
+            lambda c=cls: small(c).set_params(typo=1), ValueError, "Invalid parameter 'typo'", False
         )
         if said:
             faults[cls.__name__] = said
@@ -324,7 +319,7 @@ def test_unknown_parameters_are_refused():
 def test_every_method_needs_a_fit():
     faults = {}
     for cls in ESTIMATORS:
-        model = tiny(cls)
+        model = small(cls)
         for name in methods_of(model):
             if name == "partial_fit":
                 continue
@@ -390,7 +385,7 @@ def test_fit_takes_other_forms(form, fitted, tmp_path):
     modalities = list(good()) if form == "11-order" else None
     faults = []
     for cls in ESTIMATORS:
-        model = tiny(cls, modalities=modalities).fit(X, target(cls))
+        model = small(cls, modalities=modalities).fit(X, target(cls))
         if not np.array_equal(model.predict(good()), fitted.states[cls][1]):
             faults.append(cls.__name__)
     assert faults == []
@@ -399,14 +394,14 @@ def test_fit_takes_other_forms(form, fitted, tmp_path):
 def test_names_may_be_those_of_attributes():
     for cls in ESTIMATORS:
         X = dict(zip(["keys", "forward"], good().values(), strict=True))
-        assert tiny(cls).fit(X, target(cls)).predict(X).shape == (N,), cls.__name__
+        assert small(cls).fit(X, target(cls)).predict(X).shape == (N,), cls.__name__
 
 
 def test_one_array_under_two_names_and_changes_by_the_caller(fitted):
     for cls in ESTIMATORS:
         values = good()["audio"]
         X = {"one": values, "two": values}
-        model = tiny(cls).fit(X, target(cls))
+        model = small(cls).fit(X, target(cls))
         before = model.predict(X)
         kept = copy.deepcopy(X)
         values[:] = 7.0
@@ -421,7 +416,7 @@ def test_one_array_under_two_names_and_changes_by_the_caller(fitted):
 def test_labels_come_back_as_they_were(labels):
     y = np.array(labels)[Y_CLASS]
     for cls in CLASSIFIERS:
-        model = tiny(cls).fit(good(), y)
+        model = small(cls).fit(good(), y)
         predicted = model.predict(good())
         assert set(predicted) <= set(labels), cls.__name__
         np.testing.assert_array_equal(model.classes_, np.unique(y), err_msg=cls.__name__)
@@ -431,7 +426,7 @@ def test_labels_come_back_as_they_were(labels):
 def test_a_column_of_labels_warns():
     for cls in CLASSIFIERS:
         with pytest.warns(DataConversionWarning, match="A column-vector y was passed"):
-            model = tiny(cls).fit(good(), Y_CLASS[:, None])
+            model = small(cls).fit(good(), Y_CLASS[:, None])
         assert model.predict(good()).shape == (N,), cls.__name__
 
 
@@ -440,7 +435,7 @@ def test_columns_of_probabilities_follow_the_classes_of_the_fold():
     some = np.flatnonzero(y != 5)
     X = {name: values[some] for name, values in good().items()}
     for cls in CLASSIFIERS:
-        model = tiny(cls).fit(X, y[some])
+        model = small(cls).fit(X, y[some])
         np.testing.assert_array_equal(model.classes_, [0, 7], err_msg=cls.__name__)
         if hasattr(model, "predict_proba"):
             assert model.predict_proba(good()).shape == (N, 2), cls.__name__
@@ -460,7 +455,7 @@ def test_one_row_alone_is_the_row_in_a_batch(fitted):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "cls", [cls for cls in ESTIMATORS if cls.__name__ not in OWN], ids=lambda cls: cls.__name__
+    "cls", [cls for cls in ESTIMATORS if family(cls) not in JOINT], ids=lambda cls: cls.__name__
 )
 def test_a_million_features_in_five_rows(cls):
     X = {"wide": np.random.default_rng(0).normal(size=(5, 1_000_000)), "audio": np.eye(5)}

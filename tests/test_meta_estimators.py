@@ -1,4 +1,6 @@
-"""scikit-learn's tools around our estimators: 43 scenarios, two containers, one or two jobs.
+"""scikit-learn's tools around one classifier and one regressor of each family: 43 scenarios.
+
+The fast part has InTense in both containers; two jobs and the other families are slow.
 
 A ModalityFrame passes all but the six that turn X into an array, which must answer with the
 recipe; a matrix with ``modalities=`` passes all.
@@ -11,6 +13,7 @@ from dataclasses import dataclass
 import joblib
 import numpy as np
 import pytest
+from fleet import ESTIMATORS, FAMILIES, family, small
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -48,7 +51,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.utils import resample, shuffle
 
-from sklearn_mmfusion import InTenseClassifier, InTenseRegressor, ModalityFrame
+from sklearn_mmfusion import ModalityFrame
 
 # Two epochs without polish are enough to see whether the parts fit together.
 pytestmark = [
@@ -66,27 +69,53 @@ TWO_TARGETS = np.column_stack([BINARY, FRAME["audio"][:, 1] > 0]).astype(int)
 GROUPS = np.arange(N) // 4
 
 
+BY_NAME = {cls.__name__: cls for cls in ESTIMATORS}
+
+
 @dataclass
 class Setting:
-    """One container, and estimators that read it."""
+    """One container, and the estimators of one family that read it."""
 
     X: object
     modalities: dict | None
+    family: str
 
     def classifier(self, **params):
-        return InTenseClassifier(**self._params() | params)
+        return small(
+            BY_NAME[f"{self.family}Classifier"], **{"modalities": self.modalities} | params
+        )
+
+    def probable(self, **params):
+        """Return a classifier with probabilities."""
+        model = self.classifier(**params)
+        if hasattr(model, "predict_proba"):
+            return model
+        return CalibratedClassifierCV(model, cv=2, ensemble=False)
 
     def regressor(self, **params):
-        return InTenseRegressor(**self._params() | params)
+        return small(BY_NAME[f"{self.family}Regressor"], **{"modalities": self.modalities} | params)
 
-    def _params(self):
-        return {"modalities": self.modalities, "max_epochs": 2, "polish": False, "random_state": 0}
+    @property
+    def grid(self):
+        """Three values of one parameter of the classifier."""
+        known = self.classifier().get_params()
+        name = next(n for n in ("max_epochs", "C", "random_state") if n in known)
+        return {name: [1, 2, 3]}
 
 
-SETTINGS = {
-    "frame": Setting(FRAME, None),
-    "matrix": Setting(FRAME.to_2d(), FRAME.layout()),
-}
+def setting(container, name="InTense"):
+    """Return the setting of a container, "frame" or "matrix", and a family."""
+    if container == "frame":
+        return Setting(FRAME, None, name)
+    return Setting(FRAME.to_2d(), FRAME.layout(), name)
+
+
+def outputs(model, X):
+    """Return probabilities, or what stands for them."""
+    name = "predict_proba" if hasattr(model, "predict_proba") else "decision_function"
+    return getattr(model, name)(X)
+
+
 SCENARIOS = {}
 NEED_AN_ARRAY = set()
 
@@ -137,7 +166,7 @@ def pipeline_with_memory(s, tmp_path):
 
 @scenario
 def voting_classifier(s):
-    members = [("a", s.classifier()), ("b", s.classifier(random_state=1))]
+    members = [("a", s.probable()), ("b", s.probable(random_state=1))]
     _predicts(VotingClassifier(members, voting="soft"), s, BINARY)
 
 
@@ -170,22 +199,22 @@ def roc_curve_display(s):
 @scenario
 def pickled(s):
     model, X = pickle.loads(pickle.dumps((s.classifier().fit(s.X, BINARY), s.X)))
-    expected = s.classifier().fit(s.X, BINARY).predict_proba(s.X)
-    np.testing.assert_array_equal(model.predict_proba(X), expected)
+    expected = outputs(s.classifier().fit(s.X, BINARY), s.X)
+    np.testing.assert_array_equal(outputs(model, X), expected)
 
 
 @scenario
 def cloned(s):
     model = s.classifier().fit(s.X, BINARY)
     again = clone(model).fit(s.X, BINARY)
-    np.testing.assert_array_equal(model.predict_proba(s.X), again.predict_proba(s.X))
+    np.testing.assert_array_equal(outputs(model, s.X), outputs(again, s.X))
 
 
 @scenario
 def deep_copied(s):
     model = s.classifier().fit(s.X, BINARY)
     X = copy.deepcopy(s.X)
-    np.testing.assert_array_equal(copy.deepcopy(model).predict_proba(X), model.predict_proba(s.X))
+    np.testing.assert_array_equal(outputs(copy.deepcopy(model), X), outputs(model, s.X))
 
 
 # What splits X ------------------------------------------------------------------------------
@@ -201,7 +230,7 @@ def cross_validate_(s):
 
 @scenario
 def cross_val_predict_(s):
-    proba = cross_val_predict(s.classifier(), s.X, BINARY, cv=2, method="predict_proba")
+    proba = cross_val_predict(s.probable(), s.X, BINARY, cv=2, method="predict_proba")
     assert proba.shape == (N, 2)
 
 
@@ -222,7 +251,7 @@ def learning_curve_(s):
 @scenario
 def validation_curve_(s):
     _, scores = validation_curve(
-        s.classifier(), s.X, BINARY, param_name="max_epochs", param_range=[1, 2], cv=2,
+        s.classifier(), s.X, BINARY, param_name=next(iter(s.grid)), param_range=[1, 2], cv=2,
         error_score="raise",
     )  # fmt: skip
     assert np.isfinite(scores).all()
@@ -245,15 +274,14 @@ def resample_and_shuffle(s):
 
 @scenario
 def grid_search(s):
-    search = GridSearchCV(s.classifier(), {"max_epochs": [1, 2]}, cv=2, error_score="raise")
+    search = GridSearchCV(s.classifier(), s.grid, cv=2, error_score="raise")
     _predicts(search, s, BINARY)
 
 
 @scenario
 def randomized_search(s):
     search = RandomizedSearchCV(
-        s.classifier(), {"max_epochs": [1, 2, 3]}, n_iter=2, cv=2, random_state=0,
-        error_score="raise",
+        s.classifier(), s.grid, n_iter=2, cv=2, random_state=0, error_score="raise"
     )  # fmt: skip
     _predicts(search, s, BINARY)
 
@@ -261,7 +289,7 @@ def randomized_search(s):
 @scenario
 def halving_search(s):
     search = HalvingGridSearchCV(
-        s.classifier(), {"max_epochs": [1, 2]}, cv=2, factor=2, min_resources=30, random_state=0,
+        s.classifier(), s.grid, cv=2, factor=2, min_resources=30, random_state=0,
         error_score="raise",
     )  # fmt: skip
     _predicts(search, s, BINARY)
@@ -269,7 +297,7 @@ def halving_search(s):
 
 @scenario
 def nested_cross_validation(s):
-    _scores(GridSearchCV(s.classifier(), {"max_epochs": [1, 2]}, cv=2), s, BINARY)
+    _scores(GridSearchCV(s.classifier(), s.grid, cv=2), s, BINARY)
 
 
 @scenario
@@ -377,7 +405,7 @@ def one_vs_one(s):
 @needs_an_array
 def self_training(s):
     partly = np.where(np.arange(N) % 3 == 0, -1, BINARY)
-    _predicts(SelfTrainingClassifier(s.classifier(), max_iter=2), s, partly)
+    _predicts(SelfTrainingClassifier(s.probable(), max_iter=2), s, partly)
 
 
 @needs_an_array
@@ -407,17 +435,47 @@ def _run(function, setting, tmp_path):
     return function(setting, tmp_path) if takes_directory else function(setting)
 
 
+def _check(name, container, family_name, tmp_path):
+    run = SCENARIOS[name], setting(container, family_name), tmp_path
+    if container == "frame" and name in NEED_AN_ARRAY:
+        with pytest.raises(TypeError, match=r"X\.to_2d\(\) with modalities=X\.layout\(\)"):
+            _run(*run)
+    else:
+        _run(*run)
+
+
 @pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("container", SETTINGS)
+@pytest.mark.parametrize("container", ["frame", "matrix"])
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_scenario_passes_or_answers_with_the_recipe(name, container, n_jobs, tmp_path):
     # Tools whose n_jobs is None, the default, take it from here.
     with joblib.parallel_config(n_jobs=n_jobs):
-        if container == "frame" and name in NEED_AN_ARRAY:
-            with pytest.raises(TypeError, match=r"X\.to_2d\(\) with modalities=X\.layout\(\)"):
-                _run(SCENARIOS[name], SETTINGS[container], tmp_path)
-        else:
-            _run(SCENARIOS[name], SETTINGS[container], tmp_path)
+        _check(name, container, "InTense", tmp_path)
+
+
+def _has_what_it_takes(family_name, name):
+    kinds = {"classifier", "probable", "regressor"} & set(SCENARIOS[name].__code__.co_names)
+    needed = {"Regressor" if kind == "regressor" else "Classifier" for kind in kinds}
+    return all(f"{family_name}{kind}" in BY_NAME for kind in needed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("family_name", "name"),
+    [
+        (family_name, name)
+        for family_name in FAMILIES
+        for name in SCENARIOS
+        if family_name != "InTense" and _has_what_it_takes(family_name, name)
+    ],
+)
+def test_scenario_passes_for_every_family(family_name, name, tmp_path):
+    _check(name, "matrix" if name in NEED_AN_ARRAY else "frame", family_name, tmp_path)
+
+
+def test_every_public_estimator_is_of_a_family_in_the_matrix():
+    covered = {family_name for family_name in FAMILIES if _has_what_it_takes(family_name, "cloned")}
+    assert {family(cls) for cls in ESTIMATORS} == covered
 
 
 def test_table_has_43_scenarios_of_which_six_need_an_array():
@@ -436,7 +494,7 @@ def test_table_has_43_scenarios_of_which_six_need_an_array():
 def test_frame_and_matrix_give_the_same_cross_validation(make):
     y = BINARY if make == "classifier" else SIGNAL
     frame, matrix = (
-        cross_val_score(getattr(setting, make)(), setting.X, y, cv=3)
-        for setting in SETTINGS.values()
+        cross_val_score(getattr(s, make)(), s.X, y, cv=3)
+        for s in (setting("frame"), setting("matrix"))
     )
     np.testing.assert_array_equal(frame, matrix)

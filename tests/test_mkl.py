@@ -19,7 +19,6 @@ from sklearn_mmfusion import (
     _kernels,
 )
 from sklearn_mmfusion._mkl import MKLClassifier, MKLRegressor
-from sklearn_mmfusion.utils.estimator_checks import check_multimodal_estimator
 
 BOTH = [MKLClassifier, MKLRegressor]
 
@@ -287,14 +286,3 @@ def test_bad_parameters_are_refused_at_fit(cls, params, words):
 def test_unfitted_is_said(cls):
     with pytest.raises(NotFittedError):
         cls().contributions({"a": np.zeros((2, 1))})
-
-
-# -- checks -----------------------------------------------------------------------------------
-
-
-@pytest.mark.draws_from_numpy
-@pytest.mark.parametrize("params", [{}, {"p": 2, "kernel": "linear", "interactions": 2}])
-@pytest.mark.parametrize("cls", BOTH)
-def test_multimodal_checks_pass(cls, params):
-    results = check_multimodal_estimator(cls(**params))
-    assert {result["status"] for result in results} == {"passed"}

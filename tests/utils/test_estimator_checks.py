@@ -6,29 +6,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from fleet import ESTIMATORS, small
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_mmfusion import (
-    EarlyFusionRegressor,
-    GAMClassifier,
-    InTenseClassifier,
-    InTenseRegressor,
-    LateFusionClassifier,
-    LateFusionRegressor,
-    LateVotingClassifier,
-    MKLClassifier,
-    MKLRegressor,
-    MNLClassifier,
-    MNLRegressor,
-    MROClassifier,
-    MRORegressor,
-    MulTClassifier,
-    MulTEncoder,
-    RAVENRegressor,
-    RoutingClassifier,
-    TensorFusionClassifier,
-)
+from sklearn_mmfusion import MKLClassifier, MNLRegressor, MRORegressor, RoutingClassifier
 from sklearn_mmfusion.utils.estimator_checks import check_multimodal_estimator
 
 
@@ -245,33 +227,31 @@ def test_estimator_is_not_changed():
     assert vars(toy) == before
 
 
-@pytest.mark.slow
+# What the settings of the discovered ones leave out.
+VARIANTS = [
+    MKLClassifier(p=2, kernel="linear", interactions=2),
+    MRORegressor(schedule="sequential", max_epochs=2),
+    RoutingClassifier(max_epochs=2),
+    MNLRegressor(max_epochs=2, encoders="auto", missing="mask"),
+]
+FAST = {"MNLClassifier", "MKLRegressor", "LateVotingClassifier"}
+
+
 @pytest.mark.parametrize(
     "estimator",
     [
-        InTenseClassifier(polish=False),
-        InTenseRegressor(polish=False),
-        MNLClassifier(polish=False),
-        MNLRegressor(polish=False),
-        RoutingClassifier(),
-        GAMClassifier(),
-        LateFusionClassifier(),
-        LateFusionRegressor(),
-        EarlyFusionRegressor(),
-        TensorFusionClassifier(),
-        MROClassifier(),
-        MRORegressor(schedule="sequential"),
-        MulTClassifier(encoders=MulTEncoder(hidden_dim=8, n_heads=2, n_layers=1)),
-        RAVENRegressor(),
-        MKLClassifier(),
-        MKLRegressor(),
-        LateVotingClassifier(),
+        *[
+            pytest.param(
+                small(cls),
+                id=cls.__name__,
+                marks=() if cls.__name__ in FAST else pytest.mark.slow,
+            )
+            for cls in ESTIMATORS
+        ],
+        *[pytest.param(model, id=repr(model), marks=pytest.mark.slow) for model in VARIANTS],
     ],
-    ids=lambda estimator: type(estimator).__name__,
 )
-def test_every_estimator_of_ours_passes_every_check(estimator):
-    if "max_epochs" in estimator.get_params():
-        estimator.set_params(max_epochs=2)
+def test_every_public_estimator_passes_every_check(estimator):
     results = check_multimodal_estimator(estimator, on_fail=None)
     assert {r["check_name"]: r["exception"] for r in results if r["status"] != "passed"} == {}
     assert len(results) == 34
