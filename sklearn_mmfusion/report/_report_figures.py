@@ -17,7 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sklearn_mmfusion._explanations import GlobalExplanation
-from sklearn_mmfusion.plotting import RelevanceDisplay, RoutingDisplay
+from sklearn_mmfusion.plotting import (
+    RelevanceDisplay,
+    RoutingDisplay,
+    TrainingCurveDisplay,
+)
 from sklearn_mmfusion.plotting._bars import (
     FAINT,
     INK,
@@ -85,7 +89,7 @@ def _house_style() -> Iterator[None]:
         yield
 
 
-def _drawn(width: float, height: float, draw: Callable[[Figure], None]) -> str:
+def _drawn(width: float, height: float, draw: Callable[[Figure], Any]) -> str:
     """Return a figure as SVG, without pyplot: no window, no state."""
     with _house_style():
         figure = _figure(figsize=(width, height), layout="constrained")
@@ -280,44 +284,10 @@ def routing_figure(explanation: GlobalExplanation) -> str:
     return _drawn(width, height, draw)
 
 
-def training_figure(history: Sequence[dict[str, Any]], best: int | None) -> str:
+def training_figure(history: Sequence[dict[str, Any]]) -> str:
     """Draw the losses of the epochs."""
-    epochs = [int(epoch["epoch"]) for epoch in history]
-
-    def draw(figure: Figure) -> None:
-        from matplotlib.ticker import MaxNLocator
-
-        ax = figure.subplots()
-        for key, label, color in (
-            ("train_loss", "training rows", _BLUE),
-            ("valid_loss", "held-out rows", _ORANGE),
-        ):
-            if all(key in epoch for epoch in history):
-                losses = [float(epoch[key]) for epoch in history]
-                marker = "o" if len(losses) == 1 else None
-                ax.plot(epochs, losses, color=color, label=label, marker=marker, linewidth=1.6)
-        if best is not None:
-            ax.axvline(best, color=FAINT, linewidth=1, linestyle="--", zorder=1)
-            ax.annotate(
-                f"best epoch, {best}",
-                (best, 1),
-                xycoords=("data", "axes fraction"),
-                xytext=(3 if best < 0.7 * epochs[-1] else -3, -2),
-                textcoords="offset points",
-                ha="left" if best < 0.7 * epochs[-1] else "right",
-                va="top",
-                fontsize="small",
-                color=QUIET_INK,
-            )
-        ax.set(xlabel="epoch", ylabel="loss")
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if len(epochs) == 1:
-            ax.set_xlim(epochs[0] - 1, epochs[0] + 1)
-        ax.legend(
-            frameon=False, fontsize="small", loc="upper center", ncols=2, bbox_to_anchor=(0.5, 1.16)
-        )
-
-    return _drawn(_WIDTH, 2.7, draw)
+    display = TrainingCurveDisplay([history])
+    return _drawn(_WIDTH, 2.7, lambda figure: display.plot(figure.subplots()))
 
 
 def calibration_figure(stated: Floats, observed: Floats, counts: Any, what: str) -> str:

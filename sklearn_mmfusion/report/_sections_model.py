@@ -234,7 +234,7 @@ def training_section(subject: Subject) -> Section | None:
             facts.append([word, float(getattr(model, name))])
     columns = [key for key in ("epoch", "lr", "train_loss", "valid_loss") if key in history[0]]
     rows = [[epoch.get(key) for key in columns] for epoch in history]
-    svg = training_figure(history, best)
+    svg = training_figure(history)
     return Section(
         "training",
         "Training",
