@@ -166,9 +166,11 @@ def main() -> None:
     """Run."""
     parser = make_parser(__doc__, seeds=1)
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--part", type=int, default=2500, help="plain evaluations that are timed")
+    parser.add_argument("--long", type=int, default=2000, help="rows of the longer score")
     args = parser.parse_args()
-    n, n_exact, n_long = (40, 12, 200) if args.quick else (500, 60, 2000)
-    part = 400 if args.quick else 2500
+    n, n_exact, n_long = (40, 12, 200) if args.quick else (500, 60, args.long)
+    part = 400 if args.quick else args.part
     report = Report("inspection_speed", "EMAP and perceptual scores from cached encodings", args)
     emaps: list[dict[str, Any]] = []
     scores: list[dict[str, Any]] = []
