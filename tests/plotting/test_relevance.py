@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_mmfusion._errors import InputError, InputTypeError
+from sklearn_mmfusion._explanations import GlobalExplanation
 from sklearn_mmfusion.plotting import RelevanceDisplay
 from sklearn_mmfusion.plotting._bars import LABEL_WIDTH, ORDER_COLORS
 
@@ -247,3 +248,15 @@ def test_not_fitted_is_said():
 def test_unusable_input_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_an_explanation_without_relevance_is_drawn_by_its_shares_and_says_so():
+    data = {"term_names": ["a", "b"], "term_modalities": [("a",), ("b",)]}
+    shares = GlobalExplanation(data | {"std_share": [0.75, 0.25]})
+    display = RelevanceDisplay.from_explanation(shares).plot()
+    np.testing.assert_array_equal(_bar_widths(display), [0.75, 0.25])
+    assert display.ax_.get_xlabel() == "share of standard deviation"
+    scored = GlobalExplanation(data | {"std_share": [0.75, 0.25], "relevance": [0.4, 0.6]})
+    display = RelevanceDisplay.from_explanation(scored).plot(sort=False)
+    np.testing.assert_array_equal(_bar_widths(display), [0.4, 0.6])
+    assert display.ax_.get_xlabel() == "relevance"
