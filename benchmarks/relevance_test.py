@@ -25,7 +25,7 @@ CASES = {
     "planted pair": (True, 0.0),
     "no interactions, correlated": (False, 0.5),
 }
-FIRST = "no interactions"  # the other cases take half of the seeds
+FIRST = "no interactions"  # the other cases take --other-seeds
 LEVEL = 0.05
 PLANTED = ("a", "b", "a x b")
 
@@ -53,7 +53,7 @@ def tasks_of(args: argparse.Namespace) -> list[dict[str, Any]]:
         {"case": case, "task": task, "n_samples": args.n_samples, "seed": seed}
         for case in args.cases
         for task in ESTIMATORS
-        for seed in seeds_of(args)[: None if case == FIRST else max(1, args.seeds // 2)]
+        for seed in seeds_of(args)[: None if case == FIRST else args.other_seeds]
     ]
 
 
@@ -67,6 +67,7 @@ def main() -> None:
     """Run."""
     parser = make_parser(__doc__, seeds=200)
     parser.add_argument("--n-samples", type=int, default=400)
+    parser.add_argument("--other-seeds", type=int, default=100, help="of all cases but the first")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     args = parser.parse_args()
     results = run_tasks(run_test, tasks_of(args), name="relevance_test", args=args)

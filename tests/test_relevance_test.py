@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.datasets import load_iris
+from sklearn.linear_model import LinearRegression
 
 from sklearn_mmfusion import (
     InputError,
     InputTypeError,
     InTenseClassifier,
     InTenseRegressor,
-    LateVotingClassifier,
     LinearEncoder,
     MNLClassifier,
     relevance_test,
@@ -198,4 +198,4 @@ def test_wrong_arguments_are_refused():
     with pytest.raises(InputError, match="cannot be split"):
         relevance_test(Products(), {k: v[:8] for k, v in X.items()}, y[:8])
     with pytest.raises(InputTypeError, match="has no contributions"):
-        relevance_test(LateVotingClassifier(None), X, y)
+        relevance_test(LinearRegression(), X, y)
