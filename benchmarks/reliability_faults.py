@@ -14,13 +14,19 @@ from typing import Any
 import numpy as np
 from _common import Report, make_parser, run_tasks, seeds_of
 
-from sklearn_mmfusion import InTenseClassifier, MNLRegressor, MROClassifier, RoutingClassifier
+from sklearn_mmfusion import (
+    InTenseClassifier,
+    LinearEncoder,
+    MNLRegressor,
+    MROClassifier,
+    RoutingClassifier,
+)
 from sklearn_mmfusion import _checkpoint as checkpoints
 from sklearn_mmfusion._tensor_files import read_file
 
 ESTIMATORS: dict[str, tuple[Any, dict[str, Any]]] = {
-    "InTenseClassifier": (InTenseClassifier, {}),
-    "MNLRegressor": (MNLRegressor, {"early_stopping": True}),
+    "InTenseClassifier": (InTenseClassifier, {"polish": False}),
+    "MNLRegressor": (MNLRegressor, {"early_stopping": True, "reg": 0.01}),
     "MROClassifier": (MROClassifier, {"schedule": "sequential"}),
     "RoutingClassifier": (RoutingClassifier, {"modality_dropout": 0.2}),
 }
@@ -31,10 +37,11 @@ def fit(name: str, checkpoint: Path | None, result: Path, *, often: bool) -> Non
     if often:
         checkpoints._SHARE = 0.0  # write after every epoch: most kills fall into a write
     rng = np.random.default_rng(0)
-    X = {"a": rng.normal(size=(200, 4)), "b": rng.normal(size=(200, 3))}
-    y = X["a"][:, 0] + X["b"][:, 0] + rng.normal(size=200)
+    X = {"a": rng.normal(size=(100, 4)), "b": rng.normal(size=(100, 3))}
+    y = X["a"][:, 0] + X["b"][:, 0] + rng.normal(size=100)
     kind, params = ESTIMATORS[name]
-    est = kind(max_epochs=8, batch_size=32, random_state=0, checkpoint=checkpoint, **params)
+    common = {"encoders": LinearEncoder(dropout=0.2), "max_epochs": 8, "batch_size": 32}
+    est = kind(random_state=0, checkpoint=checkpoint, **common, **params)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         est.fit(X, y if kind is MNLRegressor else y > 0).save(result)
