@@ -107,8 +107,11 @@ def _describe(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"{type(value).__name__}({', '.join(map(_describe, value))})"
     if isinstance(value, types.FunctionType):
-        code = hashlib.sha256(value.__code__.co_code).hexdigest()[:8]
-        return f"{value.__module__}.{value.__qualname__} {code}"
+        code = value.__code__
+        constants = [item for item in code.co_consts if isinstance(item, (int, float, str))]
+        content = code.co_code + repr((code.co_names, constants)).encode()
+        digest = hashlib.sha256(content).hexdigest()[:8]
+        return f"{value.__module__}.{value.__qualname__} {digest}"
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
     kind = f"{type(value).__module__}.{type(value).__qualname__}"

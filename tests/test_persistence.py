@@ -16,6 +16,7 @@ from mutations import edit, mutated
 from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from skorch.callbacks import EpochTimer
 from torch import nn
 
 import sklearn_mmfusion
@@ -289,6 +290,15 @@ def test_encoder_without_an_import_path_is_named(module, text, tmp_path):
     est = MNLClassifier(encoders=encoders, max_epochs=2, random_state=0).fit(X, y)
     with pytest.raises(InputTypeError, match=rf"encoders\.a.*{text}"):
         est.save(tmp_path / "m")
+
+
+def test_callbacks_can_be_taken_out_before_saving(tmp_path):
+    X, _ = _data()
+    est = _fitted("MNLClassifier", callbacks=[EpochTimer()])
+    with pytest.raises(InputTypeError, match=r"callbacks\.0: a EpochTimer.*set_params"):
+        est.save(tmp_path / "m")
+    est.set_params(callbacks=None).save(tmp_path / "m")
+    np.testing.assert_array_equal(load(tmp_path / "m").predict(X), est.predict(X))
 
 
 def test_callable_kernel_is_saved_by_its_path_and_loaded_with_trust(tmp_path):
