@@ -366,6 +366,7 @@ class BaseFusion(EncodersMixin, FittedFusion):
         held: FitInput | None,
         start: Any,
         polish: bool = False,
+        vote: bool = False,
         **chosen: Any,
     ) -> FitResult:
         options = self._options(plan, kept)
@@ -378,6 +379,7 @@ class BaseFusion(EncodersMixin, FittedFusion):
             loss_name=self._loss_name(kept.kind),
             dtype=self._training_dtype(kept.data),
             polish_weights=polish,
+            vote=vote,
             start=start,
         )
 

@@ -49,7 +49,11 @@ class BlockNormFusion(AdditivePredictions, BaseFusion):
         return {"reg": reg, "reg_factors": _REG_FACTORS, "p": float(self.p)}
 
     def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitResult:
-        """Fit, and where ``reg`` is "auto" make interactions earn their place on held-out rows."""
+        """Fit, and where ``reg`` is "auto" let a simpler model win unless held-out rows object.
+
+        Interactions have to earn their place; and where all modalities are log-posteriors, so do
+        weights that are more than one number per modality.
+        """
         full = self._run_once(plan, kept, held, start)
         if full.training.interrupted:
             return replace(full, held_losses=None, held_share=None)
@@ -58,10 +62,15 @@ class BlockNormFusion(AdditivePredictions, BaseFusion):
             simple = self._run_once(replace(plan, terms=single), kept, held, None)
             if not full.clearly_beats(simple):
                 full = simple
+        if start is None and self.reg == "auto" and self.polish and plan.votes:
+            vote = self._run_once(replace(plan, terms=single), kept, held, None, vote=True)
+            if not full.clearly_beats(vote):
+                full = vote
         return replace(full, held_losses=None, held_share=None)
 
     def _chosen(self, inner: FitResult) -> dict[str, Any]:
-        return {"reg": inner.reg, "polish": not np.isnan(inner.polish_gap)}
+        chosen = {"reg": inner.reg, "polish": not np.isnan(inner.polish_gap)}
+        return {**chosen, "vote": True} if inner.is_vote else chosen
 
     def _run_once(
         self,
@@ -70,10 +79,17 @@ class BlockNormFusion(AdditivePredictions, BaseFusion):
         held: FitInput | None,
         start: Any,
         polish: bool = True,
+        vote: bool = False,
         **chosen: Any,
     ) -> FitResult:
         polish = bool(self.polish) and polish
-        return super()._run_once(plan, kept, held, start, polish=polish, **chosen)
+        if vote:
+            # The weights are solved for at the end, and nothing else is there to train.
+            chosen = {**chosen, "max_epochs": 1}
+        result = super()._run_once(plan, kept, held, start, polish=polish, vote=vote, **chosen)
+        if vote:
+            result = replace(result, training=replace(result.training, stopped=True))
+        return result
 
     def _set_readings(self) -> None:
         result = self._result

@@ -19,6 +19,7 @@ from sklearn_mmfusion._plan import FusionPlan, State, build_network, load_state,
 from sklearn_mmfusion._polish import FusionProblem, clearly_less, polish
 from sklearn_mmfusion._scaling import block_moments, column_moments
 from sklearn_mmfusion._training import TrainingOptions, TrainingResult, train
+from sklearn_mmfusion._vote import set_vote
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.losses import LOSSES, smooth_loss
 from sklearn_mmfusion.modules.network import FusionNetwork
@@ -103,6 +104,8 @@ class FitResult:
         Number of rows that the weights of the held-out rows stand for.
     n_rows : int
         Number of training rows.
+    is_vote : bool
+        Whether the fusion is a weighted sum of log-posteriors.
     """
 
     plan: FusionPlan
@@ -119,6 +122,7 @@ class FitResult:
     held_share: Floats | None = None
     n_held: float = 0.0
     n_rows: int = 0
+    is_vote: bool = False
 
     def clearly_beats(self, other: FitResult) -> bool:
         """Whether the held-out loss is lower by more than two standard errors."""
@@ -137,6 +141,7 @@ def fit_network(
     loss_name: str,
     dtype: torch.dtype,
     polish_weights: bool,
+    vote: bool = False,
     start: State | None = None,
     one_epoch: bool = False,
     last: FitResult | None = None,
@@ -157,6 +162,8 @@ def fit_network(
         Dtype of training.
     polish_weights : bool
         Whether to solve the convex problem in the fusion weights at the end.
+    vote : bool, default=False
+        Whether to set them to a weighted sum of log-posteriors instead.
     start : dict of str to ndarray, optional
         Arrays of an earlier fit of the same plan to start from.
     one_epoch : bool, default=False
@@ -210,6 +217,7 @@ def fit_network(
         options,
         exact=not one_epoch,
         polish_weights=polish_weights,
+        vote=vote,
     )
 
 
@@ -254,6 +262,7 @@ def _finish(
     *,
     exact: bool,
     polish_weights: bool,
+    vote: bool,
 ) -> FitResult:
     """Exact statistics, polish, and everything that is read off the trained network."""
     chunks = [batch for batch, _ in rows.batches(_chunk_rows(network, rows))]
@@ -265,7 +274,10 @@ def _finish(
     gap, reg = float("nan"), options.reg
     share = _share(rows)
     fits = features.numel() * 8 <= _POLISH_BYTES
-    if polish_weights and options.reg > 0 and fits:
+    if vote:
+        prior = _prior(rows, loss_name, plan.n_outputs)
+        set_vote(network, features, rows.target, share, prior, loss_name, rows.n_counted)
+    elif polish_weights and options.reg > 0 and fits:
         gap, reg = _polish_in_place(network, features, rows, held, share, loss_name, options)
     with torch.no_grad():
         readings = network.fusion.readings(features, share, rows.n_counted)
@@ -288,6 +300,7 @@ def _finish(
         held_share=None if held is None else _share(held).numpy(),
         n_held=0.0 if held is None else held.n_counted,
         n_rows=len(rows),
+        is_vote=vote,
     )
 
 
