@@ -70,9 +70,11 @@ class EstimatorEncoder(BaseEncoder):
     Notes
     -----
     Fitted estimators are kept in ``representations_`` of the fusion estimator, and pickled with
-    it. Where all modalities are log-posteriors, MNL and InTense prefer a sum of them with one weight
-    per modality, equal unless cross-validation objects: see their ``reg``. ``partial_fit`` cannot take them. Fits of the estimator receive sample weights if its
+    it. ``partial_fit`` cannot take them. Fits of the estimator receive sample weights if its
     ``fit`` has a ``sample_weight``.
+
+    Where all modalities are log-posteriors, MNL and InTense prefer a sum of them with one weight
+    per modality, equal unless cross-validation objects; see their ``reg``.
 
     References
     ----------
