@@ -497,6 +497,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, CallbackSupport, FittedFusion):
         held: FitInput | None,
         start: Any,
         polish: bool = False,
+        vote: bool = False,
         **chosen: Any,
     ) -> FitResult:
         options = self._options(plan, kept)
@@ -510,6 +511,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, CallbackSupport, FittedFusion):
             loss_name=self._loss_name(kept.kind),
             dtype=self._training_dtype(kept.data),
             polish_weights=polish,
+            vote=vote,
             start=start,
         )
 

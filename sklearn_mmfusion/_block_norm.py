@@ -54,23 +54,40 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         return {"reg": reg, "reg_factors": _REG_FACTORS, "p": float(self.p)}
 
     def _n_tries(self, plan: FusionPlan, start: Any) -> int:
+        return 1 + self._tries_single_terms(plan, start) + self._tries_vote(plan, start)
+
+    def _tries_single_terms(self, plan: FusionPlan, start: Any) -> bool:
+        """Whether interactions have to earn their place."""
         n_single = sum(len(term) == 1 for term in plan.terms)
-        return 2 if start is None and self.reg == "auto" and 0 < n_single < len(plan.terms) else 1
+        return start is None and self.reg == "auto" and 0 < n_single < len(plan.terms)
+
+    def _tries_vote(self, plan: FusionPlan, start: Any) -> bool:
+        """Whether more than one number per modality has to earn its place."""
+        return bool(start is None and self.reg == "auto" and self.polish and plan.votes)
 
     def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitResult:
-        """Fit, and where ``reg`` is "auto" make interactions earn their place on held-out rows."""
+        """Fit, and where ``reg`` is "auto" let a simpler model win unless held-out rows object.
+
+        Interactions have to earn their place; and where all modalities are log-posteriors, so do
+        weights that are more than one number per modality.
+        """
         full = self._run_once(plan, kept, held, start)
         if full.training.interrupted:
             return replace(full, held_losses=None, held_share=None)
-        if self._n_tries(plan, start) > 1:
-            single = tuple(term for term in plan.terms if len(term) == 1)
+        single = tuple(term for term in plan.terms if len(term) == 1)
+        if self._tries_single_terms(plan, start):
             simple = self._run_once(replace(plan, terms=single), kept, held, None)
             if not full.clearly_beats(simple):
                 full = simple
+        if self._tries_vote(plan, start):
+            vote = self._run_once(replace(plan, terms=single), kept, held, None, vote=True)
+            if not full.clearly_beats(vote):
+                full = vote
         return replace(full, held_losses=None, held_share=None)
 
     def _chosen(self, inner: FitResult) -> dict[str, Any]:
-        return {"reg": inner.reg, "polish": not np.isnan(inner.polish_gap)}
+        chosen = {"reg": inner.reg, "polish": not np.isnan(inner.polish_gap)}
+        return {**chosen, "vote": True} if inner.is_vote else chosen
 
     def _run_once(
         self,
@@ -79,10 +96,17 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         held: FitInput | None,
         start: Any,
         polish: bool = True,
+        vote: bool = False,
         **chosen: Any,
     ) -> FitResult:
         polish = bool(self.polish) and polish
-        return super()._run_once(plan, kept, held, start, polish=polish, **chosen)
+        if vote:
+            # The weights are solved for at the end, and nothing else is there to train.
+            chosen = {**chosen, "max_epochs": 1}
+        result = super()._run_once(plan, kept, held, start, polish=polish, vote=vote, **chosen)
+        if vote:
+            result = replace(result, training=replace(result.training, stopped=True))
+        return result
 
     def _set_readings(self) -> None:
         self._p = float(self.p)

@@ -34,7 +34,9 @@ reg : float or "auto", default="auto"
     divided by the number of outputs to the power 1.5; where the exact solution at this strength
     tells held-out rows apart clearly worse than the trained weights, other strengths are tried.
     With "auto", interactions have to earn their place: a model without them is fitted too, and
-    kept unless the held-out loss with them is lower by more than two standard errors.
+    kept unless the held-out loss with them is lower by more than two standard errors. Likewise,
+    where every modality is the log-posterior of a classifier (:class:`EstimatorEncoder`), one
+    weight per modality in their sum is kept unless a matrix each does better by as much.
 polish : bool, default=True
     Solve the convex problem in the fusion weights exactly at the end. With ``reg="auto"`` the
     trained weights stay where every solution tells held-out rows apart clearly worse, by more
@@ -123,7 +125,8 @@ reg_ : float
     Strength of the penalty behind the fusion weights; of several members the mean.
 polish_gap_ : float
     Duality gap of the fusion weights relative to the loss of a constant, the largest of the
-    members; NaN where the weights are those of the last step of training.
+    members; NaN where the weights are those of the last step of training, or those of a sum of
+    log-posteriors.
 """
 
 _ATTRIBUTES_ACTIVATED = """\

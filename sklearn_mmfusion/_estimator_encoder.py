@@ -73,6 +73,9 @@ class EstimatorEncoder(BaseEncoder):
     it. ``partial_fit`` cannot take them. Fits of the estimator receive sample weights if its
     ``fit`` has a ``sample_weight``.
 
+    Where all modalities are log-posteriors, MNL and InTense prefer a sum of them with one weight
+    per modality, equal unless cross-validation objects; see their ``reg``.
+
     References
     ----------
     Wolpert (1992), "Stacked generalization".
@@ -215,7 +218,12 @@ def fit_representations(
         blocks[m] = ModalityBlock(name, values, None, blocks[m].present)
         layouts[m] = ModalityLayout(name, (values.shape[1],), "float64")
         encoders[m] = IdentityEncoder()
-    plan = replace(plan, layouts=tuple(layouts), encoders=tuple(encoders))
+    votes = (
+        kind != "regression"
+        and len(found) == len(plan.layouts)
+        and all(part.method == "predict_proba" for part in found.values())
+    )
+    plan = replace(plan, layouts=tuple(layouts), encoders=tuple(encoders), votes=votes)
     return plan, ModalityData(blocks), found
 
 

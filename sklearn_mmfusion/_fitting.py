@@ -22,6 +22,7 @@ from sklearn_mmfusion._progress import FitTask
 from sklearn_mmfusion._scaling import block_moments, column_moments, warn_of_lost_digits
 from sklearn_mmfusion._stages import ProgressFile
 from sklearn_mmfusion._training import TrainingOptions, TrainingResult, seed_for, train
+from sklearn_mmfusion._vote import set_vote
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.losses import LOSSES, smooth_loss
 from sklearn_mmfusion.modules.network import FusionNetwork
@@ -119,6 +120,8 @@ class FitResult:
         Number of rows that the weights of the held-out rows stand for.
     n_rows : int
         Number of training rows.
+    is_vote : bool
+        Whether the fusion is a weighted sum of log-posteriors.
     """
 
     plan: FusionPlan
@@ -135,6 +138,7 @@ class FitResult:
     held_share: Floats | None = None
     n_held: float = 0.0
     n_rows: int = 0
+    is_vote: bool = False
 
     def clearly_beats(self, other: FitResult) -> bool:
         """Whether the held-out loss is lower by more than two standard errors."""
@@ -153,6 +157,7 @@ def fit_network(
     loss_name: str,
     dtype: torch.dtype,
     polish_weights: bool,
+    vote: bool = False,
     start: State | None = None,
     one_epoch: bool = False,
     last: FitResult | None = None,
@@ -173,6 +178,8 @@ def fit_network(
         Dtype of training.
     polish_weights : bool
         Whether to solve the convex problem in the fusion weights at the end.
+    vote : bool, default=False
+        Whether to set them to a weighted sum of log-posteriors instead.
     start : dict of str to ndarray, optional
         Arrays of an earlier fit of the same plan to start from.
     one_epoch : bool, default=False
@@ -223,6 +230,7 @@ def fit_network(
             options,
             exact=not one_epoch,
             polish_weights=polish_weights,
+            vote=vote,
         )
 
     options = replace(options, so_far=lambda result: finished(result, False))
@@ -294,6 +302,7 @@ def _finish(
     *,
     exact: bool,
     polish_weights: bool,
+    vote: bool,
 ) -> FitResult:
     """Exact statistics, polish, and everything that is read off the trained network."""
     some = _some_rows(network, rows, plan.seed)
@@ -303,7 +312,10 @@ def _finish(
     _check_finite(plan, network, features)
     gap, reg = float("nan"), options.reg
     share = _share(some)
-    if polish_weights and options.reg > 0:
+    if vote:
+        prior = _prior(some, loss_name, plan.n_outputs)
+        set_vote(network, features, some.target, share, prior, loss_name, some.n_counted)
+    elif polish_weights and options.reg > 0:
         tried = None if held is None else _some_rows(network, held, plan.seed)
         gap, reg = _polish_in_place(network, features, some, tried, share, loss_name, options)
         _check_finite(plan, network)
@@ -328,6 +340,7 @@ def _finish(
         held_share=None if held is None else _share(held).numpy(),
         n_held=0.0 if held is None else held.n_counted,
         n_rows=len(rows),
+        is_vote=vote,
     )
 
 

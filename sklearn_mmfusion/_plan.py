@@ -67,6 +67,8 @@ class FusionPlan:
         Probability that a modality counts as missing in a training row.
     seed : int
         Seed of the initial weights.
+    votes : bool
+        Whether every modality is the log-posterior of a classifier of its own.
     """
 
     layouts: tuple[ModalityLayout, ...]
@@ -77,6 +79,7 @@ class FusionPlan:
     n_outputs: int
     modality_dropout: float = 0.0
     seed: int = 0
+    votes: bool = False
 
     @property
     def names(self) -> list[str]:

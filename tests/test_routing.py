@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import DataConversionWarning, NotFittedError
 
 from sklearn_mmfusion import (
     GAMClassifier,
@@ -350,3 +350,20 @@ def test_many_concepts_and_one_modality():
     est = RoutingClassifier(**params(max_epochs=2)).fit({"text": X["text"]}, y)
     assert est.routing_coefficients({"text": X["text"]}).shape == (N, 1, 7)
     assert est.term_names_ == ["text"]
+
+
+@pytest.mark.parametrize("cls", ESTIMATORS)
+def test_single_label_in_a_column_has_two_concepts_as_a_vector_has(cls):
+    column = (SIGNAL > 0).astype(int)[:, None]
+    with pytest.warns(DataConversionWarning, match="column-vector"):
+        est = cls(max_epochs=3, random_state=0).fit(X, column)
+    vector = cls(max_epochs=3, random_state=0).fit(X, column[:, 0])
+    np.testing.assert_array_equal(est.decision_function(X), vector.decision_function(X))
+    assert est.decision_function(X).shape == (N,)
+    assert est.predict_proba(X).shape == (N, 2)
+    if cls is RoutingClassifier:
+        coefficients = est.routing_coefficients(X)
+        assert coefficients.shape == (N, len(TERMS), 2)
+        np.testing.assert_allclose(coefficients.sum(2), 1, rtol=1e-9)
+    total = est.contributions(X).sum(1)[:, 0] + est.intercept_[0]
+    np.testing.assert_allclose(total, est.decision_function(X), rtol=1e-9, atol=1e-10)
