@@ -17,13 +17,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from sklearn_mmfusion._distributed import join_processes
 from sklearn_mmfusion._encoders import SMALL_SAMPLE, EncodersMixin, resolve_encoders
 from sklearn_mmfusion._errors import FitInterruptedWarning, InputError, RelevanceWarning
 from sklearn_mmfusion._estimator_encoder import EstimatorEncoder, fit_representations
-from sklearn_mmfusion._fitted import FittedFusion, ModuleCache, in_plan_order
+from sklearn_mmfusion._fitted import FittedFusion, ModuleCache
 from sklearn_mmfusion._fitting import FitInput, FitResult, fit_network
+from sklearn_mmfusion._memory_estimate import MemoryEstimates, check_copies
 from sklearn_mmfusion._optimizers import AdamW
-from sklearn_mmfusion._plan import FusionPlan, Head, build_network
+from sklearn_mmfusion._plan import FusionPlan, Head, build_network, in_plan_order
 from sklearn_mmfusion._splitting import split_by_content, split_rows
 from sklearn_mmfusion._training import TrainingOptions, intra_op_threads, seed_for
 from sklearn_mmfusion._validation import (
@@ -43,7 +45,7 @@ _HASHED_ROWS = 50_000  # above, rows are not told apart by what is in them
 _SPARE_ROWS = 5000  # below, validation_fraction="auto" holds out 0.2 of the rows, above 0.1
 
 
-class BaseFusion(EncodersMixin, FittedFusion):
+class BaseFusion(EncodersMixin, MemoryEstimates, FittedFusion):
     """Base of all estimators that train a network.
 
     A subclass says which terms there are (:meth:`_make_terms`), how their encodings become
@@ -68,6 +70,7 @@ class BaseFusion(EncodersMixin, FittedFusion):
         "missing": [StrOptions({"raise", "mask"})],
         "modality_dropout": [Interval(Real, 0, 1, closed="left")],
         "device": [str],
+        "distributed": [None, StrOptions({"auto"})],
         "dtype": [StrOptions({"auto", "float32", "float64"})],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "warm_start": ["boolean"],
@@ -133,6 +136,9 @@ class BaseFusion(EncodersMixin, FittedFusion):
             self, X, y, sample_weight, classifier=is_classifier(self), lazy=True
         )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        parallel = join_processes(self.distributed)
+        if parallel is not None:
+            seed = parallel.same_seed(seed)
         plan, display = self._make_plan(schema, target, data.n_samples, seed)
         whole = self._fit_input(plan, data, target, encoded, weight)
         plan, whole.data, representations = fit_representations(
@@ -202,6 +208,7 @@ class BaseFusion(EncodersMixin, FittedFusion):
                     max_epochs=1,
                     ramp_epochs=0,
                     patience=None,
+                    parallel=None,  # every process goes on with a net of its own
                     # A stream has no end to decay towards.
                     lr_decay=1.0,
                     dropout_epochs=sys.maxsize,
@@ -287,6 +294,7 @@ class BaseFusion(EncodersMixin, FittedFusion):
     def _run(self, plan: FusionPlan, whole: FitInput, start: Any) -> FitResult:
         """Fit with held-out rows, or choose on them in a first fit and then fit all rows."""
         n = whole.data.n_samples
+        check_copies(whole.data)
         early = n > SMALL_SAMPLE if self.early_stopping == "auto" else self.early_stopping
         if early:
             fraction = self.validation_fraction
@@ -357,6 +365,7 @@ class BaseFusion(EncodersMixin, FittedFusion):
             batch_size = n_rows if small else int(np.clip(size, 32, 512))
         else:
             batch_size = int(min(self.batch_size, n_rows))
+        parallel = join_processes(self.distributed)
         max_epochs = (200 if small else 100) if self.max_epochs == "auto" else self.max_epochs
         lr = 0.003 if self.lr == "auto" else float(self.lr)
         optimizer = AdamW() if self.optimizer is None else self.optimizer
@@ -380,7 +389,8 @@ class BaseFusion(EncodersMixin, FittedFusion):
             patience=patience,
             callbacks=self.callbacks,
             net_params=dict(self.net_params or {}),
-            verbose=int(self.verbose),
+            verbose=0 if parallel is not None and parallel.rank else int(self.verbose),
+            parallel=parallel,
             device=self._training_device(plan, n_rows),
         )
 

@@ -15,13 +15,13 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_mmfusion._dataset import to_dataset
 from sklearn_mmfusion._estimator_encoder import represent
 from sklearn_mmfusion._lazy_blocks import is_lazy
-from sklearn_mmfusion._plan import FusionPlan, build_network, load_state
+from sklearn_mmfusion._plan import build_network, in_plan_order, load_state
 from sklearn_mmfusion._training import intra_op_threads
 from sklearn_mmfusion._validation import check_X, term_name
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
 
-__all__ = ["AdditivePredictions", "FittedFusion", "ModuleCache", "in_plan_order"]
+__all__ = ["AdditivePredictions", "FittedFusion", "ModuleCache"]
 
 _PREDICT_VALUES = 16_000_000  # values per prediction chunk: about 128 MB in float64
 
@@ -143,8 +143,3 @@ class ModuleCache:
 
     def __reduce__(self) -> tuple[type[ModuleCache], tuple[()]]:
         return ModuleCache, ()
-
-
-def in_plan_order(plan: FusionPlan, data: ModalityData) -> ModalityData:
-    by_name = {block.name: block for block in data.blocks}
-    return ModalityData([by_name[name] for name in plan.names])

@@ -116,6 +116,7 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
         missing: str = "raise",
         modality_dropout: float = 0.0,
         device: str = "auto",
+        distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
         warm_start: bool = False,
@@ -144,6 +145,7 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
         self.missing = missing
         self.modality_dropout = modality_dropout
         self.device = device
+        self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
         self.warm_start = warm_start
@@ -243,6 +245,7 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
         missing: str = "raise",
         modality_dropout: float = 0.0,
         device: str = "auto",
+        distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
         warm_start: bool = False,
@@ -271,6 +274,7 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
         self.missing = missing
         self.modality_dropout = modality_dropout
         self.device = device
+        self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
         self.warm_start = warm_start

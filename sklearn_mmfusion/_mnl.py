@@ -103,6 +103,7 @@ class MNLClassifier(FusionClassifierMixin, _MNL):
         missing: str = "raise",
         modality_dropout: float = 0.0,
         device: str = "auto",
+        distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
         warm_start: bool = False,
@@ -129,6 +130,7 @@ class MNLClassifier(FusionClassifierMixin, _MNL):
         self.missing = missing
         self.modality_dropout = modality_dropout
         self.device = device
+        self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
         self.warm_start = warm_start
@@ -217,6 +219,7 @@ class MNLRegressor(FusionRegressorMixin, _MNL):
         missing: str = "raise",
         modality_dropout: float = 0.0,
         device: str = "auto",
+        distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
         warm_start: bool = False,
@@ -243,6 +246,7 @@ class MNLRegressor(FusionRegressorMixin, _MNL):
         self.missing = missing
         self.modality_dropout = modality_dropout
         self.device = device
+        self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
         self.warm_start = warm_start

@@ -164,6 +164,7 @@ class MROClassifier(FusionClassifierMixin, _MRO):
         missing: str = "raise",
         modality_dropout: float = 0.0,
         device: str = "auto",
+        distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
         warm_start: bool = False,
@@ -191,6 +192,7 @@ class MROClassifier(FusionClassifierMixin, _MRO):
         self.missing = missing
         self.modality_dropout = modality_dropout
         self.device = device
+        self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
         self.warm_start = warm_start
@@ -292,6 +294,7 @@ class MRORegressor(FusionRegressorMixin, _MRO):
         missing: str = "raise",
         modality_dropout: float = 0.0,
         device: str = "auto",
+        distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
         warm_start: bool = False,
@@ -319,6 +322,7 @@ class MRORegressor(FusionRegressorMixin, _MRO):
         self.missing = missing
         self.modality_dropout = modality_dropout
         self.device = device
+        self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
         self.warm_start = warm_start
