@@ -16,13 +16,13 @@ import numpy as np
 from _common import Report, make_parser
 from _memory import peak_bytes, resident_bytes
 
-from sklearn_mmfusion import InTenseClassifier, RoutingClassifier
+from sklearn_mmfusion import InTenseClassifier
 from sklearn_mmfusion._training import intra_op_threads
 
 SHAPES = {"flat": (64,), "wide": (256,), "sequence": (20, 16)}
 ROW_BYTES = 4 * sum(int(np.prod(shape)) for shape in SHAPES.values())
-SIZES = (50, 200, 800)  # megabytes of X
-METHODS = {"InTense": InTenseClassifier, "routing": RoutingClassifier}
+SIZES = (50, 150, 450)  # megabytes of X
+METHODS = {"InTense": InTenseClassifier}
 TOLERANCE, LARGEST_RATIO = 0.30, 2.2
 
 
@@ -59,7 +59,7 @@ def main() -> None:
             print(json.dumps(work(method, int(megabytes))))
         return
     found = []
-    for method in ("InTense",) if args.quick else METHODS:
+    for method in METHODS:
         for megabytes in (20,) if args.quick else SIZES:
             command = [sys.executable, __file__, "--worker", f"{method}:{megabytes}"]
             done = subprocess.run(command, capture_output=True, text=True, check=True)

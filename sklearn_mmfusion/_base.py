@@ -23,7 +23,7 @@ from sklearn_mmfusion._errors import FitInterruptedWarning, InputError, Relevanc
 from sklearn_mmfusion._estimator_encoder import EstimatorEncoder, fit_representations
 from sklearn_mmfusion._fitted import FittedFusion, ModuleCache
 from sklearn_mmfusion._fitting import FitInput, FitResult, fit_network
-from sklearn_mmfusion._memory_estimate import MemoryEstimates, check_copies
+from sklearn_mmfusion._memory_estimate import MemoryEstimates, check_memory
 from sklearn_mmfusion._optimizers import AdamW
 from sklearn_mmfusion._plan import FusionPlan, Head, build_network, in_plan_order
 from sklearn_mmfusion._splitting import split_by_content, split_rows
@@ -294,7 +294,6 @@ class BaseFusion(EncodersMixin, MemoryEstimates, FittedFusion):
     def _run(self, plan: FusionPlan, whole: FitInput, start: Any) -> FitResult:
         """Fit with held-out rows, or choose on them in a first fit and then fit all rows."""
         n = whole.data.n_samples
-        check_copies(whole.data)
         early = n > SMALL_SAMPLE if self.early_stopping == "auto" else self.early_stopping
         if early:
             fraction = self.validation_fraction
@@ -345,6 +344,7 @@ class BaseFusion(EncodersMixin, MemoryEstimates, FittedFusion):
     ) -> FitResult:
         options = self._options(plan, kept)
         options = replace(options, patience=options.patience if held else None, **chosen)
+        check_memory(plan, options, self._training_dtype(kept.data), kept.data)
         return fit_network(
             plan,
             kept,

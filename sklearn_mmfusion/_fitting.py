@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sklearn_mmfusion._dataset import FusionDataset, to_dataset
+from sklearn_mmfusion._lazy_blocks import take_rows
 from sklearn_mmfusion._plan import FusionPlan, State, build_network, load_state, network_state
 from sklearn_mmfusion._polish import FusionProblem, clearly_less, polish
 from sklearn_mmfusion._scaling import block_moments, column_moments
@@ -79,7 +80,7 @@ class FitInput:
     def take(self, rows: npt.NDArray[np.intp]) -> FitInput:
         """Return some rows."""
         weight = None if self.weight is None else self.weight[rows]
-        return FitInput(self.data.take(rows), self.target[rows], weight, self.kind)
+        return FitInput(take_rows(self.data, rows), self.target[rows], weight, self.kind)
 
 
 @dataclass

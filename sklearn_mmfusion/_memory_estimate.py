@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from sklearn_mmfusion._dataset import GATHER_BYTES, FusionDataset, to_dataset
 from sklearn_mmfusion._errors import FusionMemoryError, InputError
 from sklearn_mmfusion._estimator_encoder import EstimatorEncoder
 from sklearn_mmfusion._fitting import FEATURE_BYTES, FitInput, chunk_rows, feature_bytes
-from sklearn_mmfusion._lazy_blocks import LazyBlock
+from sklearn_mmfusion._lazy_blocks import VIEW_BYTES, LazyBlock
 from sklearn_mmfusion._plan import FusionPlan, build_network, in_plan_order
 from sklearn_mmfusion._scaling import CHUNK_VALUES
 from sklearn_mmfusion._training import TrainingOptions
@@ -22,10 +24,11 @@ from sklearn_mmfusion._validation import TargetSchema, check_target, check_X
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.network import FusionNetwork
 
-__all__ = ["MemoryEstimates", "available_memory", "check_copies"]
+__all__ = ["MemoryEstimates", "available_memory", "check_memory"]
 
 _MEMINFO = Path("/proc/meminfo")
 _PROBE_ROWS = 16
+_LARGE_BATCH = 256 * 2**20  # smaller batches fit anywhere
 _OVERHEAD = 32 * 2**20  # what the first fit of a process loads
 
 
@@ -42,27 +45,33 @@ def available_memory() -> int | None:
 
 
 def copied_bytes(data: ModalityData) -> int:
-    """Bytes of the rows in memory, which a split into training and held-out rows copies."""
-    dense = (block for block in data.blocks if not isinstance(block, LazyBlock))
-    return sum(block.values.nbytes for block in dense)
+    """Bytes of the rows that a split into training and held-out rows copies."""
+    sizes = (b.values.nbytes for b in data.blocks if not isinstance(b, LazyBlock))
+    return sum(size for size in sizes if size <= VIEW_BYTES)
 
 
-def check_copies(data: ModalityData) -> None:
-    """Refuse a fit whose copies of the rows alone do not fit in memory.
+def check_memory(
+    plan: FusionPlan, options: TrainingOptions, dtype: torch.dtype, data: ModalityData
+) -> None:
+    """Refuse a fit that takes far more memory than there is, before it is allocated.
 
     Raises
     ------
     FusionMemoryError
-        Before anything is allocated. All else that a fit takes is left out, so that no fit is
-        refused that would have gone through.
+        Where twice the memory that is available would not do: the estimate is no exact figure,
+        and no fit should be refused that would have gone through.
     """
-    needed, available = copied_bytes(data), available_memory()
-    if available is None or needed <= available:
+    values = options.batch_size * sum(math.prod(layout.shape) for layout in plan.layouts)
+    available = available_memory()
+    if available is None or values * 8 < _LARGE_BATCH:
+        return
+    needed = _estimate(plan, options, dtype, data)["total"]
+    if needed <= 2 * available:
         return
     raise FusionMemoryError(
-        f"fit copies {needed / 2**20:.0f} MiB of rows into training and held-out parts, and "
-        f"{available / 2**20:.0f} MiB of memory are available. Keep the modalities on disk "
-        "(LazyArray), pass fewer rows, or a smaller dtype such as float32."
+        f"fit would take about {needed / 2**20:.0f} MiB with batches of {options.batch_size} rows, "
+        f"and {available / 2**20:.0f} MiB of memory are available. Lower batch_size, or choose "
+        "smaller encoders."
     )
 
 
@@ -118,7 +127,9 @@ def _estimate(
 ) -> dict[str, int]:
     """Estimate what a fit of a plan takes; see :meth:`MemoryEstimates.estimate_memory`."""
     n, size = data.n_samples, dtype.itemsize
-    network = build_network(plan).to(dtype)
+    unit = (np.zeros(()), np.ones(()))
+    scalings = tuple(None if plan.takes_codes(m) else unit for m in range(len(plan.layouts)))
+    network = build_network(replace(plan, scalings=scalings)).to(dtype)
     first = to_dataset(data.take(slice(0, _PROBE_ROWS)).read(), None, None, dtype)
     values = network.values_per_row(first.batch)
     batch = min(options.batch_size, n)
@@ -134,7 +145,7 @@ def _estimate(
     per_row, rows = feature_bytes(network, first), chunk_rows(network, first)
     features = min(FEATURE_BYTES, n * per_row)
     polish = 5 * features + min(n, rows) * 8 * 4 * values
-    scaled = 4 * 8 * min(CHUNK_VALUES, max(block.values.size for block in data.blocks))
+    scaled = 4 * 8 * min(CHUNK_VALUES, max(math.prod(b.values.shape) for b in data.blocks))
     copies = copied_bytes(data)
     training = optimizer + max(batches, evaluated)
     return {

@@ -68,7 +68,7 @@ def main(folder):
     found = results("auto")
     X, y, _ = data()
     try:
-        encoder = mm.ModuleEncoder(NormalisedModule())
+        encoder = mm.ModuleEncoder(module=NormalisedModule())
         mm.LateFusionClassifier(
             encoders={"a": encoder}, distributed="auto", missing="mask", max_epochs=1
         ).fit(X, y)
