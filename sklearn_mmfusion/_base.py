@@ -22,6 +22,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mmfusion._checkpoint import Checkpoint
 from sklearn_mmfusion._diagram import DiagramMixin
+from sklearn_mmfusion._distributed import join_processes
 from sklearn_mmfusion._encoders import SMALL_SAMPLE, EncodersMixin, resolve_encoders
 from sklearn_mmfusion._errors import (
     DivergedError,
@@ -36,11 +37,12 @@ from sklearn_mmfusion._estimator_encoder import (
     represent,
 )
 from sklearn_mmfusion._fingerprints import fingerprint
-from sklearn_mmfusion._fitted import FittedFusion, in_plan_order, without_net
+from sklearn_mmfusion._fitted import FittedFusion, without_net
 from sklearn_mmfusion._fitting import FitInput, FitResult, fit_network
 from sklearn_mmfusion._memory_errors import memory_errors, rows_text
+from sklearn_mmfusion._memory_estimate import MemoryEstimates, check_memory
 from sklearn_mmfusion._optimizers import AdamW
-from sklearn_mmfusion._plan import FusionPlan, Head, build_network
+from sklearn_mmfusion._plan import FusionPlan, Head, build_network, in_plan_order
 from sklearn_mmfusion._progress import CallbackSupport, FitTask
 from sklearn_mmfusion._splitting import split_by_content, split_rows
 from sklearn_mmfusion._training import TrainingOptions, intra_op_threads, seed_for
@@ -61,7 +63,7 @@ _HASHED_ROWS = 50_000  # above, rows are not told apart by what is in them
 _SPARE_ROWS = 5000  # below, validation_fraction="auto" holds out 0.2 of the rows, above 0.1
 
 
-class BaseFusion(EncodersMixin, DiagramMixin, CallbackSupport, FittedFusion):
+class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, FittedFusion):
     """Base of all estimators that train a network.
 
     A subclass says which terms there are (:meth:`_make_terms`), how their encodings become
@@ -86,6 +88,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, CallbackSupport, FittedFusion):
         "missing": [StrOptions({"raise", "mask"})],
         "modality_dropout": [Interval(Real, 0, 1, closed="left")],
         "device": [str],
+        "distributed": [None, StrOptions({"auto"})],
         "dtype": [StrOptions({"auto", "float32", "float64"})],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
         "warm_start": ["boolean"],
@@ -173,8 +176,16 @@ class BaseFusion(EncodersMixin, DiagramMixin, CallbackSupport, FittedFusion):
             self, X, y, sample_weight, classifier=is_classifier(self), lazy=True
         )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        parallel = join_processes(self.distributed)
+        if parallel is not None:
+            seed = parallel.same_seed(seed)
         checkpoint = None
         if self.checkpoint is not None:
+            if parallel is not None:
+                raise InputError(
+                    "checkpoint: a fit on several processes (distributed) cannot be gone on with; "
+                    "set checkpoint=None, or distributed=None"
+                )
             checkpoint = self._open_checkpoint(data, encoded, weight, seed)
             seed = checkpoint.seed
         plan, display = self._make_plan(schema, target, data.n_samples, seed)
@@ -297,6 +308,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, CallbackSupport, FittedFusion):
                     max_epochs=1,
                     ramp_epochs=0,
                     patience=None,
+                    parallel=None,  # every process goes on with a net of its own
                     # A stream has no end to decay towards.
                     lr_decay=1.0,
                     dropout_epochs=sys.maxsize,
@@ -503,6 +515,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, CallbackSupport, FittedFusion):
         options = self._options(plan, kept)
         patience = options.patience if held else None
         options = replace(options, patience=patience, checkpoint=kept.checkpoint, **chosen)
+        check_memory(plan, options, self._training_dtype(kept.data), kept.data)
         return fit_network(
             plan,
             kept,
@@ -524,6 +537,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, CallbackSupport, FittedFusion):
             batch_size = n_rows if small else int(np.clip(size, 32, 512))
         else:
             batch_size = int(min(self.batch_size, n_rows))
+        parallel = join_processes(self.distributed)
         max_epochs = (200 if small else 100) if self.max_epochs == "auto" else self.max_epochs
         lr = 0.003 if self.lr == "auto" else float(self.lr)
         optimizer = AdamW() if self.optimizer is None else self.optimizer
@@ -547,7 +561,8 @@ class BaseFusion(EncodersMixin, DiagramMixin, CallbackSupport, FittedFusion):
             patience=patience,
             callbacks=self.callbacks,
             net_params=dict(self.net_params or {}),
-            verbose=int(self.verbose),
+            verbose=0 if parallel is not None and parallel.rank else int(self.verbose),
+            parallel=parallel,
             device=self._training_device(plan, n_rows),
             task=rows.task,
             title=f"training on {'a part of the' if rows.is_part else 'all'} rows",

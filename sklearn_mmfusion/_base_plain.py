@@ -49,6 +49,7 @@ class PlainClassifier(FusionClassifierMixin, BaseFusion):
         missing: str = "raise",
         modality_dropout: float = 0.0,
         device: str = "auto",
+        distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
         warm_start: bool = False,
@@ -73,6 +74,7 @@ class PlainClassifier(FusionClassifierMixin, BaseFusion):
         self.missing = missing
         self.modality_dropout = modality_dropout
         self.device = device
+        self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
         self.warm_start = warm_start
@@ -109,6 +111,7 @@ class PlainRegressor(FusionRegressorMixin, BaseFusion):
         missing: str = "raise",
         modality_dropout: float = 0.0,
         device: str = "auto",
+        distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
         warm_start: bool = False,
@@ -133,6 +136,7 @@ class PlainRegressor(FusionRegressorMixin, BaseFusion):
         self.missing = missing
         self.modality_dropout = modality_dropout
         self.device = device
+        self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
         self.warm_start = warm_start

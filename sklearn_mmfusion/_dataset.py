@@ -14,9 +14,9 @@ from sklearn_mmfusion._lazy_blocks import LazyBlock
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.network import FusionBatch
 
-__all__ = ["Batches", "FusionDataset", "to_dataset"]
+__all__ = ["GATHER_BYTES", "Batches", "FusionDataset", "to_dataset"]
 
-_GATHER_BYTES = 64 * 2**20  # rows gathered at a time: large enough to be fast, small in memory
+GATHER_BYTES = 64 * 2**20  # rows gathered at a time: large enough to be fast, small in memory
 
 
 class FusionDataset(torch.utils.data.Dataset):
@@ -230,7 +230,10 @@ class Batches:
                 yield gathered[starts[i] - begin : ends[i] - begin]
 
     def _per_gather(self) -> int:
-        return max(1, _GATHER_BYTES // (self.batch_size * max(1, self.dataset.row_bytes())))
+        # From disk rows are read in order and then put into theirs, which takes them twice.
+        is_lazy = any(isinstance(value, LazyTensor) for value in self.dataset.batch.values)
+        n_bytes = self.batch_size * max(1, self.dataset.row_bytes()) * (1 + is_lazy)
+        return max(1, GATHER_BYTES // n_bytes)
 
     def _order(self, generator: torch.Generator) -> Tensor:
         """Return the rows of an epoch; those of a chunk on disk stay near each other."""

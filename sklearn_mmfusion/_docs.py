@@ -86,6 +86,9 @@ modality_dropout : float, default=0
 device : str, default="auto"
     Device to train on. "auto" is the GPU for large data where there is one, else the CPU.
     Fitted state is numpy and remembers no device.
+distributed : {None, "auto"}, default=None
+    "auto": the processes that ``torchrun`` started train one model together, each on its share of
+    every batch; the fit is that of one process, which is what there is without ``torchrun``.
 dtype : {"auto", "float32", "float64"}, default="auto"
     Training precision; "auto" is float64 on the CPU when a modality is float64. Prediction is
     always float64.

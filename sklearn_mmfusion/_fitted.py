@@ -23,14 +23,14 @@ from sklearn_mmfusion._moments import (
     contribution_moments,
     merge_moments,
 )
-from sklearn_mmfusion._plan import FusionPlan, build_network, load_state
+from sklearn_mmfusion._plan import build_network, in_plan_order, load_state
 from sklearn_mmfusion._savable import SavableMixin
 from sklearn_mmfusion._training import intra_op_threads
 from sklearn_mmfusion._validation import check_X, term_name
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
 
-__all__ = ["AdditivePredictions", "FittedFusion", "ModuleCache", "in_plan_order", "without_net"]
+__all__ = ["AdditivePredictions", "FittedFusion", "ModuleCache", "without_net"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -246,8 +246,3 @@ class ModuleCache:
 
     def __reduce__(self) -> tuple[type[ModuleCache], tuple[()]]:
         return ModuleCache, ()
-
-
-def in_plan_order(plan: FusionPlan, data: ModalityData) -> ModalityData:
-    by_name = {block.name: block for block in data.blocks}
-    return ModalityData([by_name[name] for name in plan.names])

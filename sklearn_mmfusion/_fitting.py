@@ -16,6 +16,7 @@ from torch import Tensor
 
 from sklearn_mmfusion._dataset import FusionDataset, to_dataset
 from sklearn_mmfusion._errors import DivergedError
+from sklearn_mmfusion._lazy_blocks import take_rows
 from sklearn_mmfusion._plan import FusionPlan, State, build_network, load_state, network_state
 from sklearn_mmfusion._polish import FusionProblem, clearly_less, polish
 from sklearn_mmfusion._progress import FitTask
@@ -25,19 +26,28 @@ from sklearn_mmfusion._training import TrainingOptions, TrainingResult, seed_for
 from sklearn_mmfusion._vote import set_vote
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.losses import LOSSES, smooth_loss
-from sklearn_mmfusion.modules.network import FusionNetwork
+from sklearn_mmfusion.modules.network import FusionNetwork, joined
 from sklearn_mmfusion.modules.residual import set_phase
 
-__all__ = ["FitInput", "FitResult", "TargetScale", "fit_network"]
+__all__ = [
+    "FEATURE_BYTES",
+    "FitInput",
+    "FitResult",
+    "TargetScale",
+    "chunk_rows",
+    "feature_bytes",
+    "fit_network",
+]
 
 Floats = npt.NDArray[np.float64]
 
 # Encodings and features of the training rows, in float64, of which exact statistics, the polish
 # and the readings are made; above, they are made of as many rows at random.
-_FEATURE_BYTES = 128 * 2**20
-_INPUT_ROWS = 20_000  # rows from which encoders learn what depends on their inputs alone
+FEATURE_BYTES = 64 * 2**20
+# Rows from which encoders learn what depends on their inputs alone.
+_INPUT_ROWS, _INPUT_BYTES = 20_000, 32 * 2**20
 _CHUNK_ROWS = 4096
-_CHUNK_VALUES = 2**24  # numbers within the fusion for a chunk of rows: 128 MB in float64
+_CHUNK_VALUES = 2**22  # numbers within the network for a chunk of rows: 32 MB in float64
 _SHRINKAGES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
 _ALLOWANCE = 0.02  # share of a constant's loss that exactness may cost on held-out rows
 
@@ -83,7 +93,7 @@ class FitInput:
     def take(self, rows: npt.NDArray[np.intp]) -> FitInput:
         """Return some rows."""
         weight = None if self.weight is None else self.weight[rows]
-        data, target = self.data.take(rows), self.target[rows]
+        data, target = take_rows(self.data, rows), self.target[rows]
         return FitInput(data, target, weight, self.kind, self.task, self.checkpoint, is_part=True)
 
 
@@ -214,7 +224,7 @@ def fit_network(
         with torch.no_grad():
             network.fusion.bias.copy_(_prior(rows, loss_name, plan.n_outputs))
         if network.learns_inputs:
-            n_rows = max(2, min(_INPUT_ROWS, _FEATURE_BYTES // max(1, rows.row_bytes())))
+            n_rows = max(256, min(_INPUT_ROWS, _INPUT_BYTES // max(1, rows.row_bytes())))
             network.fit_inputs(rows[:: -(-len(rows) // n_rows)][0])
 
     def finished(result: TrainingResult, polish_weights: bool) -> FitResult:
@@ -307,7 +317,7 @@ def _finish(
     """Exact statistics, polish, and everything that is read off the trained network."""
     some = _some_rows(network, rows, plan.seed)
     if exact:
-        network.recompute_statistics(some.chunks(_chunk_rows(network, some)), some.batch)
+        network.recompute_statistics(some.chunks(chunk_rows(network, some)), some.batch)
     features = _features(network, some)
     _check_finite(plan, network, features)
     gap, reg = float("nan"), options.reg
@@ -347,21 +357,28 @@ def _finish(
 @torch.no_grad()
 def _some_rows(network: FusionNetwork, rows: FusionDataset, seed: int) -> FusionDataset:
     """Return as many rows as have encodings and features that fit in memory."""
+    return rows.sample(FEATURE_BYTES // feature_bytes(network, rows), seed_for(seed, "features"))
+
+
+@torch.no_grad()
+def feature_bytes(network: FusionNetwork, rows: FusionDataset) -> int:
+    """Bytes of the encodings and features of a row in float64."""
     first, _ = rows[:2]
     encodings = network.encode(first, first.present)
     features = network.features(encodings, first.present, first.weight)
-    per_row = 8 * sum(part[0].numel() for part in (*encodings, features) if len(part))
-    return rows.sample(_FEATURE_BYTES // per_row, seed_for(seed, "features"))
+    return 8 * sum(part[0].numel() for part in (*encodings, features) if len(part))
 
 
 @torch.no_grad()
 def _features(network: FusionNetwork, rows: FusionDataset) -> Tensor:
     """Return the features of all terms in all rows."""
-    chunks = rows.chunks(_chunk_rows(network, rows))
-    return torch.cat([network.term_features(batch, batch.present) for batch in chunks])
+    chunks = rows.chunks(chunk_rows(network, rows))
+    parts = ([network.term_features(batch, batch.present)] for batch in chunks)
+    return joined(parts, len(rows))[0]
 
 
-def _chunk_rows(network: FusionNetwork, rows: FusionDataset) -> int:
+def chunk_rows(network: FusionNetwork, rows: FusionDataset) -> int:
+    """Rows that go through the network at a time."""
     return max(16, min(_CHUNK_ROWS, _CHUNK_VALUES // max(1, network.values_per_row(rows.batch))))
 
 
@@ -436,9 +453,8 @@ def _set_fusion(network: FusionNetwork, weight: Tensor, bias: Tensor) -> None:
 
 @torch.no_grad()
 def _outputs(network: FusionNetwork, dataset: FusionDataset) -> Tensor:
-    return torch.cat(
-        [network(batch) for batch, _ in dataset.batches(_chunk_rows(network, dataset))]
-    )
+    chunks = dataset.chunks(chunk_rows(network, dataset))
+    return joined(([network(batch)] for batch in chunks), len(dataset))[0]
 
 
 def _judged(

@@ -118,6 +118,7 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
         missing: str = "raise",
         modality_dropout: float = 0.0,
         device: str = "auto",
+        distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
         warm_start: bool = False,
@@ -148,6 +149,7 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
         self.missing = missing
         self.modality_dropout = modality_dropout
         self.device = device
+        self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
         self.warm_start = warm_start
@@ -250,6 +252,7 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
         missing: str = "raise",
         modality_dropout: float = 0.0,
         device: str = "auto",
+        distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
         warm_start: bool = False,
@@ -280,6 +283,7 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
         self.missing = missing
         self.modality_dropout = modality_dropout
         self.device = device
+        self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
         self.warm_start = warm_start

@@ -15,8 +15,9 @@ from sklearn_mmfusion._modality_values import as_numbers
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
 from sklearn_mmfusion.data._lazy import LazyArray
 
-__all__ = ["LazyBlock", "is_lazy", "lazy_numbers", "scan"]
+__all__ = ["LazyBlock", "VIEW_BYTES", "is_lazy", "lazy_numbers", "scan", "take_rows"]
 
+VIEW_BYTES = 32 * 2**20  # a modality larger than that is not copied for a split
 _SCAN_BYTES = 32 * 2**20
 
 
@@ -81,6 +82,24 @@ class LazyBlock(ModalityBlock):
 def is_lazy(data: ModalityData) -> bool:
     """Say whether a modality is on disk."""
     return any(isinstance(block, LazyBlock) for block in data.blocks)
+
+
+def take_rows(data: ModalityData, rows: npt.NDArray[np.intp]) -> ModalityData:
+    """Return some rows; of large modalities a view whose rows are gathered batch by batch."""
+    blocks = []
+    for block in data.blocks:
+        if not isinstance(block, LazyBlock) and block.values.nbytes > VIEW_BYTES:
+            values: Any = LazyArray(block.values, block_size=1)
+            block = LazyBlock(
+                block.name,
+                values,
+                block.lengths,
+                block.present,
+                rows=range(len(values)),
+                scanned=True,
+            )
+        blocks.append(block.take(rows))
+    return ModalityData(blocks)
 
 
 def scan(data: ModalityData) -> ModalityData:

@@ -17,10 +17,10 @@ from torch import nn
 
 from sklearn_mmfusion._encoders import BaseEncoder
 from sklearn_mmfusion._training import seed_for, seeded_construction
-from sklearn_mmfusion.data._blocks import ModalityLayout
+from sklearn_mmfusion.data._blocks import ModalityData, ModalityLayout
 from sklearn_mmfusion.modules.network import FusionNetwork, InputScaler
 
-__all__ = ["FusionPlan", "Head", "build_network", "load_state", "network_state"]
+__all__ = ["FusionPlan", "Head", "build_network", "in_plan_order", "load_state", "network_state"]
 
 State = dict[str, npt.NDArray[np.generic]]
 
@@ -149,3 +149,9 @@ def load_state(network: FusionNetwork, state: State) -> FusionNetwork:
     # Copies: the arrays may be views of a file that is read-only.
     network.load_state_dict({name: torch.tensor(np.array(v)) for name, v in state.items()})
     return network
+
+
+def in_plan_order(plan: FusionPlan, data: ModalityData) -> ModalityData:
+    """Return the modalities in the order of the network."""
+    by_name = {block.name: block for block in data.blocks}
+    return ModalityData([by_name[name] for name in plan.names])

@@ -154,6 +154,7 @@ class RoutingClassifier(BaseActivatedFusion):
         missing: str = "raise",
         modality_dropout: float = 0.0,
         device: str = "auto",
+        distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
         warm_start: bool = False,
@@ -184,6 +185,7 @@ class RoutingClassifier(BaseActivatedFusion):
         self.missing = missing
         self.modality_dropout = modality_dropout
         self.device = device
+        self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
         self.warm_start = warm_start
@@ -361,6 +363,7 @@ class GAMClassifier(BaseActivatedFusion):
         missing: str = "raise",
         modality_dropout: float = 0.0,
         device: str = "auto",
+        distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
         warm_start: bool = False,
@@ -388,6 +391,7 @@ class GAMClassifier(BaseActivatedFusion):
         self.missing = missing
         self.modality_dropout = modality_dropout
         self.device = device
+        self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
         self.warm_start = warm_start

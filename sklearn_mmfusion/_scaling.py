@@ -15,11 +15,11 @@ import numpy.typing as npt
 from sklearn_mmfusion._errors import NumericalWarning
 from sklearn_mmfusion.data._blocks import ModalityBlock
 
-__all__ = ["block_moments", "column_moments", "warn_of_lost_digits"]
+__all__ = ["CHUNK_VALUES", "block_moments", "column_moments", "warn_of_lost_digits"]
 
 Floats = npt.NDArray[np.float64]
 
-_CHUNK_VALUES = 4_000_000
+CHUNK_VALUES = 4_000_000
 _FEWEST_DIGITS = 9  # that values have left once their mean is taken off
 
 
@@ -47,7 +47,7 @@ def block_moments(block: ModalityBlock, weight: Floats | None) -> tuple[Floats, 
 
     def chunks() -> Iterator[tuple[Floats, Floats]]:
         per_row = max(1, int(np.prod(values.shape[1:])))
-        step = max(1, _CHUNK_VALUES // per_row)
+        step = max(1, CHUNK_VALUES // per_row)
         for start in range(0, len(values), step):
             rows = slice(start, start + step)
             part = np.asarray(block.take(rows).read().values, dtype=np.float64)

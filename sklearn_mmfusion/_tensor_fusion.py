@@ -132,6 +132,7 @@ class TensorFusionClassifier(FusionClassifierMixin, _TensorFusion):
         missing: str = "raise",
         modality_dropout: float = 0.0,
         device: str = "auto",
+        distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
         warm_start: bool = False,
@@ -159,6 +160,7 @@ class TensorFusionClassifier(FusionClassifierMixin, _TensorFusion):
         self.missing = missing
         self.modality_dropout = modality_dropout
         self.device = device
+        self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
         self.warm_start = warm_start
@@ -251,6 +253,7 @@ class TensorFusionRegressor(FusionRegressorMixin, _TensorFusion):
         missing: str = "raise",
         modality_dropout: float = 0.0,
         device: str = "auto",
+        distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
         warm_start: bool = False,
@@ -278,6 +281,7 @@ class TensorFusionRegressor(FusionRegressorMixin, _TensorFusion):
         self.missing = missing
         self.modality_dropout = modality_dropout
         self.device = device
+        self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
         self.warm_start = warm_start

@@ -21,6 +21,7 @@ from skorch.helper import predefined_split
 from torch import Tensor, nn
 
 from sklearn_mmfusion._dataset import Batches, FusionDataset
+from sklearn_mmfusion._distributed import DataParallel
 from sklearn_mmfusion._errors import DivergedError
 from sklearn_mmfusion._progress import FitTask
 from sklearn_mmfusion._stages import (
@@ -112,6 +113,7 @@ class TrainingOptions:
     # Epochs so far -> what a fit that ends here would leave.
     so_far: Callable[[TrainingResult], object] | None = None
     checkpoint: ProgressFile | None = None
+    parallel: DataParallel | None = None  # place among the processes that train together
 
 
 class FusionNet(NeuralNet):
@@ -177,10 +179,18 @@ class FusionNet(NeuralNet):
             losses = torch.stack(parts).sum(0)
         if X is not None and X.weight is not None:
             losses = losses * X.weight
-        loss = losses.mean()
-        self.data_loss_ = loss.detach()
+        parallel = self.options.parallel if training else None
+        if parallel is None:
+            loss = losses.mean()
+            self.data_loss_ = loss.detach()
+        else:
+            # Summed over the processes, the mean over the whole batch.
+            loss = losses.sum() / parallel.n_global
+            self.data_loss_ = losses.detach().sum() / max(1, len(losses))
         if training and self.options.reg:
             penalty = self.module_.fusion.penalty(self.options.p)
+            if parallel is not None:
+                penalty = penalty / parallel.world
             loss = loss + self._ramp() * self.options.reg * penalty.to(loss.dtype)
         return loss
 
@@ -201,9 +211,11 @@ class FusionNet(NeuralNet):
     ) -> None:
         if iterator is None:
             return
+        parallel = self.options.parallel if training else None
+        batches = iterator if parallel is None else parallel.shares(iterator)
         listens = self._listens("on_batch_begin"), self._listens("on_batch_end")
         total, rows = None, 0.0
-        for batch in iterator:
+        for batch in batches:
             if listens[0]:
                 self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
@@ -212,8 +224,10 @@ class FusionNet(NeuralNet):
             part = self.data_loss_ * len(batch[1])
             total = part if total is None else total + part
             rows += len(batch[1])
+        if parallel is not None and total is not None:
+            total, rows = parallel.add(torch.stack([total, torch.full_like(total, rows)])).cpu()
         if total is not None:
-            self.history.record(f"{prefix}_loss", total.item() / rows)
+            self.history.record(f"{prefix}_loss", float(total) / float(rows))
 
     def _listens(self, method: str) -> bool:
         return any(
@@ -231,6 +245,14 @@ class FusionNet(NeuralNet):
             self.optimizer_.step()
             return step
         return super().train_step(batch, **fit_params)
+
+    def train_step_single(
+        self, batch: tuple[FusionBatch, Tensor], **fit_params: object
+    ) -> dict[str, Tensor]:
+        step = super().train_step_single(batch, **fit_params)
+        if self.options.parallel is not None:
+            self.options.parallel.reduce_gradients(self.module_)
+        return step
 
     def _listens_to_gradients(self) -> bool:
         if not hasattr(self, "_gradient_listener"):
@@ -433,6 +455,8 @@ def train(
     generator.manual_seed(seed_for(options.seed, "dropout"))
     full_batch = options.batch_size >= len(dataset)
     module.set_generator(generator, shared=full_batch)
+    if options.parallel is not None:
+        options.parallel.prepare(module)
     key, progress = None, None
     if options.checkpoint is not None:
         key = _key(module, dataset, valid, options)

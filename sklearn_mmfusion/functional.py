@@ -12,7 +12,7 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, combinations
 
 import torch
@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 Axes = tuple[int, ...]
+Mean = Callable[[Tensor, "Tensor | None"], Tensor]
 
 
 # ---------------------------------------------------------------------------------------------
@@ -222,7 +223,7 @@ def scale_to_unit(x: Tensor, mean_square: Tensor, eps: float, n_axes: int = 1) -
 
 
 def vector_batch_norm(
-    h: Tensor, weight: Tensor | None = None, eps: float = 1e-5
+    h: Tensor, weight: Tensor | None = None, eps: float = 1e-5, mean_of: Mean = weighted_mean
 ) -> tuple[Tensor, Tensor, Tensor]:
     r"""Vector-wise batch normalisation, VBN [IT, eq. 5-7].
 
@@ -239,6 +240,8 @@ def vector_batch_norm(
         Row weights; rows of weight zero do not enter the statistics.
     eps : float
         Added to the variance.
+    mean_of : callable, default=weighted_mean
+        Mean over the batch.
 
     Returns
     -------
@@ -249,9 +252,9 @@ def vector_batch_norm(
     variance : Tensor of shape (...)
         Mean squared norm of the centred vectors.
     """
-    mean = weighted_mean(h, weight)
+    mean = mean_of(h, weight)
     centred = h - mean
-    variance = weighted_mean(centred.square().sum(-1), weight)
+    variance = mean_of(centred.square().sum(-1), weight)
     return scale_to_unit(centred, variance, eps), mean, variance
 
 
@@ -297,7 +300,11 @@ def _product(us: Sequence[Tensor], axes: Axes) -> Tensor:
 
 
 def interaction_moments(
-    us: Sequence[Tensor], weight: Tensor | None = None, *, centred: bool = False
+    us: Sequence[Tensor],
+    weight: Tensor | None = None,
+    *,
+    centred: bool = False,
+    mean: Mean = weighted_mean,
 ) -> dict[Axes, Tensor]:
     r"""Moments :math:`\mu_A = E_B \bigotimes_{m \in A} u_m` of every non-empty set A.
 
@@ -310,6 +317,8 @@ def interaction_moments(
         Row weights.
     centred : bool
         True when every ``u`` has mean zero already: first moments are left out.
+    mean : callable, default=weighted_mean
+        Mean over the batch.
 
     Returns
     -------
@@ -320,7 +329,7 @@ def interaction_moments(
     sets = proper_subsets(every, 2 if centred else 1)
     if len(us) >= (2 if centred else 1):
         sets.append(every)
-    return {axes: weighted_mean(_product(us, axes), weight) for axes in sets}
+    return {axes: mean(_product(us, axes), weight) for axes in sets}
 
 
 def interaction_constants(moments: Mapping[Axes, Tensor], order: int) -> dict[Axes, Tensor]:

@@ -138,7 +138,7 @@ def test_fits_in_many_chunks_are_the_same(tmp_path, monkeypatch):
     estimator = InTenseClassifier(max_epochs=2, missing="mask", random_state=0)
     whole = type(estimator)(**estimator.get_params(deep=False)).fit(X, y)
     monkeypatch.setattr(_lazy_blocks, "_SCAN_BYTES", 1000)
-    monkeypatch.setattr(_dataset, "_GATHER_BYTES", 10_000)
+    monkeypatch.setattr(_dataset, "GATHER_BYTES", 10_000)
     _assert_same(whole, estimator.fit(lazy, y))
 
 
@@ -156,8 +156,8 @@ def test_no_more_rows_than_a_window_are_read_at_a_time(monkeypatch):
     X, y = _data(5000, nan=False)
     array = Counting(X["flat"])
     monkeypatch.setattr(_lazy_blocks, "_SCAN_BYTES", 16 * 100)
-    monkeypatch.setattr(_dataset, "_GATHER_BYTES", 16 * 1024)
-    monkeypatch.setattr("sklearn_mmfusion._scaling._CHUNK_VALUES", 400)
+    monkeypatch.setattr(_dataset, "GATHER_BYTES", 16 * 1024)
+    monkeypatch.setattr("sklearn_mmfusion._scaling.CHUNK_VALUES", 400)
     monkeypatch.setattr(_fitting, "_CHUNK_ROWS", 100)
     monkeypatch.setattr("sklearn_mmfusion._fitted._PREDICT_VALUES", 8 * 4 * 100)
     LateFusionClassifier(max_epochs=1, encoders=LinearEncoder(), random_state=0).fit(
@@ -273,7 +273,7 @@ def test_missing_in_every_row_is_refused(tmp_path):
 def _order(block_size, n=203, size=10, window=40, monkeypatch=None):
     data = LazyArray(np.arange(2.0 * n, dtype=np.float32).reshape(n, 2), block_size=block_size)
     _, checked = check_X({"a": data}, estimator=LateFusionClassifier(), modalities=None, lazy=True)
-    monkeypatch.setattr(_dataset, "_GATHER_BYTES", window * 8)
+    monkeypatch.setattr(_dataset, "GATHER_BYTES", window * 8)
     dataset = to_dataset(_lazy_blocks.scan(checked), np.arange(n), None, torch.float32)
     batches = Batches(dataset, size, torch.Generator().manual_seed(0))
     return [target.numpy() for _, target in batches]
@@ -316,7 +316,7 @@ def test_statistics_of_too_many_rows_are_those_of_a_sample(tmp_path, monkeypatch
     estimator = InTenseClassifier(max_epochs=2, encoders=LinearEncoder(), random_state=0)
     whole = estimator.fit(X, y)._result
     encoder = whole.state["encoders.0.linear.weight"]
-    monkeypatch.setattr(_fitting, "_FEATURE_BYTES", 1000 * 8 * 2 * len(encoder))
+    monkeypatch.setattr(_fitting, "FEATURE_BYTES", 1000 * 8 * 2 * len(encoder))
     part = estimator.fit(X, y)._result
     name = "features.unimodal_norms.0.running_mean"
     np.testing.assert_array_equal(part.state["encoders.0.linear.weight"], encoder)

@@ -17,7 +17,7 @@ from sklearn_mmfusion.data._indexing import as_rows
 __all__ = ["LazyArray"]
 
 _ARRAY_BYTES = 2**30  # above, np.asarray is refused
-_RESIDENT_BYTES = 64 * 2**20  # pages of a file that stay mapped at most
+_RESIDENT_BYTES = 32 * 2**20  # pages of a file that stay mapped at most
 _FAULT_BYTES = 64 * 1024  # what the system maps around one page that is touched
 
 Positions = range | npt.NDArray[np.intp]
@@ -293,6 +293,9 @@ class _FileRows(_Rows):
                 raise InputError(
                     f"LazyArray: the file {self._path!r} cannot be read any more: {error}"
                 ) from error
+            if hasattr(mmap, "MADV_NOHUGEPAGE"):
+                # Else one row may map 2 MB.
+                self._map.madvise(mmap.MADV_NOHUGEPAGE)
             self._values = np.ndarray(
                 self.shape, self.dtype, self._map, shift + self._first, self._strides
             )

@@ -67,6 +67,8 @@ class WeightedBatchNorm(nn.Module):
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("running_var", torch.ones(num_features))
         self._moments: _Moments | None = None
+        # Sums over the processes that share a batch; None: there is one.
+        self.add: Callable[[Tensor], Tensor] | None = None
 
     def forward(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return x with every channel normalised.
@@ -81,7 +83,7 @@ class WeightedBatchNorm(nn.Module):
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
         # torch refuses one value per channel.
-        if weight is None and x.numel() > self.num_features:
+        if weight is None and self.add is None and x.numel() > self.num_features:
             return self._normalize_plain(x)
         return self._normalize_weighted(x, weight)
 
@@ -101,7 +103,7 @@ class WeightedBatchNorm(nn.Module):
     def _normalize_weighted(self, x: Tensor, weight: Tensor | None) -> Tensor:
         """Normalise with weighted statistics."""
         shape = _channel_shape(x)
-        total, mean, var = _weighted_moments(x, weight)
+        total, mean, var = _weighted_moments(x, weight, self.add or _unchanged)
         # Without a row that counts there is nothing to normalise by but the past.
         some = total > 0
         mean = torch.where(some, mean, self.running_mean)
@@ -217,7 +219,13 @@ def _channel_shape(x: Tensor) -> tuple[int, ...]:
     return (1, -1) + (1,) * (x.dim() - 2)
 
 
-def _weighted_moments(x: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _unchanged(x: Tensor) -> Tensor:
+    return x
+
+
+def _weighted_moments(
+    x: Tensor, weight: Tensor | None, add: Callable[[Tensor], Tensor] = _unchanged
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return total weight (), mean (C,) and biased variance (C,); zeros where the total is 0."""
     axes = [axis for axis in range(x.dim()) if axis != 1]
     n = x.numel() // x.shape[1]
@@ -228,8 +236,8 @@ def _weighted_moments(x: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor,
         if weight.dim() == 1:
             weight = weight.view((-1,) + (1,) * (x.dim() - 1))
     # A weight that is broadcast counts once for every element it stands for.
-    total = weight.sum() * (n / max(weight.numel(), 1))
+    total = add(weight.sum() * (n / max(weight.numel(), 1)))
     inverse = 1.0 / total.clamp(min=torch.finfo(x.dtype).tiny)
-    mean = (x * weight).sum(axes) * inverse
-    scatter = ((x - mean.view(_channel_shape(x))).square() * weight).sum(axes)
+    mean = add((x * weight).sum(axes)) * inverse
+    scatter = add(((x - mean.view(_channel_shape(x))).square() * weight).sum(axes))
     return total, mean, scatter * inverse

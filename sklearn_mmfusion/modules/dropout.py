@@ -6,10 +6,20 @@ would disturb each other and the caller. Here the masks come from a generator of
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Dropout", "set_dropout_generator", "set_dropout_strength"]
+__all__ = ["Draw", "Dropout", "draw_noise", "set_dropout_generator", "set_dropout_strength"]
+
+
+Draw = Callable[["torch.Size | tuple[int, ...]", torch.Generator], Tensor]
+
+
+def draw_noise(shape: torch.Size | tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Draw from [0, 1), in float32 so that a float64 fit drops the same elements."""
+    return torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)
 
 
 class Dropout(nn.Module):
@@ -47,6 +57,7 @@ class Dropout(nn.Module):
         self.generator: torch.Generator | None = None
         self.shared = False
         self.strength = 1.0
+        self.draw: Draw = draw_noise  # processes that share a batch draw for all of it
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x with dropped elements.
@@ -60,14 +71,8 @@ class Dropout(nn.Module):
             return x * 0.0
         if self.generator is None:
             raise RuntimeError("Dropout has no generator: call set_dropout_generator first")
-        # Drawn in float32 whatever the dtype of x, so that a float64 fit drops the same elements.
         shape = (1, *x.shape[1:]) if self.shared else x.shape
-        noise = torch.rand(
-            shape,
-            generator=self.generator,
-            device=self.generator.device,
-            dtype=torch.float32,
-        )
+        noise = self.draw(shape, self.generator)
         kept = (noise >= p).to(device=x.device, dtype=x.dtype)
         return x * kept.div_(1.0 - p)
 

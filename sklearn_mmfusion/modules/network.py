@@ -6,7 +6,7 @@ Letters: b batch row, m modality, t term, k output.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_mmfusion.modules.batchnorm import recompute_statistics
-from sklearn_mmfusion.modules.dropout import set_dropout_generator
+from sklearn_mmfusion.modules.dropout import Draw, draw_noise, set_dropout_generator
 from sklearn_mmfusion.modules.fusion import masked_weight
 
-__all__ = ["FusionBatch", "FusionNetwork", "InputScaler"]
+__all__ = ["FusionBatch", "FusionNetwork", "InputScaler", "joined"]
 
 
 @dataclass
@@ -154,6 +154,7 @@ class FusionNetwork(nn.Module):
         self.modality_dropout = modality_dropout
         self.is_joint = is_joint
         self.generator: torch.Generator | None = None
+        self.draw: Draw = draw_noise
         self.used = sorted({m for term in self.features.terms for m in term})
 
     def decays(self, name: str) -> bool:
@@ -249,8 +250,8 @@ class FusionNetwork(nn.Module):
         if not self.modality_dropout:
             return batch.present
         shape = (len(batch), len(batch.values))
-        device = batch.values[0].device
-        keep = torch.rand(shape, generator=self.generator, device=device) >= self.modality_dropout
+        assert self.generator is not None  # set by whoever trains
+        keep = self.draw(shape, self.generator).to(batch.values[0].device) >= self.modality_dropout
         return [
             keep[:, m] if mask is None else keep[:, m] & mask
             for m, mask in enumerate(batch.present)
@@ -274,16 +275,40 @@ class FusionNetwork(nn.Module):
         recompute_statistics(
             self.encoders, lambda: [self.encode(batch, batch.present) for batch in batches]
         )
-        encodings = self.encode_all(batches)
+        encodings = self.encode_all(batches, None if whole is None else len(whole))
         if whole is None:
             self.features.set_exact(encodings, joined_presence(batches), joined_weight(batches))
         else:
             self.features.set_exact(encodings, whole.present, whole.weight)
 
-    def encode_all(self, batches: Sequence[FusionBatch]) -> list[Tensor]:
+    def encode_all(self, batches: Sequence[FusionBatch], n_rows: int | None = None) -> list[Tensor]:
         """Return the encoding (n, d_m) of every modality over several batches."""
-        encoded = [self.encode(batch, batch.present) for batch in batches]
-        return [torch.cat(parts) for parts in zip(*encoded, strict=True)]
+        encoded = (self.encode(batch, batch.present) for batch in batches)
+        return joined(encoded, sum(map(len, batches)) if n_rows is None else n_rows)
+
+
+def joined(parts: Iterable[Sequence[Tensor]], n_rows: int) -> list[Tensor]:
+    """Put tensors of several batches end to end.
+
+    They are copied into their places one batch at a time: many small tensors that live on between
+    large ones that do not would hold the memory of both.
+
+    Parameters
+    ----------
+    parts : iterable of sequence of Tensor of shape (b, ...)
+        Tensors of each batch; those without rows stay so.
+    n_rows : int
+        Rows of all batches.
+    """
+    whole: list[Tensor] = []
+    done = 0
+    for part in parts:
+        if not whole:
+            whole = [t.new_empty((n_rows if len(t) else 0, *t.shape[1:])) for t in part]
+        for place, tensor in zip(whole, part, strict=True):
+            place[done : done + len(tensor)] = tensor
+        done += max(map(len, part))
+    return whole
 
 
 def joined_presence(batches: Sequence[FusionBatch]) -> list[Tensor | None]:

@@ -31,6 +31,7 @@ class RunningStatistics(nn.Module):
     def __init__(self, momentum: float = 0.1) -> None:
         super().__init__()
         self.momentum = momentum
+        self.mean: F.Mean = F.weighted_mean  # processes that share a batch take that of all
         self.register_buffer("batches_seen", torch.zeros(()))
 
     @torch.no_grad()
@@ -71,7 +72,7 @@ class VectorBatchNorm(RunningStatistics):
         """Normalise; batch statistics in training, running ones otherwise."""
         if not self.training:
             return F.scale_to_unit(h - self.running_mean, self.running_variance, self.eps)
-        normalised, mean, variance = F.vector_batch_norm(h, weight, self.eps)
+        normalised, mean, variance = F.vector_batch_norm(h, weight, self.eps, self.mean)
         self.update(running_mean=mean, running_variance=variance)
         return normalised
 
@@ -128,9 +129,9 @@ class IterBatchNorm(RunningStatistics):
         if not self.training:
             moments = {axes: getattr(self, self._buffer_name(axes)) for axes in self._sets}
             return self._scaled(self._centred(us, moments), self.running_norm)
-        moments = F.interaction_moments(us, weight, centred=True)
+        moments = F.interaction_moments(us, weight, centred=True, mean=self.mean)
         features = self._centred(us, moments)
-        norm = F.weighted_mean(features.square().sum(-1), weight)
+        norm = self.mean(features.square().sum(-1), weight)
         running = {self._buffer_name(axes): moment for axes, moment in moments.items()}
         self.update(running_norm=norm, **running)
         return self._scaled(features, norm)

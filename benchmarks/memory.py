@@ -1,0 +1,110 @@
+"""estimate_memory against the measured peak of fit, and that peak against the data.
+
+Each fit runs in a process of its own: InTense with the encoders that "auto" chooses, one epoch. The
+measured memory is the peak during the fit less what was resident just before, X included there.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+from _common import Report, make_parser
+from _memory import peak_bytes, resident_bytes
+
+from sklearn_mmfusion import InTenseClassifier
+from sklearn_mmfusion._training import intra_op_threads
+
+SHAPES = {"flat": (64,), "wide": (256,), "sequence": (20, 16)}
+ROW_BYTES = 4 * sum(int(np.prod(shape)) for shape in SHAPES.values())
+SIZES = (50, 150, 450)  # megabytes of X
+METHODS = {"InTense": InTenseClassifier}
+TOLERANCE, LARGEST_RATIO = 0.30, 2.2
+
+
+def work(method: str, megabytes: int) -> dict[str, Any]:
+    """Fit in this process."""
+    rng = np.random.default_rng(0)
+    n = megabytes * 1_000_000 // ROW_BYTES
+    X = {name: rng.standard_normal((n, *shape), np.float32) for name, shape in SHAPES.items()}
+    y = (X["flat"][:, 0] + X["wide"][:, 0] > 0).astype(np.int64)
+    estimator = METHODS[method](max_epochs=1, random_state=0)
+    estimate = estimator.estimate_memory(X, y)
+    before = resident_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator.fit(X, y)
+    data = sum(values.nbytes for values in X.values())
+    return {
+        "method": method,
+        "n": n,
+        "data": data,
+        "estimate": estimate,
+        "measured": peak_bytes() - before,
+    }
+
+
+def main() -> None:
+    """Run."""
+    parser = make_parser(__doc__, seeds=1)
+    parser.add_argument("--worker", default=None, help="used by the script itself")
+    args = parser.parse_args()
+    if args.worker:
+        method, megabytes = args.worker.split(":")
+        with intra_op_threads(1):
+            print(json.dumps(work(method, int(megabytes))))
+        return
+    found = []
+    for method in METHODS:
+        for megabytes in (20,) if args.quick else SIZES:
+            command = [sys.executable, __file__, "--worker", f"{method}:{megabytes}"]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            found.append(json.loads(done.stdout.splitlines()[-1]))
+            print(found[-1], flush=True)
+    report = Report("memory", "Memory of fit: estimate, measurement, data", args)
+    errors = [row["estimate"]["total"] / row["measured"] - 1 for row in found]
+    ratios = [
+        (row["data"] + row["measured"] - row["estimate"]["model"]) / row["data"] for row in found
+    ]
+    report.targets(
+        [
+            (
+                "largest error of estimate_memory",
+                max(errors, key=abs),
+                f"within {TOLERANCE}",
+                max(map(abs, errors)) <= TOLERANCE,
+            ),
+            (
+                "peak of fit less the model, in units of the data, largest size",
+                max(ratio for ratio, row in zip(ratios, found, strict=True) if row["n"] == max(
+                    other["n"] for other in found)),
+                f"<= {LARGEST_RATIO}",
+                max(ratio for ratio, row in zip(ratios, found, strict=True) if row["n"] == max(
+                    other["n"] for other in found)) <= LARGEST_RATIO,
+            ),
+        ]
+    )  # fmt: skip
+    report.table(
+        "Bytes beside X, MiB",
+        [
+            {
+                "method": row["method"],
+                "rows": row["n"],
+                "X": round(row["data"] / 2**20),
+                **{key: round(value / 2**20, 1) for key, value in row["estimate"].items()},
+                "measured": round(row["measured"] / 2**20, 1),
+                "estimate / measured": 1 + error,
+                "(X + measured - model) / X": ratio,
+            }
+            for row, error, ratio in zip(found, errors, ratios, strict=True)
+        ],
+    )
+    report.write()
+
+
+if __name__ == "__main__":
+    main()

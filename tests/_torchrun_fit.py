@@ -1,0 +1,86 @@
+"""What the processes of test_distributed run: fits, whose figures go to files by rank."""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import sklearn_mmfusion as mm
+from sklearn_mmfusion._distributed import join_processes
+
+
+class NormalisedModule(torch.nn.Module):
+    """A module of a user's, with statistics of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(4)
+
+    def forward(self, x):
+        return self.norm(x)
+
+
+def data():
+    rng = np.random.default_rng(0)
+    n = 1103  # last batches are uneven, and one of them has fewer rows than there are processes
+    X = {"a": rng.normal(size=(n, 4)), "b": rng.normal(size=(n, 6, 3))}
+    X["a"][::9] = np.nan
+    y = (np.nan_to_num(X["a"][:, 0]) * X["b"][:, 0, 0] + X["b"][:, 0, 1] > 0).astype(int)
+    return X, y, rng.integers(1, 3, size=n).astype(float)
+
+
+def estimators(distributed):
+    common = {
+        "missing": "mask",
+        "max_epochs": 3,
+        "batch_size": 98,
+        "random_state": 0,
+        "distributed": distributed,
+    }
+    convolution = mm.Conv1dEncoder(batch_norm=True, dropout=0.2)
+    return {
+        "intense": mm.InTenseClassifier(**common, modality_dropout=0.1),
+        "convolution": mm.InTenseClassifier(**common, encoders={"b": convolution}),
+        "routing": mm.RoutingClassifier(**common),
+        "full batch": mm.MROClassifier(**{**common, "batch_size": 2000}),
+        "late": mm.LateFusionClassifier(**common, early_stopping=False),
+    }
+
+
+def results(distributed):
+    X, y, weight = data()
+    found = {}
+    for name, estimator in estimators(distributed).items():
+        estimator.fit(X, y, sample_weight=weight)
+        found[name] = {
+            "probabilities": estimator.predict_proba(X).tolist(),
+            "losses": [epoch["train_loss"] for epoch in estimator.history_],
+        }
+    return found
+
+
+def main(folder):
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    found = results("auto")
+    X, y, _ = data()
+    try:
+        encoder = mm.ModuleEncoder(module=NormalisedModule())
+        mm.LateFusionClassifier(
+            encoders={"a": encoder}, distributed="auto", missing="mask", max_epochs=1
+        ).fit(X, y)
+        found["refusal"] = ""
+    except mm.InputError as error:
+        found["refusal"] = str(error)
+    mm.LateFusionClassifier(
+        distributed="auto", missing="mask", max_epochs=1, verbose=1, random_state=0
+    ).fit(X, y)
+    rank = join_processes("auto").rank
+    (Path(folder) / f"{rank}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
