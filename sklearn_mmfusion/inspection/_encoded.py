@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sklearn_mmfusion._fitted import FittedFusion
+from sklearn_mmfusion._fitting import FitResult
 from sklearn_mmfusion._training import intra_op_threads
 from sklearn_mmfusion.inspection._parts import Part, table_part
 from sklearn_mmfusion.inspection._routed_outputs import routed_function
@@ -68,8 +69,12 @@ def encoded_parts(
             return None
         if not is_sum_of_terms(estimator.module_):
             return _whole(_encode(estimator, pool), place)
-        if any(len(term) > 1 for term in estimator.module_.features.terms):
-            return _terms(_encode(estimator, pool), place)
+        modules = estimator._modules()
+        if any(len(term) > 1 for module in modules for term in module.features.terms):
+            parts = []
+            for member in range(len(modules)):
+                parts += _terms(_encode(estimator, pool, member), place)
+            return np.array(estimator.intercept_, dtype=np.float64), parts
     elif any(len(term) > 1 for term in estimator.term_modalities_):
         return None
     contributions = np.concatenate([estimator.contributions(X) for X in pool])
@@ -119,6 +124,8 @@ class _Encoded:
     ----------
     estimator : FittedFusion
         The estimator.
+    member : int
+        Which of its networks, whose outputs are averaged.
     encodings : list of Tensor of shape (n, d_m)
         In the order of the network; empty for modalities that no term uses.
     present : list of bool Tensor of shape (n,) or None
@@ -126,23 +133,29 @@ class _Encoded:
     """
 
     estimator: FittedFusion
+    member: int
     encodings: list[Tensor]
     present: list[Tensor | None]
 
     @property
     def module(self) -> FusionNetwork:
-        return self.estimator.module_
+        return self.estimator._modules()[self.member]
+
+    @property
+    def result(self) -> FitResult:
+        return self.estimator._results[self.member]
 
     def run(self, function: Callable[[], Tensor]) -> Floats:
-        """Compute something in y's units, without its mean."""
+        """Compute something in y's units, without its mean: the share of the member."""
         with intra_op_threads(self.estimator.n_threads), torch.inference_mode():
             values: Floats = function().numpy()
-        return values * self.estimator._result.target_scale.scale
+        return values * (self.result.target_scale.scale / len(self.estimator._results))
 
 
-def _encode(estimator: FittedFusion, pool: Sequence[Any]) -> _Encoded:
-    """Encode the rows of all data."""
-    used, names = estimator.module_.used, estimator._result.plan.names
+def _encode(estimator: FittedFusion, pool: Sequence[Any], member: int = 0) -> _Encoded:
+    """Encode the rows of all data by one network."""
+    network, names = estimator._modules()[member], estimator._result.plan.names
+    used = network.used
     widths: list[int] = []
 
     def compute(module: FusionNetwork, batch: FusionBatch) -> Tensor:
@@ -154,17 +167,18 @@ def _encode(estimator: FittedFusion, pool: Sequence[Any]) -> _Encoded:
             columns.append(there.to(module.dtype)[:, None])
         return torch.cat(columns, 1)
 
-    found = torch.from_numpy(np.concatenate([estimator._map_rows(X, compute) for X in pool]))
+    blocks = [estimator._map_data(estimator._check_rows(X), network, compute) for X in pool]
+    found = torch.from_numpy(np.concatenate(blocks))
     by_modality = dict(zip(used, found[:, : sum(widths)].split(widths, 1), strict=True))
     encodings = [by_modality.get(m, found.new_empty(0)) for m in range(len(names))]
     masks = (found[:, sum(widths) :] > 0).T
     present = [None if bool(mask.all()) else mask.contiguous() for mask in masks]
-    return _Encoded(estimator, [e.contiguous() for e in encodings], present)
+    return _Encoded(estimator, member, [e.contiguous() for e in encodings], present)
 
 
 def _whole(encoded: _Encoded, place: dict[str, int]) -> tuple[Floats, list[Part]]:
     """Return term features and fusion as one part."""
-    module, result = encoded.module, encoded.estimator._result
+    module, result = encoded.module, encoded.result
     columns = [place[name] for name in result.plan.names]
     n_outputs = result.plan.n_outputs
 
@@ -194,9 +208,9 @@ def _whole(encoded: _Encoded, place: dict[str, int]) -> tuple[Floats, list[Part]
     return constant, [Part(tuple(range(len(place))), compute, step)]
 
 
-def _terms(encoded: _Encoded, place: dict[str, int]) -> tuple[Floats, list[Part]]:
+def _terms(encoded: _Encoded, place: dict[str, int]) -> list[Part]:
     """Return one part per term; single modalities are tables."""
-    module, names = encoded.module, encoded.estimator._result.plan.names
+    module, names = encoded.module, encoded.result.plan.names
     features, fusion = module.features, module.fusion
     parts = []
     for t, term in enumerate(features.terms):
@@ -209,7 +223,7 @@ def _terms(encoded: _Encoded, place: dict[str, int]) -> tuple[Floats, list[Part]
             parts.append(table_part(members[0], part.evaluate(rows.numpy()[:, None])))
         else:
             parts.append(Part(members, _computed(encoded, function), max(64, _VALUES // width)))
-    return np.array(encoded.estimator.intercept_, dtype=np.float64), parts
+    return parts
 
 
 def _computed(encoded: _Encoded, function: Callable[[Tensor], Tensor]) -> Callable[[Index], Floats]:

@@ -83,6 +83,8 @@ CASES = [
     (InTenseClassifier(latent_dim=3, **KEPT, **ALL, **NET), "multiclass", True, 3),
     (InTenseRegressor(latent_dim=3, reg=1e-4, **ALL, **NET), "two", True, 3),
     (InTenseRegressor(interactions=[("b", "c")], **KEPT, **NET), "one", True, 2),
+    (MNLRegressor(n_bags=2, **NET), "one", True, 1),
+    (InTenseRegressor(n_bags=3, latent_dim=2, **KEPT, **NET), "two", True, 2),
     (RoutingClassifier(**NET), "multiclass", True, 3),
     (RoutingClassifier(**NET), "binary", True, 3),
     (RoutingClassifier(n_routing_iter=2, **ALL, **NET), "multilabel", True, 3),
