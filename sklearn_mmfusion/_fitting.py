@@ -6,6 +6,7 @@ what to keep. Steps: hold rows out, scale, build, train, exact statistics, polis
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -254,11 +255,12 @@ def fit_network(
 
 def _check_finite(plan: FusionPlan, network: FusionNetwork, features: Tensor | None = None) -> None:
     """Refuse a model that would predict NaN: statistics can overflow where weights do not."""
-    arrays = dict(network.state_dict())
+    sound = {name: bool(v.isfinite().all()) for name, v in network.state_dict().items()}
     if features is not None:
-        arrays["features of terms"] = features
-    for name, value in arrays.items():
-        if bool(value.isfinite().all()):
+        # Minus infinity is the activation logit of a term that is not there.
+        sound["features of terms"] = bool((features < math.inf).all())
+    for name, is_sound in sound.items():
+        if is_sound:
             continue
         parts = name.split(".")
         is_of_one = parts[0] == "encoders" and not plan.is_joint
