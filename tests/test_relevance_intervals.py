@@ -223,11 +223,11 @@ def test_wrong_arguments_are_refused():
     with pytest.raises(InputError, match="n_refits=1"):
         relevance_intervals(LeastSquares(), X, y, n_refits=1)
     with pytest.raises(InputError, match="n_refits a multiple"):
-        relevance_intervals(LeastSquares(), X, y, n_refits=7, method="cv")
+        relevance_intervals(LeastSquares(), X, y, n_refits=7, method="cv", random_state=0)
     with pytest.raises(InputError, match="MKLRegressor has no random_state"):
         relevance_intervals(MKLRegressor(), X, y, method="seeds")
     with pytest.raises(InputTypeError, match="has no relevance_scores_"):
-        relevance_intervals(Scoreless(), X, y, null=False)
+        relevance_intervals(Scoreless(), X, y, null=False, random_state=0)
 
 
 # -- result objects ---------------------------------------------------------------------------
