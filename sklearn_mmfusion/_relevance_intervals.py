@@ -171,6 +171,7 @@ def relevance_intervals(
     weight = check_sample_weight(sample_weight, n_samples=n)
     rng = check_random_state(random_state)
     first = int(rng.randint(2**31 - 1))
+    jobs: list[tuple[Any, Any]]
     if method == "cv":
         parts, scale = _folds(estimator, n, y, groups, cv, int(n_refits), rng)
         jobs = [(rows, take_rows(weight, rows)) for rows in parts]
@@ -339,8 +340,10 @@ def _additive_predictions(
         raise InputTypeError(
             f"{type(estimator).__name__} has no predict_proba to draw classes from; pass null=False"
         )
-    parts = (take_rows(values, train) for values in (X, y, weight))
-    fitted, _ = refit(estimator, *parts, seed, interactions=1)
+    train_weight = take_rows(weight, train)
+    fitted, _ = refit(
+        estimator, take_rows(X, train), take_rows(y, train), train_weight, seed, interactions=1
+    )
     rows = take_rows(X, test)
     if not is_classifier(estimator):
         return np.asarray(fitted.predict(rows), dtype=np.float64)

@@ -127,7 +127,7 @@ def relevance_test(
     >>> X = {"a": rng.normal(size=(300, 2)), "b": rng.normal(size=(300, 2))}
     >>> y = X["a"][:, 0] + X["a"][:, 1] * X["b"][:, 0] + rng.normal(size=300)
     >>> result = relevance_test(InTenseRegressor(max_epochs=60), X, y, random_state=0)
-    >>> dict(zip(result.term_names, result.p_value < 0.05))
+    >>> dict(zip(result.term_names, (result.p_value < 0.05).tolist()))
     {'a': True, 'b': False, 'a x b': True}
     """
     check_additive(estimator)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.linear_model import Lasso, LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GroupKFold
 
 from sklearn_mmfusion import (
@@ -168,6 +168,7 @@ def test_null_is_low_and_a_real_interaction_is_above_it(kind):
     assert found.null_quantile[2] in found.null_scores[:, 2]
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning")  # five epochs
 def test_trained_estimator_refits_with_weights_and_with_folds():
     X, y = draw(np.random.default_rng(5), n=60)
     est = InTenseRegressor(
@@ -208,6 +209,13 @@ def test_processes_give_the_same_numbers():
     np.testing.assert_array_equal(one.null_scores, two.null_scores)
 
 
+class Scoreless(LeastSquares):
+    def fit(self, X, y, sample_weight=None):
+        super().fit(X, y, sample_weight)
+        del self.relevance_scores_
+        return self
+
+
 def test_wrong_arguments_are_refused():
     X, y = draw(np.random.default_rng(8))
     with pytest.raises(InputError, match="method is 'jackknife'"):
@@ -215,11 +223,11 @@ def test_wrong_arguments_are_refused():
     with pytest.raises(InputError, match="n_refits=1"):
         relevance_intervals(LeastSquares(), X, y, n_refits=1)
     with pytest.raises(InputError, match="n_refits a multiple"):
-        relevance_intervals(LeastSquares(), X, y, n_refits=7, method="cv")
+        relevance_intervals(LeastSquares(), X, y, n_refits=7, method="cv", random_state=0)
     with pytest.raises(InputError, match="MKLRegressor has no random_state"):
         relevance_intervals(MKLRegressor(), X, y, method="seeds")
     with pytest.raises(InputTypeError, match="has no relevance_scores_"):
-        relevance_intervals(Lasso(), X["a"], y, null=False)
+        relevance_intervals(Scoreless(), X, y, null=False, random_state=0)
 
 
 # -- result objects ---------------------------------------------------------------------------

@@ -194,8 +194,8 @@ def test_wrong_arguments_are_refused():
     with pytest.raises(InputError, match="n_null=0"):
         relevance_test(Products(), X, y, n_null=0)
     with pytest.raises(InputError, match=r"no such terms: \[\['c'\]\]"):
-        relevance_test(Products(), X, y, terms=["c"])
+        relevance_test(Products(), X, y, terms=["c"], random_state=0)
     with pytest.raises(InputError, match="cannot be split"):
-        relevance_test(Products(), {k: v[:8] for k, v in X.items()}, y[:8])
+        relevance_test(Products(), {k: v[:8] for k, v in X.items()}, y[:8], random_state=0)
     with pytest.raises(InputTypeError, match="has no contributions"):
         relevance_test(LinearRegression(), X, y)
