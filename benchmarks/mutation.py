@@ -149,8 +149,7 @@ def main() -> None:
     if args.quick:
         args.sample = 3
     os.environ.setdefault("SCIPY_ARRAY_API", "1")
-    import hypothesis  # noqa: F401  imported before the forks, once
-    import pandas  # noqa: F401
+    import pandas  # noqa: F401  imported before the forks, once
     import skorch  # noqa: F401
     import torch
 
@@ -162,7 +161,10 @@ def main() -> None:
     rows = []
     for name in args.modules:
         module = importlib.import_module(f"sklearn_mmfusion.{name}")
-        found = list(mutants(Path(str(module.__file__)).read_text(encoding="utf-8")))
+        source = Path(str(module.__file__)).read_text(encoding="utf-8")
+        if is_noticed(module, ast.parse(source), TARGETS[name]):
+            raise SystemExit(f"the tests of {name} fail without any change")
+        found = list(mutants(source))
         if args.sample:
             found = random.Random(args.first_seed).sample(found, min(args.sample, len(found)))
         missed = []

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sklearn_mmfusion import _scaling
-from sklearn_mmfusion._scaling import block_moments, column_moments
+from sklearn_mmfusion._errors import NumericalWarning
+from sklearn_mmfusion._scaling import block_moments, column_moments, warn_of_lost_digits
 from sklearn_mmfusion.data._blocks import ModalityBlock
 
 
@@ -130,3 +131,15 @@ def test_moments_are_equivariant_to_scale_and_whole_weights_are_repeats(seed, ex
     repeated = np.repeat(values, counts, axis=0)
     np.testing.assert_allclose(mean / factor, repeated.mean(0), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(scale / factor, repeated.std(0), rtol=1e-9)
+
+
+@pytest.mark.parametrize("values", [np.ones((9, 2)), rng().normal(size=(9, 2)) * 1e-6 + 1.0])
+def test_constants_and_values_of_nine_digits_are_no_reason_to_warn(values):
+    warn_of_lost_digits("a", *block_moments(ModalityBlock("a", values), None))
+
+
+def test_lost_digits_name_the_modality_and_the_worst_feature():
+    values = np.column_stack([rng().normal(size=9), 1e8 + 0.1 * rng(1).normal(size=9)])
+    moments = block_moments(ModalityBlock("clock", values), None)
+    with pytest.warns(NumericalWarning, match=r"modality 'clock': 1 of 2 .*feature 1: .*1e\+08"):
+        warn_of_lost_digits("clock", *moments)
