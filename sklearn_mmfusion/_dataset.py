@@ -87,6 +87,11 @@ class FusionDataset(torch.utils.data.Dataset):
         moved.n_counted = self.n_counted
         return moved
 
+    @property
+    def is_lazy(self) -> bool:
+        """Whether a modality is on disk."""
+        return any(isinstance(value, LazyTensor) for value in self.batch.values)
+
     def row_bytes(self) -> int:
         """Bytes of one row."""
         return sum(v.dtype.itemsize * math.prod(v.shape[1:]) for v in self.batch.values)

@@ -32,6 +32,7 @@ from sklearn_mmfusion.modules.residual import set_phase
 
 __all__ = [
     "FEATURE_BYTES",
+    "LAZY_FEATURE_BYTES",
     "FitInput",
     "FitResult",
     "TargetScale",
@@ -43,8 +44,9 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 # Encodings and features of the training rows, in float64, of which exact statistics, the polish
-# and the readings are made; above, they are made of as many rows at random.
-FEATURE_BYTES = 64 * 2**20
+# and the readings are made; above, they are made of as many rows at random. Whoever has a modality
+# on disk has little memory.
+FEATURE_BYTES, LAZY_FEATURE_BYTES = 2 * 2**30, 64 * 2**20
 # Rows from which encoders learn what depends on their inputs alone.
 _INPUT_ROWS, _INPUT_BYTES = 20_000, 32 * 2**20
 _CHUNK_ROWS = 4096
@@ -359,7 +361,8 @@ def _finish(
 @torch.no_grad()
 def _some_rows(network: FusionNetwork, rows: FusionDataset, seed: int) -> FusionDataset:
     """Return as many rows as have encodings and features that fit in memory."""
-    return rows.sample(FEATURE_BYTES // feature_bytes(network, rows), seed_for(seed, "features"))
+    limit = LAZY_FEATURE_BYTES if rows.is_lazy else FEATURE_BYTES
+    return rows.sample(limit // feature_bytes(network, rows), seed_for(seed, "features"))
 
 
 @torch.no_grad()

@@ -15,8 +15,14 @@ from torch import Tensor
 from sklearn_mmfusion._dataset import GATHER_BYTES, FusionDataset, to_dataset
 from sklearn_mmfusion._errors import FusionMemoryError, InputError
 from sklearn_mmfusion._estimator_encoder import EstimatorEncoder
-from sklearn_mmfusion._fitting import FEATURE_BYTES, FitInput, chunk_rows, feature_bytes
-from sklearn_mmfusion._lazy_blocks import VIEW_BYTES, LazyBlock
+from sklearn_mmfusion._fitting import (
+    FEATURE_BYTES,
+    LAZY_FEATURE_BYTES,
+    FitInput,
+    chunk_rows,
+    feature_bytes,
+)
+from sklearn_mmfusion._lazy_blocks import VIEW_BYTES, LazyBlock, is_lazy
 from sklearn_mmfusion._plan import FusionPlan, build_network, in_plan_order
 from sklearn_mmfusion._scaling import CHUNK_VALUES
 from sklearn_mmfusion._training import TrainingOptions
@@ -143,7 +149,7 @@ def _estimate(
     batches = 2 * gathered + batch * (first.row_bytes() + _kept_per_row(network, first))
     evaluated = min(n, max(batch, 1024)) * (first.row_bytes() + 3 * size * values)
     per_row, rows = feature_bytes(network, first), chunk_rows(network, first)
-    features = min(FEATURE_BYTES, n * per_row)
+    features = min(LAZY_FEATURE_BYTES if is_lazy(data) else FEATURE_BYTES, n * per_row)
     polish = 5 * features + min(n, rows) * 8 * 4 * values
     scaled = 4 * 8 * min(CHUNK_VALUES, max(math.prod(b.values.shape) for b in data.blocks))
     copies = copied_bytes(data)

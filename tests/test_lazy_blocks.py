@@ -316,7 +316,8 @@ def test_statistics_of_too_many_rows_are_those_of_a_sample(tmp_path, monkeypatch
     estimator = InTenseClassifier(max_epochs=2, encoders=LinearEncoder(), random_state=0)
     whole = estimator.fit(X, y)._result
     encoder = whole.state["encoders.0.linear.weight"]
-    monkeypatch.setattr(_fitting, "FEATURE_BYTES", 1000 * 8 * 2 * len(encoder))
+    for limit in ("FEATURE_BYTES", "LAZY_FEATURE_BYTES"):
+        monkeypatch.setattr(_fitting, limit, 1000 * 8 * 2 * len(encoder))
     part = estimator.fit(X, y)._result
     name = "features.unimodal_norms.0.running_mean"
     np.testing.assert_array_equal(part.state["encoders.0.linear.weight"], encoder)

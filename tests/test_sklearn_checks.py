@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import sklearn
-from fleet import CLASSIFIERS, ESTIMATORS, learning, small
+from fleet import ALL_ESTIMATORS, CLASSIFIERS, learning, small
 from sklearn.utils.estimator_checks import (
     check_class_weight_balanced_classifiers,
     check_dataframe_column_names_consistency,
@@ -59,6 +59,8 @@ COUNTS = {
         "RoutingClassifier": 67,
         "TensorFusionClassifier": 67,
         "TensorFusionRegressor": 60,
+        "UnimodalClassifier": 67,
+        "UnimodalRegressor": 60,
     }
 }
 VERSION = ".".join(map(str, parse_version(sklearn.__version__).release[:2]))
@@ -117,12 +119,12 @@ def run_all(estimator):
 
 @pytest.mark.parametrize("version", COUNTS)
 def test_every_public_estimator_has_a_count(version):
-    assert set(COUNTS[version]) == {cls.__name__ for cls in ESTIMATORS}
+    assert set(COUNTS[version]) == {cls.__name__ for cls in ALL_ESTIMATORS}
 
 
 # The checks draw from numpy's global generator themselves, and some leave random_state=None.
 @pytest.mark.draws_from_numpy
-@pytest.mark.parametrize("cls", named(ESTIMATORS, FAST))
+@pytest.mark.parametrize("cls", named(ALL_ESTIMATORS, FAST))
 def test_all_checks_of_scikit_learn_pass(cls):
     run_all(learning(cls))
 
@@ -137,7 +139,7 @@ def test_all_checks_of_scikit_learn_pass_at_default_parameters(cls):
 # -- checks that scikit-learn has but does not generate ---------------------------------------
 
 
-@pytest.mark.parametrize("cls", named(ESTIMATORS))
+@pytest.mark.parametrize("cls", named(ALL_ESTIMATORS))
 def test_parameters_are_validated(cls):
     check_param_validation(cls.__name__, small(cls))
 
@@ -145,7 +147,7 @@ def test_parameters_are_validated(cls):
 @pytest.mark.parametrize(
     "check", [check_dataframe_column_names_consistency, check_inplace_ensure_writeable]
 )
-@pytest.mark.parametrize("cls", named(ESTIMATORS))
+@pytest.mark.parametrize("cls", named(ALL_ESTIMATORS))
 def test_further_check_of_scikit_learn_passes(cls, check):
     if check is check_dataframe_column_names_consistency:
         pytest.importorskip("pandas")

@@ -33,7 +33,9 @@ def test_contributions_of_rows_are_those_rows_of_all(fits):
 
 
 @pytest.mark.parametrize(
-    "form", [dict, ModalityFrame, lambda X: np.hstack(list(X.values()))], ids=str
+    "form",
+    [dict, ModalityFrame, lambda X: np.hstack(list(X.values()))],
+    ids=["dict", "frame", "matrix"],
 )
 def test_rows_are_taken_of_every_form(form):
     X = form({"a": np.arange(12.0).reshape(6, 2), "b": np.arange(6.0)[:, None]})
