@@ -341,7 +341,8 @@ def draw(errors: dict[str, float], normal: list[dict[str, Any]], path: Any) -> N
     right.set_xticks(place, terms, rotation=30, ha="right")
     right.set_ylabel("relevance")
     right.set_title("one model, three normalisations", size=10)
-    right.legend()
+    right.set_ylim(top=1.3 * right.get_ylim()[1])
+    right.legend(ncols=2, loc="upper center", fontsize=8)
     figure.savefig(path, dpi=130)
     plt.close(figure)
 

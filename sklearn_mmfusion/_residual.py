@@ -107,7 +107,8 @@ class MROClassifier(FusionClassifierMixin, _MRO):
     ----------
     order_importances_ : dict of int to float
         Standard deviation over the training rows of what the terms of each order add, as a share
-        of the sum over orders; outputs are added up in square.
+        of the sum over orders; outputs are added up in square. Squares over their sum are shares
+        of variance: a small one looks larger here (2 % of the variance are an eighth).
     contribution_std_ : ndarray of shape (n_terms, n_outputs)
         Standard deviation of each contribution over the training rows, in units of the output.
     {attributes_fit}
@@ -242,7 +243,8 @@ class MRORegressor(FusionRegressorMixin, _MRO):
     ----------
     order_importances_ : dict of int to float
         Standard deviation over the training rows of what the terms of each order add, as a share
-        of the sum over orders; outputs are added up in square.
+        of the sum over orders; outputs are added up in square. Squares over their sum are shares
+        of variance: a small one looks larger here (2 % of the variance are an eighth).
     contribution_std_ : ndarray of shape (n_terms, n_outputs)
         Standard deviation of each contribution over the training rows, in units of the output.
     {attributes_fit}
