@@ -12,7 +12,7 @@ from sklearn_mmfusion._fingerprints import fingerprint
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
 
 
-def describe(est=None, values=None, target=None, weight=None, start=None):
+def describe(est=None, values=None, target=None, weight=None, start=()):
     values = np.arange(6.0).reshape(3, 2) if values is None else values
     data = ModalityData([ModalityBlock("a", values)])
     target = np.array([0, 1, 1]) if target is None else target
@@ -58,7 +58,7 @@ def test_equal_fits_are_described_alike_and_without_addresses(params):
         ({"values": np.arange(6).reshape(3, 2)}, "modality 'a'"),
         ({"target": np.array([0, 1, 0])}, "target"),
         ({"weight": np.ones(3)}, "sample_weight"),
-        ({"start": {"x": np.ones(2)}}, "weights to start from"),
+        ({"start": [np.ones(2)]}, "weights to start from"),
     ],
 )
 def test_each_part_of_a_fit_has_its_own_name(change, name):

@@ -308,7 +308,7 @@ def test_fit_twice_equals_fit_once():
 def test_warm_start_goes_on_from_the_last_fit():
     cold = MNLRegressor(**params(max_epochs=40, early_stopping=False, polish=True)).fit(X, NUMBERS)
     est = clone(cold).set_params(max_epochs=1, warm_start=True, polish=False, reg=0.0)
-    est._result, est._schema = cold._result, cold._schema
+    est._results, est._schema = cold._results, cold._schema
     est.fit(X, NUMBERS)
     fresh = clone(cold).set_params(max_epochs=1, polish=False, reg=0.0).fit(X, NUMBERS)
     assert est.history_[0]["train_loss"] < 0.5 * fresh.history_[0]["train_loss"]

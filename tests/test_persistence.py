@@ -230,7 +230,7 @@ def test_file_is_safetensors_for_other_programs(tmp_path):
     est.save(tmp_path / "m.safetensors")
     arrays = safetensors.numpy.load_file(tmp_path / "m.safetensors")
     np.testing.assert_array_equal(
-        arrays["_result.state.fusion.weight"], est._result.state["fusion.weight"]
+        arrays["_results.0.state.fusion.weight"], est._result.state["fusion.weight"]
     )
 
 
@@ -441,8 +441,8 @@ def _extra(document, arrays):
     arrays["extra"] = np.zeros(3)
 
 
-PLAN = ("fitted", "_result", "plan")
-WEIGHT = "_result.state.fusion.weight"
+PLAN = ("fitted", "_results", 0, "plan")
+WEIGHT = "_results.0.state.fusion.weight"
 MLP = {"object": "MLPEncoder", "content": {}}
 
 FORGED = {
@@ -464,7 +464,7 @@ FORGED = {
     "foreign kind": _set("params", "optimizer", value={"reduce": "os.system"}),
     "fitted dunder": _set("fitted", "__class__", value={}),
     "fitted unknown": _set("fitted", "predict", value=1),
-    "missing part": _delete("fitted", "_result"),
+    "missing part": _delete("fitted", "_results"),
     "missing field": _delete(*PLAN, "n_outputs"),
     "allocation by encoder": _set(
         *PLAN, "encoders", 0, value={"object": "MLPEncoder", "content": {"hidden_dim": 10**9}}
@@ -486,11 +486,11 @@ FORGED = {
     "encoder that is none": _set(*PLAN, "encoders", 0, value={"object": "AdamW", "content": {}}),
     "head that is none": _set(*PLAN, "head", value=MLP),
     "terms out of range": _set(*PLAN, "terms", 0, value=[7]),
-    "scaling by zero": _array("_result.plan.scalings.0.1", lambda v: 0 * v),
+    "scaling by zero": _array("_results.0.plan.scalings.0.1", lambda v: 0 * v),
     "NaN in weights": _array(WEIGHT, _poisoned(np.nan)),
     "infinity in weights": _array(WEIGHT, _poisoned(np.inf)),
-    "NaN in a scaling": _array("_result.plan.scalings.0.0", _poisoned(np.nan)),
-    "NaN in the units": _array("_result.target_scale.scale", _poisoned(np.nan)),
+    "NaN in a scaling": _array("_results.0.plan.scalings.0.0", _poisoned(np.nan)),
+    "NaN in the units": _array("_results.0.target_scale.scale", _poisoned(np.nan)),
     "missing array": _array(WEIGHT, lambda v: None),
     "extra array": _extra,
     "shape of an array": _array(WEIGHT, lambda v: v[:, 1:]),

@@ -125,7 +125,7 @@ def test_rows_go_through_in_their_order_where_there_is_one_batch():
 def test_model_depends_on_gathering_of_batches_in_nothing(monkeypatch):
     # Rows are gathered many batches at a time; one batch at a time gives the same.
     expected = MNLRegressor(**params(batch_size=20)).fit(X, NUMBERS).predict(X)
-    monkeypatch.setattr("sklearn_mmfusion._dataset._GATHER_BYTES", 1)
+    monkeypatch.setattr("sklearn_mmfusion._dataset.GATHER_BYTES", 1)
     found = MNLRegressor(**params(batch_size=20)).fit(X, NUMBERS).predict(X)
     np.testing.assert_array_equal(found, expected)
 

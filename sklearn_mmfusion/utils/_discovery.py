@@ -1,8 +1,5 @@
 """Finding the public estimators, so that tests and tools cover the ones of tomorrow too."""
 
-import importlib
-import pkgutil
-
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
 
 from sklearn_mmfusion._errors import InputError
@@ -48,18 +45,11 @@ def all_estimators(type_filter=None):
     if unknown:
         raise InputError(f"type_filter: expected {sorted(_MIXINS)} or None, got {unknown}")
     bases = tuple(BaseEstimator if kind is None else _MIXINS[kind] for kind in kinds)
+    import sklearn_mmfusion
+
     found = {
         value.__name__: value
-        for module in _public_modules()
-        for value in (getattr(module, name) for name in getattr(module, "__all__", ()))
+        for value in (getattr(sklearn_mmfusion, name) for name in sklearn_mmfusion.__all__)
         if isinstance(value, type) and issubclass(value, BaseEstimator) and issubclass(value, bases)
     }
     return sorted(found.items())
-
-
-def _public_modules():
-    package = importlib.import_module(__package__.partition(".")[0])
-    yield package
-    for info in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        if not any(part.startswith("_") for part in info.name.split(".")[1:]):
-            yield importlib.import_module(info.name)

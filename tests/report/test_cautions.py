@@ -24,7 +24,7 @@ def _changed(est, result=None, **attributes):
     for name, value in attributes.items():
         setattr(est, name, value)
     if result:
-        est._result = replace(est._result, **result)
+        est._set_results([replace(est._result, **result)])
     return est
 
 
