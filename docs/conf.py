@@ -6,6 +6,7 @@ from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 import sklearn_mmfusion
 
@@ -18,10 +19,11 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "markdown_pages",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "changes", "examples"]
+exclude_patterns = ["_build", "_extensions", "changes", "examples"]
 
 autosummary_generate = True
 # Members are documented in the pages that autosummary makes; numpydoc would list them twice.
