@@ -36,6 +36,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": "plot_",
+    "within_subsection_order": "gallery_order.InReadingOrder",
     "remove_config_comments": True,
     "download_all_examples": False,
 }
@@ -44,3 +45,5 @@ html_theme = "pydata_sphinx_theme"
 html_title = "sklearn-mmfusion"
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
 html_show_sourcelink = False
+# Pages without others beneath them have nothing to show in the left column.
+html_sidebars = {"install": [], "contributing": []}

@@ -58,4 +58,4 @@ print(f"accuracy on new rows: {est.score(test, y[450:]):.3f}")
 plt.show()
 
 # %%
-# The image matters, and the table, but only together: nearly all relevance is that of the pair.
+# The image matters, and the table, but only together: all relevance is that of the pair.

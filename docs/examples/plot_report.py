@@ -37,4 +37,4 @@ plt.show()
 fusion_report(est, X.iloc[test], y[test], X_train=X.iloc[train], y_train=y[train], n_examples=3)
 
 # %%
-# Relevance is worth reading once the first section has nothing to say against it.
+# Doubts would stand above the data; here are none, and relevance may be read.
