@@ -6,6 +6,7 @@ from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 import sklearn_mmfusion
 
@@ -18,10 +19,11 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "markdown_pages",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "changes", "examples"]
+exclude_patterns = ["_build", "_extensions", "changes", "examples"]
 
 autosummary_generate = True
 # Members are documented in the pages that autosummary makes; numpydoc would list them twice.
@@ -34,6 +36,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": "plot_",
+    "within_subsection_order": "gallery_order.InReadingOrder",
     "remove_config_comments": True,
     "download_all_examples": False,
 }
@@ -42,3 +45,5 @@ html_theme = "pydata_sphinx_theme"
 html_title = "sklearn-mmfusion"
 html_theme_options = {"show_toc_level": 2, "navigation_with_keys": False}
 html_show_sourcelink = False
+# Pages without others beneath them have nothing to show in the left column.
+html_sidebars = {"install": [], "contributing": []}

@@ -94,7 +94,10 @@ def weighted_std(contributions: Floats, weight: Floats | None = None) -> Floats:
     share = np.ones(len(contributions)) if weight is None else weight
     share = share / share.sum()
     centred = contributions - np.einsum("b,btk->tk", share, contributions)
-    deviation: Floats = np.sqrt(np.einsum("b,btk->tk", share, np.square(centred)))
+    # Squares of scaled numbers: those of 1e200 would overflow.
+    size = np.abs(centred).max(axis=0)
+    size = np.where(size > 0, size, 1.0)
+    deviation: Floats = size * np.sqrt(np.einsum("b,btk->tk", share, np.square(centred / size)))
     return deviation
 
 
