@@ -87,12 +87,10 @@ def relevance_section(subject: Subject, display: RelevanceDisplay | None) -> Sec
             )
         svg = relevance_figure(one)
         section.blocks.append(Figure(svg, "Relevance of each term"))
-    if hasattr(model, "relevance_std_"):
+    if len(getattr(model, "_results", ())) > 1:
         columns.append("standard deviation over members")
-        spread = model.relevance_std_
-        values = [spread[n] for n in names] if isinstance(spread, Mapping) else list(spread)
-        for cell, value in zip(cells, values, strict=True):
-            cell.append(float(value))
+        for cell, name in zip(cells, names, strict=True):
+            cell.append(float(model.relevance_std_[name]))
     if subject.is_additive:
         shares = contribution_shares(subject.absolute_contributions, subject.share)
         columns += ["share of contributions", "lower (rows)", "upper (rows)"]
