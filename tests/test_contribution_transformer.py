@@ -48,6 +48,7 @@ COUNTS = {"1.9": 55}
 VERSION = ".".join(map(str, parse_version(sklearn.__version__).release[:2]))
 
 
+@pytest.mark.slow
 @pytest.mark.draws_from_numpy
 @pytest.mark.parametrize("cls", [MNLClassifier, MNLRegressor])
 def test_checks_of_scikit_learn_pass(cls):

@@ -41,6 +41,7 @@ def test_main_job_installs_all_that_the_example_draws_with():
     assert MAIN_JOB.endswith("docs/examples/plot_quickstart.py")
 
 
+@pytest.mark.slow
 def test_python_blocks_run_one_after_the_other(capsys):
     namespace = {}
     for block in _blocks("python"):
