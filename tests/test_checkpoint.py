@@ -103,8 +103,10 @@ def test_fit_that_dies_again_and_again_ends_as_one_that_does_not(name, dies, tmp
     kind = getattr(sklearn_mmfusion, name)
     y = y if is_classifier(kind()) else y * 1.5
 
+    one = {"modality": "a"} if name.startswith("Unimodal") else {}
+
     def make(path=tmp_path / "c"):
-        return kind(max_epochs=2, random_state=0, batch_size=16, checkpoint=path)
+        return kind(max_epochs=2, random_state=0, batch_size=16, checkpoint=path, **one)
 
     whole = make(None).fit(X, y)
     resumed, n_deaths = _fit_through_deaths(make, (X, y), dies, 2)

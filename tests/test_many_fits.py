@@ -13,7 +13,6 @@ SCRIPT = Path(__file__).with_name("_dask_search.py")
 
 @pytest.mark.slow
 def test_a_search_on_a_dask_cluster_has_the_scores_of_one_process(tmp_path):
-    pytest.importorskip("distributed")
     # In a process of its own: dask draws from the global generator, and leaves a thread behind.
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(tmp_path)],
