@@ -143,3 +143,12 @@ def test_lost_digits_name_the_modality_and_the_worst_feature():
     moments = block_moments(ModalityBlock("clock", values), None)
     with pytest.warns(NumericalWarning, match=r"modality 'clock': 1 of 2 .*feature 1: .*1e\+08"):
         warn_of_lost_digits("clock", *moments)
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1.0, 1e20])
+def test_digits_are_counted_against_the_spread_whatever_the_unit(unit):
+    few = np.array([1.0, 1.0 + 1e-11]) * unit
+    many = np.array([1.0, 1.5]) * unit
+    warn_of_lost_digits("a", many[:1], np.array([0.5 * unit]))
+    with pytest.warns(NumericalWarning, match="1 of 1 feature"):
+        warn_of_lost_digits("a", few[:1], np.array([1e-11 * unit]))
