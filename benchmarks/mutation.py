@@ -150,7 +150,7 @@ def main() -> None:
         args.sample = 3
     os.environ.setdefault("SCIPY_ARRAY_API", "1")
     import pandas  # noqa: F401  imported before the forks, once
-    import skorch  # noqa: F401
+    import skorch  # noqa: F401  likewise
     import torch
 
     torch.set_num_threads(1)
