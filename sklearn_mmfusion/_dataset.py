@@ -39,7 +39,8 @@ class FusionDataset(torch.utils.data.Dataset):
         batch = self.batch
         values = [value[rows] for value in batch.values]
         weight = None if batch.weight is None else batch.weight[rows]
-        picked = FusionBatch(values, pick(batch.lengths), pick(batch.present), weight)
+        present = pick(batch.present)
+        picked = FusionBatch(values, pick(batch.lengths), present, weight, batch.prepared)
         return picked, self.target[rows]
 
     def batches(self, batch_size: int) -> Iterator[tuple[FusionBatch, Tensor]]:
@@ -72,6 +73,7 @@ class FusionDataset(torch.utils.data.Dataset):
             pick(self.batch.lengths),
             pick(self.batch.present),
             weight,
+            self.batch.prepared,
         )
         part = FusionDataset(batch, target)  # type: ignore[arg-type]  # never None
         part.n_counted = self.n_counted * n_rows / n

@@ -27,7 +27,7 @@ from sklearn_mmfusion._training import TrainingOptions, TrainingResult, seed_for
 from sklearn_mmfusion._vote import set_vote
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.losses import LOSSES, smooth_loss
-from sklearn_mmfusion.modules.network import FusionNetwork, joined
+from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork, joined
 from sklearn_mmfusion.modules.residual import set_phase
 
 __all__ = [
@@ -49,6 +49,8 @@ Floats = npt.NDArray[np.float64]
 FEATURE_BYTES, LAZY_FEATURE_BYTES = 2 * 2**30, 64 * 2**20
 # Rows from which encoders learn what depends on their inputs alone.
 _INPUT_ROWS, _INPUT_BYTES = 20_000, 32 * 2**20
+# Scaled values and fixed parts of encodings that are kept for all epochs.
+_PREPARED_BYTES = 64 * 2**20
 _CHUNK_ROWS = 4096
 _CHUNK_VALUES = 2**22  # numbers within the network for a chunk of rows: 32 MB in float64
 _SHRINKAGES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
@@ -248,10 +250,14 @@ def fit_network(
 
     options = replace(options, so_far=lambda result: finished(result, False))
     stopping = held if options.patience is not None else None
-    if options.n_phases > 1 and not one_epoch:
-        result = _train_in_phases(network, rows, stopping, options)
-    else:
+    if one_epoch:
         result = train(network, rows, stopping, options, net)
+    else:
+        seen = _prepared(network, rows)
+        stopping = None if stopping is None else _prepared(network, stopping)
+        fit = _train_in_phases if options.n_phases > 1 else train
+        result = fit(network, seen, stopping, options)
+        del seen, stopping  # before the readings, which take memory of their own
     return finished(result, polish_weights)
 
 
@@ -356,6 +362,23 @@ def _finish(
         n_rows=len(rows),
         is_vote=vote,
     )
+
+
+@torch.no_grad()
+def _prepared(network: FusionNetwork, rows: FusionDataset) -> FusionDataset:
+    """Return rows with their values prepared for all epochs, where that takes little memory."""
+    if rows.is_lazy or len(rows) == 0:
+        return rows
+    first = network.prepare(rows[:1][0])
+    if FusionDataset(first, rows.target[:1]).row_bytes() * len(rows) > _PREPARED_BYTES:
+        return rows
+    chunks = rows.chunks(chunk_rows(network, rows))
+    values = joined((network.prepare(chunk).values for chunk in chunks), len(rows))
+    batch = rows.batch
+    made = FusionBatch(values, batch.lengths, batch.present, batch.weight, prepared=True)
+    prepared = FusionDataset(made, rows.target)
+    prepared.n_counted = rows.n_counted
+    return prepared
 
 
 @torch.no_grad()

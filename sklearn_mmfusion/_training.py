@@ -136,10 +136,9 @@ class FusionNet(NeuralNet):
         decayed: list[nn.Parameter] = []
         plain: list[nn.Parameter] = []
         bias = module.fusion.bias
-        for name, parameter in module.named_parameters():
-            if parameter.requires_grad and parameter is not bias:
-                is_weight = module.decays(name) and parameter.ndim > 1
-                (decayed if is_weight else plain).append(parameter)
+        for name, parameter, is_matrix in module.trained_parameters():
+            if parameter is not bias:
+                (decayed if is_matrix and module.decays(name) else plain).append(parameter)
         groups = [
             {"params": parameters, "weight_decay": decay}
             for parameters, decay in ((decayed, options.weight_decay), (plain, 0.0))
@@ -457,6 +456,8 @@ def train(
     module.set_generator(generator, shared=full_batch)
     if options.parallel is not None:
         options.parallel.prepare(module)
+    elif net is None:
+        module.group_encoders()
     key, progress = None, None
     if options.checkpoint is not None:
         key = _key(module, dataset, valid, options)

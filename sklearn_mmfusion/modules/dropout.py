@@ -72,9 +72,8 @@ class Dropout(nn.Module):
         if self.generator is None:
             raise RuntimeError("Dropout has no generator: call set_dropout_generator first")
         shape = (1, *x.shape[1:]) if self.shared else x.shape
-        noise = self.draw(shape, self.generator)
-        kept = (noise >= p).to(device=x.device, dtype=x.dtype)
-        return x * kept.div_(1.0 - p)
+        kept = self.draw(shape, self.generator).ge_(p).div_(1.0 - p)
+        return x * kept.to(device=x.device, dtype=x.dtype)
 
     def extra_repr(self) -> str:
         """Return what the representation shows of the module."""

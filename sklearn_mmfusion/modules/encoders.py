@@ -2,7 +2,8 @@
 
 Every encoder is called as ``encoder(values, lengths=None, weight=None)`` and returns (b,
 ``output_dim``). ``lengths`` (b,) is the number of valid steps, ``weight`` (b,) the weight of each
-row in batch statistics. Recurrent, attention and convolutional encoders have files of their own.
+row in batch statistics. Where the first part of an encoder never changes in training, ``prepare``
+computes it, once for all epochs, and ``forward_prepared`` the rest. Recurrent, attention and convolutional encoders have files of their own.
 
 Letters: b batch, T steps, d features, k output_dim.
 """
@@ -126,7 +127,16 @@ class MLPModule(nn.Module):
         self, values: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
     ) -> Tensor:
         """Shape: values (b, d) -> (b, k)."""
-        x = values if self.quantiles is None else self.quantiles(values)
+        return self.forward_prepared(self.prepare(values))
+
+    def prepare(self, values: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return what training leaves as it is: the features, and their places if asked for."""
+        return values if self.quantiles is None else self.quantiles(values)
+
+    def forward_prepared(
+        self, x: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
+    ) -> Tensor:
+        """Return the encoding of prepared values."""
         x = self.input_dropout(x)
         encoded: Tensor = self.layers(x)
         return encoded if self.skip is None else encoded + self.skip(x)
@@ -188,11 +198,20 @@ class SummaryModule(nn.Module):
         self, values: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
     ) -> Tensor:
         """Shape: values (b, T, d) or (b, d); lengths (b,); weight (b,) -> (b, output_dim)."""
-        encoded: Tensor = self.head(self.dropout(self._described(values, lengths, weight)))
+        return self.forward_prepared(self.prepare(values, lengths), None, weight)
+
+    def prepare(self, values: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return what training leaves as it is: the summary."""
+        return values if self.is_flat else _summary(values, lengths)
+
+    def forward_prepared(
+        self, x: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
+    ) -> Tensor:
+        """Return the encoding of prepared values."""
+        encoded: Tensor = self.head(self.dropout(self._normalised(x, weight)))
         return encoded
 
-    def _described(self, values: Tensor, lengths: Tensor | None, weight: Tensor | None) -> Tensor:
-        x = values if self.is_flat else _summary(values, lengths)
+    def _normalised(self, x: Tensor, weight: Tensor | None) -> Tensor:
         return x if self.norm is None else self.norm(x, weight)
 
     @torch.no_grad()
@@ -202,7 +221,7 @@ class SummaryModule(nn.Module):
         """Learn what depends on the distribution of the summaries, before training."""
         fit_head = getattr(self.head, "fit_inputs", None)
         if fit_head is not None:
-            fit_head(self._described(values, lengths, weight), None, weight)
+            fit_head(self._normalised(self.prepare(values, lengths), weight), None, weight)
 
 
 def _summary(x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -274,6 +293,20 @@ class UserModule(nn.Module):
     ) -> Tensor:
         """Shape: values (b, ...); lengths (b,); weight (b,) -> (b, k)."""
         return self._call(self.module, values, lengths, weight)
+
+    @property
+    def _is_fixed(self) -> bool:
+        return not self.trainable and not self.takes_weight
+
+    def prepare(self, values: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return what training leaves as it is: all that a frozen module does."""
+        return self._call(self.module, values, lengths, None) if self._is_fixed else values
+
+    def forward_prepared(
+        self, x: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
+    ) -> Tensor:
+        """Return the encoding of prepared values."""
+        return x if self._is_fixed else self._call(self.module, x, lengths, weight)
 
     def train(self, mode: bool = True) -> UserModule:
         """Set the training mode; a frozen module stays in evaluation mode."""

@@ -12,7 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_mmfusion import functional as F
-from sklearn_mmfusion.modules.normalization import IterBatchNorm, VectorBatchNorm
+from sklearn_mmfusion.modules.fused import block_norm_penalty
+from sklearn_mmfusion.modules.normalization import (
+    IterBatchNorm,
+    VectorBatchNorm,
+    normalize_together,
+)
 
 __all__ = ["BlockLinear", "TermFeatures", "masked_weight", "term_presence"]
 
@@ -56,6 +61,8 @@ class TermFeatures(nn.Module):
         Number of features of each term.
     """
 
+    places: Tensor
+
     def __init__(
         self,
         encoding_dims: Sequence[int],
@@ -92,11 +99,13 @@ class TermFeatures(nn.Module):
         self.pair_norm = VectorBatchNorm(len(self.pairs), latent_dim) if self.pairs else None
         self.interaction_norms = nn.ModuleDict()
         position = {pair: i for i, pair in enumerate(self.pairs)}
+        places: list[int] = []  # of the pairs, by order, member and term
         for k in self.orders:
-            members = [[position[term, m] for m in term] for term in self.groups[k]]
-            self.register_buffer(f"members_{k}", torch.tensor(members), persistent=False)
-            self.interaction_norms[str(k)] = IterBatchNorm(k, len(members), latent_dim)
-            self.block_sizes += [latent_dim**k] * len(members)
+            terms_of_order = self.groups[k]
+            places += [position[term, term[j]] for j in range(k) for term in terms_of_order]
+            self.interaction_norms[str(k)] = IterBatchNorm(k, len(terms_of_order), latent_dim)
+            self.block_sizes += [latent_dim**k] * len(terms_of_order)
+        self.register_buffer("places", torch.tensor(places, dtype=torch.int64), persistent=False)
 
     def forward(
         self,
@@ -115,19 +124,12 @@ class TermFeatures(nn.Module):
         weight : Tensor of shape (b,), optional
             Row weights for the batch statistics.
         """
-        blocks = []
-        for m, norm in zip(self.unimodal, self.unimodal_norms, strict=True):
-            mask = present[m]
-            h = self._unimodal_input(m, encodings)
-            z = norm(h, masked_weight(mask, weight, h.dtype))
-            blocks.append(z if mask is None else z * mask[:, None])
+        blocks = self._unimodal_blocks(encodings, present, weight)
         if self.pair_norm is not None:
             masks = None if all(mask is None for mask in present) else self._masks(present, weight)
             pair_weight = weight if masks is None else masks[0]
             latent = self.pair_norm(self._latent(encodings), pair_weight)
-            for k in self.orders:
-                members = getattr(self, f"members_{k}")
-                us = [latent[:, members[:, j]] for j in range(k)]
+            for k, us in zip(self.orders, self._members(latent), strict=True):
                 if masks is None:
                     z = self.interaction_norms[str(k)](us, weight)
                 else:
@@ -155,11 +157,40 @@ class TermFeatures(nn.Module):
         latent = F.scale_to_unit(
             raw - self.pair_norm.running_mean, self.pair_norm.running_variance, self.pair_norm.eps
         )
-        for k in self.orders:
-            members = getattr(self, f"members_{k}")
-            us = [latent[:, members[:, j]] for j in range(k)]
+        for k, us in zip(self.orders, self._members(latent), strict=True):
             group_weight = weight if masks is None else masks[1][k][0]
             cast(IterBatchNorm, self.interaction_norms[str(k)]).set_exact(us, group_weight)
+
+    def _unimodal_blocks(
+        self,
+        encodings: Sequence[Tensor],
+        present: Sequence[Tensor | None],
+        weight: Tensor | None,
+    ) -> list[Tensor]:
+        """Features of the unimodal terms; in training those of equal length are one operation."""
+        inputs = [self._unimodal_input(m, encodings) for m in self.unimodal]
+        weights = [
+            masked_weight(present[m], weight, h.dtype)
+            for m, h in zip(self.unimodal, inputs, strict=True)
+        ]
+        norms = cast(Sequence[VectorBatchNorm], list(self.unimodal_norms))
+        if self.training and len(norms) > 1 and norms[0].is_alone:
+            blocks = normalize_together(norms, inputs, weights)
+        else:
+            blocks = [norm(h, w) for norm, h, w in zip(norms, inputs, weights, strict=True)]
+        masks = [present[m] for m in self.unimodal]
+        return [
+            z if mask is None else z * mask[:, None] for z, mask in zip(blocks, masks, strict=True)
+        ]
+
+    def _members(self, latent: Tensor) -> list[Tensor]:
+        """Latent vectors of the members of each order's terms, (k, b, t, d)."""
+        sizes = [k * len(self.groups[k]) for k in self.orders]
+        parts = latent.index_select(1, self.places).split(sizes, 1)
+        return [
+            part.unflatten(1, (k, -1)).movedim(1, 0)
+            for k, part in zip(self.orders, parts, strict=True)
+        ]
 
     def _unimodal_input(self, m: int, encodings: Sequence[Tensor]) -> Tensor:
         key = str(m)
@@ -250,4 +281,4 @@ class BlockLinear(nn.Module):
 
     def penalty(self, p: float) -> Tensor:
         """Block-norm penalty without its factor."""
-        return F.block_norm_penalty(self.norms(), p)
+        return block_norm_penalty(self.weight, self.term_of_column, len(self.block_sizes), p)

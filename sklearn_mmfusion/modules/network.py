@@ -6,7 +6,7 @@ Letters: b batch row, m modality, t term, k output.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from sklearn_mmfusion.modules.batchnorm import recompute_statistics
 from sklearn_mmfusion.modules.dropout import Draw, draw_noise, set_dropout_generator
 from sklearn_mmfusion.modules.fusion import masked_weight
+from sklearn_mmfusion.modules.grouping import MLPGroup, group_encoders
 
 __all__ = ["FusionBatch", "FusionNetwork", "InputScaler", "joined"]
 
@@ -34,12 +35,15 @@ class FusionBatch:
         Rows in which the modality is there.
     weight : Tensor of shape (b,) or None
         Row weights, mean 1 over the training set.
+    prepared : bool
+        Whether the values are what :meth:`FusionNetwork.prepare` made of them.
     """
 
     values: list[Tensor]
     lengths: list[Tensor | None]
     present: list[Tensor | None]
     weight: Tensor | None = None
+    prepared: bool = False
 
     def __len__(self) -> int:
         return len(self.values[0])
@@ -55,6 +59,7 @@ class FusionBatch:
             move(self.lengths),
             move(self.present),
             None if self.weight is None else self.weight.to(device, non_blocking=True),
+            self.prepared,
         )
 
 
@@ -155,6 +160,7 @@ class FusionNetwork(nn.Module):
         self.is_joint = is_joint
         self.generator: torch.Generator | None = None
         self.draw: Draw = draw_noise
+        self.groups: list[MLPGroup] = []
         self.used = sorted({m for term in self.features.terms for m in term})
 
     def decays(self, name: str) -> bool:
@@ -178,6 +184,26 @@ class FusionNetwork(nn.Module):
         """Floating dtype of the network."""
         dtype: torch.dtype = self.fusion.bias.dtype
         return dtype
+
+    def group_encoders(self) -> None:
+        """Compute encoders of equal shape side by side from now on, see :class:`MLPGroup`."""
+        if not self.groups and not self.is_joint:
+            self.groups = group_encoders(list(self.encoders), self.used)
+
+    def trained_parameters(self) -> Iterator[tuple[str, nn.Parameter, bool]]:
+        """Name each parameter that training moves, and say whether it is a matrix.
+
+        Those that a group computes as one come once, by the name of the first.
+        """
+        for name, parameter in self.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            trained: nn.Parameter | None = parameter
+            for group in self.groups:
+                if trained is parameter:
+                    trained = group.replacing(parameter)
+            if trained is not None:
+                yield name, trained, parameter.ndim > 1
 
     def set_generator(self, generator: torch.Generator, *, shared: bool = False) -> None:
         """Draw every mask of training from this generator; ``shared`` by the rows of a batch."""
@@ -215,6 +241,17 @@ class FusionNetwork(nn.Module):
             )
         ]
 
+    @torch.no_grad()
+    def prepare(self, batch: FusionBatch) -> FusionBatch:
+        """Do once what every epoch would do alike: scaling, and the fixed parts of encoders."""
+        values = self._scaled(batch, batch.present)
+        if not self.is_joint:
+            for m in self.used:
+                encoder: Any = self.encoders[m]
+                if hasattr(encoder, "prepare"):
+                    values[m] = encoder.prepare(values[m], batch.lengths[m])
+        return FusionBatch(values, batch.lengths, batch.present, batch.weight, prepared=True)
+
     def forward(self, batch: FusionBatch) -> Tensor:
         """Return logits or standardised predictions, (b, k)."""
         present = self._drop_modalities(batch) if self.training else batch.present
@@ -233,17 +270,30 @@ class FusionNetwork(nn.Module):
 
     def encode(self, batch: FusionBatch, present: list[Tensor | None]) -> list[Tensor]:
         """Return the encoding (b, d) of every modality; of every term from a joint encoder."""
-        values = self._scaled(batch, present)
+        values = batch.values if batch.prepared else self._scaled(batch, present)
         if self.is_joint:
             by_term: list[Tensor] = self.encoders[0](values, batch.lengths, present, batch.weight)
             return by_term
+        by_group: dict[int, Tensor] = {}
+        for group in self.groups:
+            prepared = [
+                values[m] if batch.prepared else member.prepare(values[m])
+                for m, member in zip(group.positions, group.members, strict=True)
+            ]
+            by_group.update(zip(group.positions, group.forward(prepared), strict=True))
         encodings: list[Tensor] = []
         for m, encoder in enumerate(self.encoders):
             if m not in self.used:
                 encodings.append(values[m].new_empty(0))
                 continue
+            if m in by_group:
+                encodings.append(by_group[m])
+                continue
             weight = masked_weight(present[m], batch.weight, self.dtype)
-            encodings.append(encoder(values[m], batch.lengths[m], weight))
+            call: Any = encoder
+            if batch.prepared and hasattr(encoder, "prepare"):
+                call = encoder.forward_prepared
+            encodings.append(call(values[m], batch.lengths[m], weight))
         return encodings
 
     def _drop_modalities(self, batch: FusionBatch) -> list[Tensor | None]:

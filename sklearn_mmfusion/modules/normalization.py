@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_mmfusion import functional as F
+from sklearn_mmfusion.modules.fused import FUSED_ORDERS, interaction_batch_norm, vector_batch_norm
 
-__all__ = ["IterBatchNorm", "RunningStatistics", "VectorBatchNorm"]
+__all__ = ["IterBatchNorm", "RunningStatistics", "VectorBatchNorm", "normalize_together"]
 
 
 class RunningStatistics(nn.Module):
@@ -34,13 +35,38 @@ class RunningStatistics(nn.Module):
         self.mean: F.Mean = F.weighted_mean  # processes that share a batch take that of all
         self.register_buffer("batches_seen", torch.zeros(()))
 
-    @torch.no_grad()
     def update(self, **statistics: Tensor) -> None:
         """Move the buffers of these names towards the statistics of a batch."""
-        self.batches_seen += 1
-        newest = (1.0 / self.batches_seen).clamp_min(self.momentum)
-        for name, value in statistics.items():
-            getattr(self, name).lerp_(value.detach(), newest.to(value.dtype))
+        update_together([self], [statistics])
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the batch is that of this process alone."""
+        return self.mean is F.weighted_mean
+
+
+@torch.no_grad()
+def update_together(
+    layers: Sequence[RunningStatistics], statistics: Sequence[dict[str, Tensor]]
+) -> None:
+    """Move the buffers of layers, which have seen equally many batches, towards those of a batch.
+
+    Parameters
+    ----------
+    layers : sequence of RunningStatistics
+        Layers of one momentum.
+    statistics : sequence of dict of str to Tensor
+        Statistics of each, by name of the buffer.
+    """
+    counts = [layer.batches_seen for layer in layers]
+    torch._foreach_add_(counts, 1)
+    newest = (1.0 / counts[0]).clamp_min(layers[0].momentum)
+    buffers, values = [], []
+    for layer, named in zip(layers, statistics, strict=True):
+        for name, value in named.items():
+            buffers.append(getattr(layer, name))
+            values.append(value.detach())
+    torch._foreach_lerp_(buffers, values, [newest.to(buffers[0].dtype)] * len(buffers))
 
 
 class VectorBatchNorm(RunningStatistics):
@@ -72,7 +98,10 @@ class VectorBatchNorm(RunningStatistics):
         """Normalise; batch statistics in training, running ones otherwise."""
         if not self.training:
             return F.scale_to_unit(h - self.running_mean, self.running_variance, self.eps)
-        normalised, mean, variance = F.vector_batch_norm(h, weight, self.eps, self.mean)
+        if self.is_alone:
+            normalised, mean, variance = vector_batch_norm(h, weight, self.eps)
+        else:
+            normalised, mean, variance = F.vector_batch_norm(h, weight, self.eps, self.mean)
         self.update(running_mean=mean, running_variance=variance)
         return normalised
 
@@ -82,6 +111,45 @@ class VectorBatchNorm(RunningStatistics):
         _, mean, variance = F.vector_batch_norm(h, weight, self.eps)
         self.running_mean.copy_(mean)
         self.running_variance.copy_(variance)
+
+
+def normalize_together(
+    norms: Sequence[VectorBatchNorm], hs: Sequence[Tensor], weights: Sequence[Tensor | None]
+) -> list[Tensor]:
+    """Normalise vectors by norms of their own in training; those of equal length at once.
+
+    Parameters
+    ----------
+    norms : sequence of VectorBatchNorm
+        Norms of vectors.
+    hs : sequence of Tensor of shape (b, d_i)
+        Vectors for each.
+    weights : sequence of Tensor of shape (b,) or None
+        Row weights for each.
+
+    Returns
+    -------
+    list of Tensor of shape (b, d_i)
+        Normalised vectors.
+    """
+    by_length: dict[int, list[int]] = {}
+    for i, h in enumerate(hs):
+        by_length.setdefault(h.shape[1], []).append(i)
+    normalised: list[Tensor] = list(hs)
+    statistics: list[dict[str, Tensor]] = [{} for _ in hs]
+    for members in by_length.values():
+        stacked = torch.stack([hs[i] for i in members], 1)
+        some = [weights[i] for i in members]
+        weight = None
+        if any(w is not None for w in some):
+            ones = stacked.new_ones(len(stacked))
+            weight = torch.stack([ones if w is None else w for w in some], 1)
+        z, mean, variance = vector_batch_norm(stacked, weight, norms[members[0]].eps)
+        parts = zip(members, z.unbind(1), mean, variance, strict=True)
+        for i, normalised[i], own_mean, own_variance in parts:
+            statistics[i] = {"running_mean": own_mean, "running_variance": own_variance}
+    update_together(norms, statistics)
+    return normalised
 
 
 class IterBatchNorm(RunningStatistics):
@@ -124,17 +192,22 @@ class IterBatchNorm(RunningStatistics):
     def _buffer_name(axes: Sequence[int]) -> str:
         return "running_moment_" + "_".join(map(str, axes))
 
-    def forward(self, us: Sequence[Tensor], weight: Tensor | None = None) -> Tensor:
+    def forward(self, us: Sequence[Tensor] | Tensor, weight: Tensor | None = None) -> Tensor:
         """Interaction features; batch statistics in training, running ones otherwise."""
         if not self.training:
             moments = {axes: getattr(self, self._buffer_name(axes)) for axes in self._sets}
             return self._scaled(self._centred(us, moments), self.running_norm)
-        moments = F.interaction_moments(us, weight, centred=True, mean=self.mean)
-        features = self._centred(us, moments)
-        norm = self.mean(features.square().sum(-1), weight)
+        if self.is_alone and self.order in FUSED_ORDERS:
+            stacked = us if isinstance(us, Tensor) else torch.stack(list(us))
+            scaled, norm, moments = interaction_batch_norm(stacked, weight, self.eps)
+        else:
+            moments = F.interaction_moments(us, weight, centred=True, mean=self.mean)
+            features = self._centred(us, moments)
+            norm = self.mean(features.square().sum(-1), weight)
+            scaled = self._scaled(features, norm)
         running = {self._buffer_name(axes): moment for axes, moment in moments.items()}
         self.update(running_norm=norm, **running)
-        return self._scaled(features, norm)
+        return scaled
 
     def _centred(self, us: Sequence[Tensor], moments: dict[tuple[int, ...], Tensor]) -> Tensor:
         constants = F.interaction_constants(moments, self.order)

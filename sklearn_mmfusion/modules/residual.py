@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_mmfusion.modules.dropout import Dropout
+from sklearn_mmfusion.modules.encoders import MLPModule, SummaryModule
 from sklearn_mmfusion.modules.fusion import term_presence
 
 __all__ = ["OrderEncoders", "OrderFusion", "TermOutputs", "set_phase"]
@@ -47,6 +48,26 @@ class OrderEncoders(nn.Module):
     ) -> Tensor:
         """Return the encodings of all orders, (b, output_dim)."""
         return torch.cat([encoder(values, lengths, weight) for encoder in self.orders], 1)
+
+    def prepare(self, values: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return what training leaves as it is; the same for all orders, or the values."""
+        first = cast(Any, self.orders[0])
+        prepared: Tensor = first.prepare(values, lengths) if self._prepares else values
+        return prepared
+
+    def forward_prepared(
+        self, x: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
+    ) -> Tensor:
+        """Return the encodings of prepared values."""
+        if not self._prepares:
+            return self.forward(x, lengths, weight)
+        encoders = cast(Sequence[Any], list(self.orders))
+        return torch.cat([e.forward_prepared(x, lengths, weight) for e in encoders], 1)
+
+    @property
+    def _prepares(self) -> bool:
+        # A module of the user's own might differ from order to order.
+        return all(isinstance(encoder, MLPModule | SummaryModule) for encoder in self.orders)
 
     def train(self, mode: bool = True) -> OrderEncoders:
         """Set the training mode; frozen orders stay in evaluation mode."""

@@ -1,0 +1,150 @@
+"""Encoders of equal shape, computed side by side: one matrix product in place of one for each.
+
+A group lends its members' weights a common place in memory. The group's own tensors, which the
+optimiser trains, lie over it, so that each member's parameters are views of them and stay right
+at every moment: state dictionaries, snapshots and checkpoints do not know of groups.
+
+Letters: g member of a group, b batch row, d features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from sklearn_mmfusion.modules.encoders import MLPModule
+
+__all__ = ["MLPGroup", "group_encoders"]
+
+
+class MLPGroup:
+    """Multilayer perceptrons of equal width, computed side by side.
+
+    Parameters
+    ----------
+    positions : sequence of int
+        Positions of the modalities.
+    members : sequence of MLPModule
+        Their encoders. First layers may differ in their number of inputs; these stay apart then.
+    """
+
+    def __init__(self, positions: Sequence[int], members: Sequence[MLPModule]) -> None:
+        self.positions, self.members = list(positions), list(members)
+        self.leaves: list[nn.Parameter] = []
+        self._replaced: dict[int, nn.Parameter | None] = {}
+        self._layers = [self._joined(layers) for layers in zip(*(m.layers for m in members))]
+        skips = [member.skip for member in members]
+        self._skip = None if skips[0] is None else self._joined(skips)
+
+    def forward(self, values: Sequence[Tensor]) -> list[Tensor]:
+        """Return the encodings (b, k) of prepared values (b, d) of the members."""
+        first = self.members[0]
+        if len({value.shape[1] for value in values}) == 1:
+            x: Any = _dropped(torch.stack(list(values)), first.input_dropout)
+        else:
+            x = [m.input_dropout(v) for m, v in zip(self.members, values, strict=True)]
+        encoded = x
+        for layer, joined in zip(first.layers, self._layers, strict=True):
+            if joined is not None:
+                encoded = joined(encoded)
+            elif hasattr(layer, "draw"):
+                encoded = _dropped(encoded, layer)
+            else:
+                encoded = layer(encoded)
+        if self._skip is not None:
+            encoded = encoded + self._skip(x)
+        return list(encoded.unbind(0))
+
+    def replacing(self, parameter: nn.Parameter) -> nn.Parameter | None:
+        """Return what is trained in place of a member's parameter: itself where it stays apart.
+
+        Of the parameters that have become one the first stands for all, and the others give None.
+        """
+        return self._replaced.get(id(parameter), parameter)
+
+    def _joined(self, layers: Sequence[nn.Module | None]) -> _Linears | None:
+        if not isinstance(layers[0], nn.Linear):
+            return None
+        linears = cast(Sequence[nn.Linear], layers)
+        if len({layer.in_features for layer in linears}) > 1:
+            return _Linears(linears, None, None)
+        weight = self._leaf([layer.weight for layer in linears])
+        bias = None
+        if linears[0].bias is not None:
+            bias = self._leaf([layer.bias for layer in linears])
+        return _Linears(linears, weight, bias)
+
+    def _leaf(self, parameters: Sequence[nn.Parameter]) -> nn.Parameter:
+        """Return a tensor that lies over the memory of some parameters, which move there."""
+        leaf = nn.Parameter(torch.stack([p.detach() for p in parameters]))
+        for parameter, place in zip(parameters, leaf.detach(), strict=True):
+            parameter.data = place
+            self._replaced[id(parameter)] = None
+        self._replaced[id(parameters[0])] = leaf
+        self.leaves.append(leaf)
+        return leaf
+
+
+class _Linears:
+    """The linear layers of the members at one depth."""
+
+    def __init__(
+        self, layers: Sequence[nn.Linear], weight: nn.Parameter | None, bias: nn.Parameter | None
+    ) -> None:
+        self.layers, self.weight, self.bias = list(layers), weight, bias
+
+    def __call__(self, x: Tensor | Sequence[Tensor]) -> Tensor:
+        if self.weight is None:
+            return torch.stack([layer(v) for layer, v in zip(self.layers, x, strict=True)])
+        assert isinstance(x, Tensor)  # layers of equal inputs follow what was stacked
+        if self.bias is None:
+            return torch.bmm(x, self.weight.transpose(1, 2))
+        return torch.baddbmm(self.bias.unsqueeze(1), x, self.weight.transpose(1, 2))
+
+
+def _dropped(x: Tensor, dropout: Any) -> Tensor:
+    """Apply one mask to the rows of all members, (g, b, d) as (b, g, d)."""
+    if not dropout.training or dropout.p * dropout.strength == 0.0:
+        return x
+    kept: Tensor = dropout(x.transpose(0, 1)).transpose(0, 1)
+    return kept
+
+
+def group_encoders(encoders: Sequence[nn.Module], used: Sequence[int]) -> list[MLPGroup]:
+    """Group the encoders that can be computed side by side.
+
+    Parameters
+    ----------
+    encoders : sequence of nn.Module
+        One per modality.
+    used : sequence of int
+        Modalities that a term has.
+
+    Returns
+    -------
+    list of MLPGroup
+        Groups of at least two perceptrons of equal widths, activation and dropout, all of whose
+        weights are trained.
+    """
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for m in used:
+        encoder = encoders[m]
+        if type(encoder) is MLPModule and all(p.requires_grad for p in encoder.parameters()):
+            alike.setdefault(tuple(_signature(encoder)), []).append(m)
+    return [
+        MLPGroup(members, [cast(MLPModule, encoders[m]) for m in members])
+        for members in alike.values()
+        if len(members) > 1
+    ]
+
+
+def _signature(encoder: MLPModule) -> Iterator[object]:
+    """All that members of a group have in common; not the number of inputs."""
+    yield encoder.input_dropout.p
+    yield encoder.skip is not None
+    for layer in encoder.layers:
+        yield layer.out_features if isinstance(layer, nn.Linear) else repr(layer)
+    yield next(encoder.parameters()).dtype
