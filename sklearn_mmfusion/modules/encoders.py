@@ -3,7 +3,8 @@
 Every encoder is called as ``encoder(values, lengths=None, weight=None)`` and returns (b,
 ``output_dim``). ``lengths`` (b,) is the number of valid steps, ``weight`` (b,) the weight of each
 row in batch statistics. Where the first part of an encoder never changes in training, ``prepare``
-computes it, once for all epochs, and ``forward_prepared`` the rest. Recurrent, attention and convolutional encoders have files of their own.
+computes it, once for all epochs, and ``forward_prepared`` the rest. Recurrent, attention and
+convolutional encoders have files of their own.
 
 Letters: b batch, T steps, d features, k output_dim.
 """

@@ -24,7 +24,9 @@ __all__ = ["FUSED_ORDERS", "block_norm_penalty", "interaction_batch_norm", "vect
 FUSED_ORDERS = (2, 3)
 
 
-def vector_batch_norm(h: Tensor, weight: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+def vector_batch_norm(
+    h: Tensor, weight: Tensor | None, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """Vector-wise batch normalisation, see :func:`sklearn_mmfusion.functional.vector_batch_norm`.
 
     Parameters
@@ -43,8 +45,7 @@ def vector_batch_norm(h: Tensor, weight: Tensor | None, eps: float) -> tuple[Ten
     mean, variance : Tensor of shape (..., d), (...)
         Statistics, without gradients.
     """
-    result: tuple[Tensor, Tensor, Tensor] = _VectorBatchNorm.apply(h, _shares(weight, h), eps)
-    return result
+    return _apply(_VectorBatchNorm, h, _shares(weight, h), eps)  # type: ignore[return-value]
 
 
 def interaction_batch_norm(
@@ -73,13 +74,20 @@ def interaction_batch_norm(
     order = len(us)
     share = _shares(weight, us[0])
     if order == 2:
-        features, norm, whole = _PairBatchNorm.apply(us, share, eps)
+        features, norm, whole = _apply(_PairBatchNorm, us, share, eps)
         return features, norm, {(0, 1): whole}
-    features, norm, pairs, whole = _TripleBatchNorm.apply(us, share, eps)
+    features, norm, pairs, whole = _apply(_TripleBatchNorm, us, share, eps)
     d = us.shape[-1]
     blocks = pairs.unflatten(1, (3, d)).unflatten(3, (3, d))
-    moments = {(i, j): blocks[:, i, :, j] for i, j in ((0, 1), (0, 2), (1, 2))}
-    return features, norm, {**moments, (0, 1, 2): whole}
+    moments: dict[tuple[int, ...], Tensor] = {(0, 1, 2): whole}
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        moments[i, j] = blocks[:, i, :, j]
+    return features, norm, moments
+
+
+def _apply(function: type[torch.autograd.Function], *args: object) -> tuple[Tensor, ...]:
+    outputs: tuple[Tensor, ...] = function.apply(*args)
+    return outputs
 
 
 def _shares(weight: Tensor | None, x: Tensor) -> Tensor | None:
@@ -132,9 +140,7 @@ def _unscaled(grad: Tensor, z: Tensor, scale: Tensor, share: Tensor | None) -> T
     return torch.addcmul(grad, z * share, along, value=-1.0).mul_(scale)
 
 
-def _scaled(
-    x: Tensor, share: Tensor | None, eps: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def _scaled(x: Tensor, share: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """Scale (t, b, n) in place to mean squared norm 1; return scale (t, 1, 1) and norm (t,) too."""
     norm = _mean(x.square().sum(2, keepdim=True), share, 1)
     scale = (norm + eps).rsqrt().unsqueeze(1)
@@ -240,7 +246,7 @@ class _TripleBatchNorm(torch.autograd.Function):
 
 
 def _opposite(moments: Tensor, d: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Views (t, d, d) of the second moments beside each modality: of v w, of u w, of u v."""
+    """Return views (t, d, d) of the moments beside each modality: of v w, of u w, of u v."""
     u, v, w = (slice(i * d, (i + 1) * d) for i in range(3))
     return moments[:, v, w], moments[:, u, w], moments[:, u, v]
 
@@ -265,17 +271,15 @@ def block_norm_penalty(weight: Tensor, term_of_column: Tensor, n_terms: int, p: 
         What :func:`~sklearn_mmfusion.functional.block_norm_penalty` makes of
         :func:`~sklearn_mmfusion.functional.block_norms`, in float64.
     """
-    penalty: Tensor = _BlockNormPenalty.apply(weight, term_of_column, n_terms, p)
-    return penalty
+    penalty: Any = _apply(_BlockNormPenalty, weight, term_of_column, n_terms, p)
+    return penalty  # type: ignore[no-any-return]
 
 
 class _BlockNormPenalty(torch.autograd.Function):
     """(sum_t n_t^q)^(2/q); its gradient is W_t times 2 (sum_s n_s^q)^(2/q - 1) n_t^(q - 2)."""
 
     @staticmethod
-    def forward(
-        ctx: Any, weight: Tensor, term_of_column: Tensor, n_terms: int, p: float
-    ) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, term_of_column: Tensor, n_terms: int, p: float) -> Tensor:
         q = F.penalty_exponent(p)
         norms = F.block_norms(weight, term_of_column, n_terms)
         largest = norms.amax()

@@ -34,8 +34,10 @@ class MLPGroup:
     def __init__(self, positions: Sequence[int], members: Sequence[MLPModule]) -> None:
         self.positions, self.members = list(positions), list(members)
         self.leaves: list[nn.Parameter] = []
-        self._replaced: dict[int, nn.Parameter | None] = {}
-        self._layers = [self._joined(layers) for layers in zip(*(m.layers for m in members))]
+        self._replaced: list[tuple[nn.Parameter, nn.Parameter | None]] = []
+        self._layers = [
+            self._joined(layers) for layers in zip(*(m.layers for m in members), strict=True)
+        ]
         skips = [member.skip for member in members]
         self._skip = None if skips[0] is None else self._joined(skips)
 
@@ -63,12 +65,15 @@ class MLPGroup:
 
         Of the parameters that have become one the first stands for all, and the others give None.
         """
-        return self._replaced.get(id(parameter), parameter)
+        for member, leaf in self._replaced:
+            if member is parameter:
+                return leaf
+        return parameter
 
     def _joined(self, layers: Sequence[nn.Module | None]) -> _Linears | None:
         if not isinstance(layers[0], nn.Linear):
             return None
-        linears = cast(Sequence[nn.Linear], layers)
+        linears = [cast(nn.Linear, layer) for layer in layers]
         if len({layer.in_features for layer in linears}) > 1:
             return _Linears(linears, None, None)
         weight = self._leaf([layer.weight for layer in linears])
@@ -80,10 +85,9 @@ class MLPGroup:
     def _leaf(self, parameters: Sequence[nn.Parameter]) -> nn.Parameter:
         """Return a tensor that lies over the memory of some parameters, which move there."""
         leaf = nn.Parameter(torch.stack([p.detach() for p in parameters]))
-        for parameter, place in zip(parameters, leaf.detach(), strict=True):
-            parameter.data = place
-            self._replaced[id(parameter)] = None
-        self._replaced[id(parameters[0])] = leaf
+        for i, parameter in enumerate(parameters):
+            parameter.data = leaf.detach()[i]
+            self._replaced.append((parameter, leaf if i == 0 else None))
         self.leaves.append(leaf)
         return leaf
 

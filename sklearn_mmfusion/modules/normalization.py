@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from sklearn_mmfusion import functional as F
 from sklearn_mmfusion.modules.fused import FUSED_ORDERS, interaction_batch_norm, vector_batch_norm
 
+Latents = Sequence[Tensor] | Tensor
+
 __all__ = ["IterBatchNorm", "RunningStatistics", "VectorBatchNorm", "normalize_together"]
 
 
@@ -168,8 +170,9 @@ class IterBatchNorm(RunningStatistics):
 
     Notes
     -----
-    Shape: ``order`` latent vectors ``(b, t, d)``, each with mean zero over the batch (they come
-    from :class:`VectorBatchNorm`), give ``(b, t, d ** order)``; weight ``(b,)`` or ``(b, t)``.
+    Shape: ``order`` latent vectors ``(b, t, d)``, in a list or as one tensor, each with mean zero
+    over the batch (they come from :class:`VectorBatchNorm`), give ``(b, t, d ** order)``; weight
+    ``(b,)`` or ``(b, t)``.
 
     See :func:`sklearn_mmfusion.functional.interaction_features` for the formula. NOTE[DIFF] no
     affine part anywhere: with one, an irrelevant modality can turn into a constant, and its
@@ -192,7 +195,7 @@ class IterBatchNorm(RunningStatistics):
     def _buffer_name(axes: Sequence[int]) -> str:
         return "running_moment_" + "_".join(map(str, axes))
 
-    def forward(self, us: Sequence[Tensor] | Tensor, weight: Tensor | None = None) -> Tensor:
+    def forward(self, us: Latents, weight: Tensor | None = None) -> Tensor:
         """Interaction features; batch statistics in training, running ones otherwise."""
         if not self.training:
             moments = {axes: getattr(self, self._buffer_name(axes)) for axes in self._sets}
@@ -201,7 +204,7 @@ class IterBatchNorm(RunningStatistics):
             stacked = us if isinstance(us, Tensor) else torch.stack(list(us))
             scaled, norm, moments = interaction_batch_norm(stacked, weight, self.eps)
         else:
-            moments = F.interaction_moments(us, weight, centred=True, mean=self.mean)
+            moments = F.interaction_moments(list(us), weight, centred=True, mean=self.mean)
             features = self._centred(us, moments)
             norm = self.mean(features.square().sum(-1), weight)
             scaled = self._scaled(features, norm)
@@ -209,17 +212,17 @@ class IterBatchNorm(RunningStatistics):
         self.update(running_norm=norm, **running)
         return scaled
 
-    def _centred(self, us: Sequence[Tensor], moments: dict[tuple[int, ...], Tensor]) -> Tensor:
+    def _centred(self, us: Latents, moments: dict[tuple[int, ...], Tensor]) -> Tensor:
         constants = F.interaction_constants(moments, self.order)
-        return F.interaction_features(us, constants).flatten(2)
+        return F.interaction_features(list(us), constants).flatten(2)
 
     def _scaled(self, features: Tensor, norm: Tensor) -> Tensor:
         return F.scale_to_unit(features, norm, self.eps)
 
     @torch.no_grad()
-    def set_exact(self, us: Sequence[Tensor], weight: Tensor | None = None) -> None:
+    def set_exact(self, us: Latents, weight: Tensor | None = None) -> None:
         """Set the running statistics to those of the whole training set."""
-        moments = F.interaction_moments(us, weight, centred=True)
+        moments = F.interaction_moments(list(us), weight, centred=True)
         for axes, moment in moments.items():
             getattr(self, self._buffer_name(axes)).copy_(moment)
         norm = F.weighted_mean(self._centred(us, moments).square().sum(-1), weight)

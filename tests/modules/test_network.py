@@ -6,7 +6,12 @@ import torch
 from conformance import array, seeded
 from torch import nn
 
-from sklearn_mmfusion.modules.encoders import LinearModule, SummaryModule
+from sklearn_mmfusion.modules.encoders import (
+    LinearModule,
+    MLPModule,
+    SummaryModule,
+    UserModule,
+)
 from sklearn_mmfusion.modules.fusion import BlockLinear, TermFeatures
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork, InputScaler
 
@@ -234,3 +239,75 @@ def test_batch_moves_with_all_its_parts():
     assert devices == {"meta"}
     assert moved.lengths == [None, None]
     assert len(moved) == 12
+
+
+# -- what is done once for all epochs ---------------------------------------------------------
+
+
+def perceptrons(n_quantiles=None, dims=(3, 4)):
+    """Network of two flat modalities with perceptrons."""
+
+    def build():
+        scalers = [InputScaler(torch.ones(d), torch.full((d,), 2.0)) for d in dims]
+        encoders = [MLPModule(d, 2, (5,), skip=True, n_quantiles=n_quantiles) for d in dims]
+        features = TermFeatures([2, 2], ((0,), (1,), (0, 1)), 2, [2, 2])
+        network = FusionNetwork(scalers, encoders, features, BlockLinear(features.block_sizes, 2))
+        nn.init.normal_(network.fusion.weight)
+        return network
+
+    network = seeded(build).double()
+    network.fit_inputs(flat_rows(dims))
+    return network
+
+
+def flat_rows(dims=(3, 4), n=12):
+    present = torch.arange(n) % 3 > 0
+    values = [randn(n, d, seed=d) for d in dims]
+    return FusionBatch(values, [None] * 2, [present, None], randn(n, seed=5).abs())
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("build", [make, lambda: perceptrons(4)])
+def test_prepared_rows_give_the_same_outputs(build, training):
+    network, other = build(), build()
+    lengths = torch.tensor([4, 2] * 6)
+    batch = draw(lengths=lengths) if build is make else flat_rows()
+    for net in (network, other):
+        net.train(training)
+    prepared = network.prepare(batch)
+    assert prepared.prepared
+    torch.testing.assert_close(network(prepared), other(batch), rtol=0, atol=0)
+
+
+def test_prepared_rows_of_a_frozen_module_are_its_encodings():
+    module = seeded(nn.Linear, 3, 2).double()
+    encoder = UserModule(module, (3,), trainable=False)
+    features = TermFeatures([2], ((0,),), 2, [None])
+    scaler = InputScaler(torch.zeros(3), torch.ones(3))
+    network = FusionNetwork([scaler], [encoder], features, BlockLinear([2], 1)).double()
+    batch = FusionBatch([randn(6, 3)], [None], [None])
+    torch.testing.assert_close(network.prepare(batch).values[0], module(batch.values[0]))
+    torch.testing.assert_close(network(network.prepare(batch)), network(batch))
+
+
+@pytest.mark.parametrize("dims", [(3, 3), (3, 4)])
+def test_grouped_encoders_leave_outputs_and_names_as_they_are(dims):
+    network, other = perceptrons(dims=dims), perceptrons(dims=dims)
+    names = list(network.state_dict())
+    network.group_encoders()
+    assert len(network.groups) == 1
+    assert list(network.state_dict()) == names
+    batch = flat_rows(dims)
+    np.testing.assert_allclose(array(network(batch)), array(other(batch)), atol=1e-13)
+    trained = {name: p for name, p, _ in network.trained_parameters()}
+    assert sum(p.numel() for p in trained.values()) == sum(p.numel() for p in other.parameters())
+    assert len(trained) < len(list(other.parameters()))
+
+
+def test_matrices_are_told_from_vectors_in_groups_too():
+    network = perceptrons(dims=(3, 3))
+    network.group_encoders()
+    matrices = {name: is_matrix for name, _, is_matrix in network.trained_parameters()}
+    assert matrices["encoders.0.layers.0.weight"]
+    assert not matrices["encoders.0.layers.0.bias"]
+    assert "encoders.1.layers.0.weight" not in matrices
