@@ -79,7 +79,7 @@ class MLPGroup:
         weight = self._leaf([layer.weight for layer in linears])
         bias = None
         if linears[0].bias is not None:
-            bias = self._leaf([layer.bias for layer in linears])
+            bias = self._leaf([cast(nn.Parameter, layer.bias) for layer in linears])
         return _Linears(linears, weight, bias)
 
     def _leaf(self, parameters: Sequence[nn.Parameter]) -> nn.Parameter:
