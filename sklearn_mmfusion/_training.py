@@ -457,7 +457,7 @@ def train(
     if options.parallel is not None:
         options.parallel.prepare(module)
     elif net is None:
-        module.group_encoders()
+        module.group()
     key, progress = None, None
     if options.checkpoint is not None:
         key = _key(module, dataset, valid, options)

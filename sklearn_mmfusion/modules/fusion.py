@@ -13,10 +13,13 @@ from torch import Tensor, nn
 
 from sklearn_mmfusion import functional as F
 from sklearn_mmfusion.modules.fused import block_norm_penalty
+from sklearn_mmfusion.modules.grouping import MapGroup
 from sklearn_mmfusion.modules.normalization import (
     IterBatchNorm,
+    Updates,
     VectorBatchNorm,
     normalize_together,
+    update_together,
 )
 
 __all__ = ["BlockLinear", "TermFeatures", "masked_weight", "term_presence"]
@@ -105,6 +108,7 @@ class TermFeatures(nn.Module):
             places += [position[term, term[j]] for j in range(k) for term in terms_of_order]
             self.interaction_norms[str(k)] = IterBatchNorm(k, len(terms_of_order), latent_dim)
             self.block_sizes += [latent_dim**k] * len(terms_of_order)
+        self.maps: MapGroup | None = None
         self.register_buffer("places", torch.tensor(places, dtype=torch.int64), persistent=False)
 
     def forward(
@@ -124,18 +128,22 @@ class TermFeatures(nn.Module):
         weight : Tensor of shape (b,), optional
             Row weights for the batch statistics.
         """
-        blocks = self._unimodal_blocks(encodings, present, weight)
+        updates: Updates = []
+        inputs, latents = self._mapped(encodings)
+        blocks = self._unimodal_blocks(inputs, present, weight, updates)
         if self.pair_norm is not None:
             masks = None if all(mask is None for mask in present) else self._masks(present, weight)
             pair_weight = weight if masks is None else masks[0]
-            latent = self.pair_norm(self._latent(encodings), pair_weight)
+            latent = self.pair_norm(latents, pair_weight, updates)
             for k, us in zip(self.orders, self._members(latent), strict=True):
                 if masks is None:
-                    z = self.interaction_norms[str(k)](us, weight)
+                    z = self.interaction_norms[str(k)](us, weight, updates)
                 else:
                     group_weight, mask = masks[1][k]
-                    z = self.interaction_norms[str(k)](us, group_weight) * mask[..., None]
+                    z = self.interaction_norms[str(k)](us, group_weight, updates)
+                    z = z * mask[..., None]
                 blocks.append(z.flatten(1))
+        update_together(updates)
         return torch.cat(blocks, 1)
 
     @torch.no_grad()
@@ -163,21 +171,22 @@ class TermFeatures(nn.Module):
 
     def _unimodal_blocks(
         self,
-        encodings: Sequence[Tensor],
+        inputs: Sequence[Tensor],
         present: Sequence[Tensor | None],
         weight: Tensor | None,
+        updates: Updates,
     ) -> list[Tensor]:
         """Features of the unimodal terms; in training those of equal length are one operation."""
-        inputs = [self._unimodal_input(m, encodings) for m in self.unimodal]
         weights = [
             masked_weight(present[m], weight, h.dtype)
             for m, h in zip(self.unimodal, inputs, strict=True)
         ]
         norms = cast(Sequence[VectorBatchNorm], list(self.unimodal_norms))
         if self.training and len(norms) > 1 and norms[0].is_alone:
-            blocks = normalize_together(norms, inputs, weights)
+            blocks = normalize_together(norms, inputs, weights, updates)
         else:
-            blocks = [norm(h, w) for norm, h, w in zip(norms, inputs, weights, strict=True)]
+            triples = zip(norms, inputs, weights, strict=True)
+            blocks = [norm(h, w, updates) for norm, h, w in triples]
         masks = [present[m] for m in self.unimodal]
         return [
             z if mask is None else z * mask[:, None] for z, mask in zip(blocks, masks, strict=True)
@@ -191,6 +200,28 @@ class TermFeatures(nn.Module):
             part.unflatten(1, (k, -1)).movedim(1, 0)
             for k, part in zip(self.orders, parts, strict=True)
         ]
+
+    def _mapped(self, encodings: Sequence[Tensor]) -> tuple[list[Tensor], Tensor | None]:
+        """Return inputs of the unimodal terms, and the latent vectors (b, pairs, d) of others."""
+        if self.maps is not None:
+            unimodal, pairs = self.maps.forward(encodings)
+            return list(unimodal.unbind(0)), pairs.unflatten(1, (-1, self.latent_dim))
+        inputs = [self._unimodal_input(m, encodings) for m in self.unimodal]
+        return inputs, self._latent(encodings) if self.pair_maps else None
+
+    def group_maps(self) -> MapGroup | None:
+        """Compute the maps of all modalities as one from now on, where they are of one shape."""
+        names = list(self.pair_maps)
+        if len(names) < 2 or names != list(self.unimodal_maps):
+            return None
+        groups = [[cast(nn.Linear, maps[m]) for m in names] for maps in self._all_maps()]
+        if any(len({linear.weight.shape for linear in group}) > 1 for group in groups):
+            return None
+        self.maps = MapGroup([int(m) for m in names], *groups)
+        return self.maps
+
+    def _all_maps(self) -> tuple[nn.ModuleDict, nn.ModuleDict]:
+        return self.unimodal_maps, self.pair_maps
 
     def _unimodal_input(self, m: int, encodings: Sequence[Tensor]) -> Tensor:
         key = str(m)

@@ -17,10 +17,51 @@ from torch import Tensor, nn
 
 from sklearn_mmfusion.modules.encoders import MLPModule
 
-__all__ = ["MLPGroup", "group_encoders"]
+__all__ = ["Group", "MLPGroup", "MapGroup", "group_encoders"]
 
 
-class MLPGroup:
+class Group:
+    """Tensors that are trained in place of several parameters, which are views of them.
+
+    Attributes
+    ----------
+    leaves : list of Parameter
+        The tensors.
+    """
+
+    def __init__(self) -> None:
+        self.leaves: list[nn.Parameter] = []
+        self._replaced: list[tuple[nn.Parameter, nn.Parameter | None]] = []
+
+    def replacing(self, parameter: nn.Parameter) -> nn.Parameter | None:
+        """Return what is trained in place of a parameter: itself where it stays apart.
+
+        Of the parameters that have become one the first stands for all, and the others give None.
+        """
+        for member, leaf in self._replaced:
+            if member is parameter:
+                return leaf
+        return parameter
+
+    def join(self, rows: Sequence[Sequence[nn.Parameter]]) -> nn.Parameter:
+        """Return a tensor that lies over the memory of some parameters, which move there.
+
+        Parameters
+        ----------
+        rows : sequence of sequence of Parameter
+            For each member one parameter, or several that follow each other along the first axis.
+        """
+        parts = [torch.cat([p.detach() for p in row]) for row in rows]
+        leaf = nn.Parameter(torch.stack(parts))
+        for place, row in zip(leaf.detach(), rows, strict=True):
+            for parameter, part in zip(row, place.split([len(p) for p in row]), strict=True):
+                parameter.data = part
+                self._replaced.append((parameter, leaf if parameter is rows[0][0] else None))
+        self.leaves.append(leaf)
+        return leaf
+
+
+class MLPGroup(Group):
     """Multilayer perceptrons of equal width, computed side by side.
 
     Parameters
@@ -32,9 +73,8 @@ class MLPGroup:
     """
 
     def __init__(self, positions: Sequence[int], members: Sequence[MLPModule]) -> None:
+        super().__init__()
         self.positions, self.members = list(positions), list(members)
-        self.leaves: list[nn.Parameter] = []
-        self._replaced: list[tuple[nn.Parameter, nn.Parameter | None]] = []
         self._layers = [
             self._joined(layers) for layers in zip(*(m.layers for m in members), strict=True)
         ]
@@ -60,36 +100,17 @@ class MLPGroup:
             encoded = encoded + self._skip(x)
         return list(encoded.unbind(0))
 
-    def replacing(self, parameter: nn.Parameter) -> nn.Parameter | None:
-        """Return what is trained in place of a member's parameter: itself where it stays apart.
-
-        Of the parameters that have become one the first stands for all, and the others give None.
-        """
-        for member, leaf in self._replaced:
-            if member is parameter:
-                return leaf
-        return parameter
-
     def _joined(self, layers: Sequence[nn.Module | None]) -> _Linears | None:
         if not isinstance(layers[0], nn.Linear):
             return None
         linears = [cast(nn.Linear, layer) for layer in layers]
         if len({layer.in_features for layer in linears}) > 1:
             return _Linears(linears, None, None)
-        weight = self._leaf([layer.weight for layer in linears])
+        weight = self.join([[_weight(layer)] for layer in linears])
         bias = None
         if linears[0].bias is not None:
-            bias = self._leaf([cast(nn.Parameter, layer.bias) for layer in linears])
+            bias = self.join([[layer.bias] for layer in linears])
         return _Linears(linears, weight, bias)
-
-    def _leaf(self, parameters: Sequence[nn.Parameter]) -> nn.Parameter:
-        """Return a tensor that lies over the memory of some parameters, which move there."""
-        leaf = nn.Parameter(torch.stack([p.detach() for p in parameters]))
-        for i, parameter in enumerate(parameters):
-            parameter.data = leaf.detach()[i]
-            self._replaced.append((parameter, leaf if i == 0 else None))
-        self.leaves.append(leaf)
-        return leaf
 
 
 class _Linears:
@@ -107,6 +128,36 @@ class _Linears:
         if self.bias is None:
             return torch.bmm(x, self.weight.transpose(1, 2))
         return torch.baddbmm(self.bias.unsqueeze(1), x, self.weight.transpose(1, 2))
+
+
+class MapGroup(Group):
+    """Linear maps without intercept of several modalities, two of each, as one product.
+
+    Parameters
+    ----------
+    positions : sequence of int
+        Positions of the modalities.
+    first, second : sequence of nn.Linear
+        Maps of each modality; each sequence of one shape.
+    """
+
+    def __init__(
+        self, positions: Sequence[int], first: Sequence[nn.Linear], second: Sequence[nn.Linear]
+    ) -> None:
+        super().__init__()
+        self.positions, self.size = list(positions), first[0].out_features
+        pairs = zip(first, second, strict=True)
+        self.weight = self.join([[_weight(a), _weight(b)] for a, b in pairs])
+
+    def forward(self, encodings: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Map encodings (b, d): to (g, b, k) by the first maps, to (b, g k) by the second."""
+        stacked = torch.stack([encodings[m] for m in self.positions])
+        mapped = torch.bmm(stacked, self.weight.transpose(1, 2))
+        return mapped[:, :, : self.size], mapped[:, :, self.size :].transpose(0, 1).flatten(1)
+
+
+def _weight(linear: nn.Linear) -> nn.Parameter:
+    return cast(nn.Parameter, linear.weight)
 
 
 def _dropped(x: Tensor, dropout: Any) -> Tensor:

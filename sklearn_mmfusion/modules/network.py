@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sklearn_mmfusion.modules.batchnorm import recompute_statistics
 from sklearn_mmfusion.modules.dropout import Draw, draw_noise, set_dropout_generator
 from sklearn_mmfusion.modules.fusion import masked_weight
-from sklearn_mmfusion.modules.grouping import MLPGroup, group_encoders
+from sklearn_mmfusion.modules.grouping import Group, MLPGroup, group_encoders
 
 __all__ = ["FusionBatch", "FusionNetwork", "InputScaler", "joined"]
 
@@ -160,7 +160,8 @@ class FusionNetwork(nn.Module):
         self.is_joint = is_joint
         self.generator: torch.Generator | None = None
         self.draw: Draw = draw_noise
-        self.groups: list[MLPGroup] = []
+        self.encoder_groups: list[MLPGroup] = []
+        self.groups: list[Group] = []
         self.used = sorted({m for term in self.features.terms for m in term})
 
     def decays(self, name: str) -> bool:
@@ -185,10 +186,14 @@ class FusionNetwork(nn.Module):
         dtype: torch.dtype = self.fusion.bias.dtype
         return dtype
 
-    def group_encoders(self) -> None:
-        """Compute encoders of equal shape side by side from now on, see :class:`MLPGroup`."""
-        if not self.groups and not self.is_joint:
-            self.groups = group_encoders(list(self.encoders), self.used)
+    def group(self) -> None:
+        """Compute layers of equal shape side by side from now on, see :class:`Group`."""
+        if self.groups:
+            return
+        if not self.is_joint:
+            self.encoder_groups = group_encoders(list(self.encoders), self.used)
+        maps = self.features.group_maps() if hasattr(self.features, "group_maps") else None
+        self.groups = [*self.encoder_groups, *([] if maps is None else [maps])]
 
     def trained_parameters(self) -> Iterator[tuple[str, nn.Parameter, bool]]:
         """Name each parameter that training moves, and say whether it is a matrix.
@@ -275,7 +280,7 @@ class FusionNetwork(nn.Module):
             by_term: list[Tensor] = self.encoders[0](values, batch.lengths, present, batch.weight)
             return by_term
         by_group: dict[int, Tensor] = {}
-        for group in self.groups:
+        for group in self.encoder_groups:
             prepared = [
                 values[m] if batch.prepared else member.prepare(values[m])
                 for m, member in zip(group.positions, group.members, strict=True)

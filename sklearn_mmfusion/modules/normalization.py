@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +15,16 @@ from torch import Tensor, nn
 from sklearn_mmfusion import functional as F
 from sklearn_mmfusion.modules.fused import FUSED_ORDERS, interaction_batch_norm, vector_batch_norm
 
-Latents = Sequence[Tensor] | Tensor
+Latents: TypeAlias = Sequence[Tensor] | Tensor
+Updates: TypeAlias = "list[tuple[RunningStatistics, dict[str, Tensor]]]"
 
-__all__ = ["IterBatchNorm", "RunningStatistics", "VectorBatchNorm", "normalize_together"]
+__all__ = [
+    "IterBatchNorm",
+    "RunningStatistics",
+    "VectorBatchNorm",
+    "normalize_together",
+    "update_together",
+]
 
 
 class RunningStatistics(nn.Module):
@@ -37,9 +45,15 @@ class RunningStatistics(nn.Module):
         self.mean: F.Mean = F.weighted_mean  # processes that share a batch take that of all
         self.register_buffer("batches_seen", torch.zeros(()))
 
-    def update(self, **statistics: Tensor) -> None:
-        """Move the buffers of these names towards the statistics of a batch."""
-        update_together([self], [statistics])
+    def update(self, updates: Updates | None = None, **statistics: Tensor) -> None:
+        """Move the buffers of these names towards the statistics of a batch.
+
+        With a list of ``updates`` they are added to it, for :func:`update_together`.
+        """
+        if updates is None:
+            update_together([(self, statistics)])
+        else:
+            updates.append((self, statistics))
 
     @property
     def is_alone(self) -> bool:
@@ -48,26 +62,21 @@ class RunningStatistics(nn.Module):
 
 
 @torch.no_grad()
-def update_together(
-    layers: Sequence[RunningStatistics], statistics: Sequence[dict[str, Tensor]]
-) -> None:
+def update_together(updates: Updates) -> None:
     """Move the buffers of layers, which have seen equally many batches, towards those of a batch.
 
     Parameters
     ----------
-    layers : sequence of RunningStatistics
-        Layers of one momentum.
-    statistics : sequence of dict of str to Tensor
-        Statistics of each, by name of the buffer.
+    updates : list of (RunningStatistics, dict of str to Tensor)
+        Layers of one momentum, and their statistics by name of the buffer.
     """
-    counts = [layer.batches_seen for layer in layers]
+    if not updates:
+        return
+    counts = [layer.batches_seen for layer, _ in updates]
     torch._foreach_add_(counts, 1)
-    newest = (1.0 / counts[0]).clamp_min(layers[0].momentum)
-    buffers, values = [], []
-    for layer, named in zip(layers, statistics, strict=True):
-        for name, value in named.items():
-            buffers.append(getattr(layer, name))
-            values.append(value.detach())
+    newest = (1.0 / counts[0]).clamp_min(updates[0][0].momentum)
+    pairs = [(getattr(layer, k), v.detach()) for layer, named in updates for k, v in named.items()]
+    buffers, values = [list(part) for part in zip(*pairs, strict=True)]
     torch._foreach_lerp_(buffers, values, [newest.to(buffers[0].dtype)] * len(buffers))
 
 
@@ -96,7 +105,9 @@ class VectorBatchNorm(RunningStatistics):
         self.register_buffer("running_mean", torch.zeros(shape))
         self.register_buffer("running_variance", torch.ones(shape[:-1]))
 
-    def forward(self, h: Tensor, weight: Tensor | None = None) -> Tensor:
+    def forward(
+        self, h: Tensor, weight: Tensor | None = None, updates: Updates | None = None
+    ) -> Tensor:
         """Normalise; batch statistics in training, running ones otherwise."""
         if not self.training:
             return F.scale_to_unit(h - self.running_mean, self.running_variance, self.eps)
@@ -104,7 +115,7 @@ class VectorBatchNorm(RunningStatistics):
             normalised, mean, variance = vector_batch_norm(h, weight, self.eps)
         else:
             normalised, mean, variance = F.vector_batch_norm(h, weight, self.eps, self.mean)
-        self.update(running_mean=mean, running_variance=variance)
+        self.update(updates, running_mean=mean, running_variance=variance)
         return normalised
 
     @torch.no_grad()
@@ -116,7 +127,10 @@ class VectorBatchNorm(RunningStatistics):
 
 
 def normalize_together(
-    norms: Sequence[VectorBatchNorm], hs: Sequence[Tensor], weights: Sequence[Tensor | None]
+    norms: Sequence[VectorBatchNorm],
+    hs: Sequence[Tensor],
+    weights: Sequence[Tensor | None],
+    updates: Updates | None = None,
 ) -> list[Tensor]:
     """Normalise vectors by norms of their own in training; those of equal length at once.
 
@@ -128,6 +142,8 @@ def normalize_together(
         Vectors for each.
     weights : sequence of Tensor of shape (b,) or None
         Row weights for each.
+    updates : list, optional
+        Where to put the statistics, for :func:`update_together`; None moves the norms.
 
     Returns
     -------
@@ -138,7 +154,7 @@ def normalize_together(
     for i, h in enumerate(hs):
         by_length.setdefault(h.shape[1], []).append(i)
     normalised: list[Tensor] = list(hs)
-    statistics: list[dict[str, Tensor]] = [{} for _ in hs]
+    together: Updates = [] if updates is None else updates
     for members in by_length.values():
         stacked = torch.stack([hs[i] for i in members], 1)
         some = [weights[i] for i in members]
@@ -149,8 +165,10 @@ def normalize_together(
         z, mean, variance = vector_batch_norm(stacked, weight, norms[members[0]].eps)
         parts = zip(members, z.unbind(1), mean, variance, strict=True)
         for i, normalised[i], own_mean, own_variance in parts:
-            statistics[i] = {"running_mean": own_mean, "running_variance": own_variance}
-    update_together(norms, statistics)
+            found = {"running_mean": own_mean, "running_variance": own_variance}
+            together.append((norms[i], found))
+    if updates is None:
+        update_together(together)
     return normalised
 
 
@@ -195,7 +213,9 @@ class IterBatchNorm(RunningStatistics):
     def _buffer_name(axes: Sequence[int]) -> str:
         return "running_moment_" + "_".join(map(str, axes))
 
-    def forward(self, us: Latents, weight: Tensor | None = None) -> Tensor:
+    def forward(
+        self, us: Latents, weight: Tensor | None = None, updates: Updates | None = None
+    ) -> Tensor:
         """Interaction features; batch statistics in training, running ones otherwise."""
         if not self.training:
             moments = {axes: getattr(self, self._buffer_name(axes)) for axes in self._sets}
@@ -209,7 +229,7 @@ class IterBatchNorm(RunningStatistics):
             norm = self.mean(features.square().sum(-1), weight)
             scaled = self._scaled(features, norm)
         running = {self._buffer_name(axes): moment for axes, moment in moments.items()}
-        self.update(running_norm=norm, **running)
+        self.update(updates, running_norm=norm, **running)
         return scaled
 
     def _centred(self, us: Latents, moments: dict[tuple[int, ...], Tensor]) -> Tensor:

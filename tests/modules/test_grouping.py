@@ -10,7 +10,8 @@ from torch import nn
 
 from sklearn_mmfusion.modules.dropout import set_dropout_generator
 from sklearn_mmfusion.modules.encoders import LinearModule, MLPModule
-from sklearn_mmfusion.modules.grouping import MLPGroup, group_encoders
+from sklearn_mmfusion.modules.fusion import TermFeatures
+from sklearn_mmfusion.modules.grouping import MapGroup, MLPGroup, group_encoders
 
 
 def randn(*shape, seed=0):
@@ -115,3 +116,43 @@ def test_only_perceptrons_of_equal_width_that_are_all_trained_are_grouped():
     next(encoders[6].parameters()).requires_grad_(False)
     groups = group_encoders(encoders, used=[0, 1, 2, 3, 4, 5, 6])
     assert [group.positions for group in groups] == [[0, 1, 5]]
+
+
+def test_maps_as_one_product_equal_maps_apart_with_the_same_gradients():
+    def maps():
+        first = [seeded(nn.Linear, 4, 2, bias=False).double() for _ in range(3)]
+        second = [seeded(nn.Linear, 4, 6, bias=False).double() for _ in range(3)]
+        for i, linear in enumerate((*first, *second)):
+            linear.weight.data += i
+        return first, second
+
+    apart, together = maps(), maps()
+    group = MapGroup([0, 2, 3], *together)
+    encodings = [randn(5, 4, seed=i) for i in range(4)]
+    unimodal, pairs = group.forward(encodings)
+    for i, m in enumerate((0, 2, 3)):
+        np.testing.assert_allclose(array(unimodal[i]), array(apart[0][i](encodings[m])), atol=1e-13)
+    expected = torch.cat([apart[1][i](encodings[m]) for i, m in enumerate((0, 2, 3))], 1)
+    np.testing.assert_allclose(array(pairs), array(expected), atol=1e-13)
+    (unimodal.square().sum() + pairs.square().sum()).backward()
+    (leaf,) = group.leaves
+    assert group.replacing(together[0][0].weight) is leaf
+    assert all(group.replacing(linear.weight) is None for linear in together[1])
+    alone = [apart[0][i](encodings[m]) for i, m in enumerate((0, 2, 3))]
+    (sum(part.square().sum() for part in alone) + expected.square().sum()).backward()
+    for i in range(3):
+        wanted = torch.cat([apart[0][i].weight.grad, apart[1][i].weight.grad])
+        np.testing.assert_allclose(array(leaf.grad[i]), array(wanted), atol=1e-11)
+
+
+def test_maps_of_all_modalities_are_joined_only_where_they_have_one_shape():
+    def joined(dims, terms, unimodal_dims):
+        return TermFeatures(dims, terms, 2, unimodal_dims).group_maps() is not None
+
+    every = [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2)]
+    with torch.random.fork_rng(devices=[]):
+        assert joined([4, 4, 4], every, [2, 2, 2])
+        assert not joined([4, 4, 3], every, [2, 2, 2])
+        assert not joined([4, 4, 4], every, [2, 2, None])
+        assert not joined([4, 4, 4], every[:4], [2, 2, 2])
+        assert not joined([4, 4, 4], every[:3], [2, 2, 2])

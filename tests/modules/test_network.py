@@ -294,8 +294,9 @@ def test_prepared_rows_of_a_frozen_module_are_its_encodings():
 def test_grouped_encoders_leave_outputs_and_names_as_they_are(dims):
     network, other = perceptrons(dims=dims), perceptrons(dims=dims)
     names = list(network.state_dict())
-    network.group_encoders()
-    assert len(network.groups) == 1
+    network.group()
+    assert len(network.encoder_groups) == 1
+    assert len(network.groups) == 2
     assert list(network.state_dict()) == names
     batch = flat_rows(dims)
     np.testing.assert_allclose(array(network(batch)), array(other(batch)), atol=1e-13)
@@ -306,7 +307,7 @@ def test_grouped_encoders_leave_outputs_and_names_as_they_are(dims):
 
 def test_matrices_are_told_from_vectors_in_groups_too():
     network = perceptrons(dims=(3, 3))
-    network.group_encoders()
+    network.group()
     matrices = {name: is_matrix for name, _, is_matrix in network.trained_parameters()}
     assert matrices["encoders.0.layers.0.weight"]
     assert not matrices["encoders.0.layers.0.bias"]
