@@ -131,7 +131,7 @@ def main() -> None:
         "unbalanced tokens: two) has a larger block norm than its standard deviation says: the "
         "latent vectors of its members hold all tokens, and their product the useless pairs too. "
         "With two products of standard deviations s and r the norm is (s^(2/3) + r^(2/3))^(3/2) "
-        "rather than (s^2 + r^2)^(1/2): its relevance is 0.29 by that formula, and 0.17 in truth."
+        "rather than (s^2 + r^2)^(1/2): b x c then has relevance 0.26, not 0.17."
     )
     report.write()
 
