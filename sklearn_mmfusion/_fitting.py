@@ -361,7 +361,7 @@ def _finish(
 @torch.no_grad()
 def _some_rows(network: FusionNetwork, rows: FusionDataset, seed: int) -> FusionDataset:
     """Return as many rows as have encodings and features that fit in memory."""
-    limit = LAZY_FEATURE_BYTES if rows.is_lazy else FEATURE_BYTES
+    limit = LAZY_FEATURE_BYTES if rows.is_large else FEATURE_BYTES
     return rows.sample(limit // feature_bytes(network, rows), seed_for(seed, "features"))
 
 

@@ -1,5 +1,7 @@
 """Tests of the whole module: scaling of inputs, encoders, features and fusion together."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -234,3 +236,22 @@ def test_batch_moves_with_all_its_parts():
     assert devices == {"meta"}
     assert moved.lengths == [None, None]
     assert len(moved) == 12
+
+
+def test_recomputing_statistics_keeps_no_encodings_of_earlier_batches(monkeypatch):
+    network = make().eval()
+    batches = [draw(seed=seed) for seed in range(3)]
+    alive, refs, encode = [], [], network.encode
+    monkeypatch.setattr(
+        "sklearn_mmfusion.modules.network.recompute_statistics", lambda encoders, run: run()
+    )
+
+    def counted(rows, present):
+        alive.append(sum(ref() is not None for ref in refs))
+        encodings = encode(rows, present)
+        refs.append(weakref.ref(encodings[0]))
+        return encodings
+
+    monkeypatch.setattr(network, "encode", counted)
+    network.recompute_statistics(batches)
+    assert alive[:3] == [0, 0, 0]
