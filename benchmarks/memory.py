@@ -21,7 +21,7 @@ from sklearn_mmfusion._training import intra_op_threads
 
 SHAPES = {"flat": (64,), "wide": (256,), "sequence": (20, 16)}
 ROW_BYTES = 4 * sum(int(np.prod(shape)) for shape in SHAPES.values())
-SIZES = (50, 150, 450)  # megabytes of X
+SIZES = (50, 150, 400)  # megabytes of X
 METHODS = {"InTense": InTenseClassifier}
 TOLERANCE, LARGEST_RATIO = 0.30, 2.2
 

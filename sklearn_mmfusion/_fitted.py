@@ -122,12 +122,16 @@ class FittedFusion(SavableMixin, BaseEstimator):
             return f"predicting {rows_text(data)}: pass fewer rows at a time"
 
         with memory_errors(describe), intra_op_threads(self.n_threads), torch.inference_mode():
-            return np.concatenate(
-                [
-                    compute(module, self._batch(data, rows)).numpy()
-                    for rows in self._chunks(data, module)
-                ]
-            )
+            found: Floats | None = None
+            for rows in self._chunks(data, module):
+                part = compute(module, self._batch(data, rows)).numpy()
+                if found is None:
+                    found = np.empty((data.n_samples, *part.shape[1:]), part.dtype)
+                # Into its place at once: small arrays that live on between large ones that do not
+                # would hold the memory of both.
+                found[rows] = part
+            assert found is not None  # X without rows has been refused
+            return found
 
     def _chunks(self, data: ModalityData, module: FusionNetwork) -> list[slice]:
         """Return the rows of each chunk that a network reads at a time."""

@@ -367,7 +367,7 @@ def _finish(
 @torch.no_grad()
 def _prepared(network: FusionNetwork, rows: FusionDataset) -> FusionDataset:
     """Return rows with their values prepared for all epochs, where that takes little memory."""
-    if rows.is_lazy or len(rows) == 0:
+    if rows.is_large or len(rows) == 0:
         return rows
     first = network.prepare(rows[:1][0])
     if FusionDataset(first, rows.target[:1]).row_bytes() * len(rows) > _PREPARED_BYTES:
@@ -384,7 +384,7 @@ def _prepared(network: FusionNetwork, rows: FusionDataset) -> FusionDataset:
 @torch.no_grad()
 def _some_rows(network: FusionNetwork, rows: FusionDataset, seed: int) -> FusionDataset:
     """Return as many rows as have encodings and features that fit in memory."""
-    limit = LAZY_FEATURE_BYTES if rows.is_lazy else FEATURE_BYTES
+    limit = LAZY_FEATURE_BYTES if rows.is_large else FEATURE_BYTES
     return rows.sample(limit // feature_bytes(network, rows), seed_for(seed, "features"))
 
 

@@ -15,9 +15,10 @@ from sklearn_mmfusion._modality_values import as_numbers
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
 from sklearn_mmfusion.data._lazy import LazyArray
 
-__all__ = ["LazyBlock", "VIEW_BYTES", "is_lazy", "lazy_numbers", "scan", "take_rows"]
+__all__ = ["LARGE_BYTES", "LazyBlock", "VIEW_BYTES", "is_lazy", "lazy_numbers", "scan", "take_rows"]
 
-VIEW_BYTES = 32 * 2**20  # a modality larger than that is not copied for a split
+VIEW_BYTES = 8 * 2**20  # a modality larger than that is not copied for a split
+LARGE_BYTES = 32 * 2**20  # one larger than that leaves little memory for anything else
 _SCAN_BYTES = 32 * 2**20
 
 
@@ -47,12 +48,18 @@ class LazyBlock(ModalityBlock):
         Rows of the user's X, for messages.
     scanned : bool
         Whether all rows were read once.
+    in_memory : bool
+        Whether these are rows of a block in memory, which has been checked.
+    is_large : bool
+        Whether what is computed from the rows should take little memory too.
     """
 
     missing: str = "raise"
     dtype: str | None = None
     rows: range | npt.NDArray[np.intp] = range(0)
     scanned: bool = False
+    in_memory: bool = False
+    is_large: bool = True
 
     def take(self, rows: npt.NDArray[np.intp] | slice) -> LazyBlock:
         """Return the block of some rows, which reads nothing."""
@@ -68,6 +75,8 @@ class LazyBlock(ModalityBlock):
     def read(self) -> ModalityBlock:
         """Return the block in memory; its rows are checked."""
         array: Any = self.values
+        if self.in_memory:
+            return ModalityBlock(self.name, array.read(), self.lengths, self.present)
         try:
             block = make_block(
                 self.name, array.read(), missing=self.missing, dtype=self.dtype, rows=self.rows
@@ -97,6 +106,8 @@ def take_rows(data: ModalityData, rows: npt.NDArray[np.intp]) -> ModalityData:
                 block.present,
                 rows=range(len(values)),
                 scanned=True,
+                in_memory=True,
+                is_large=block.values.nbytes > LARGE_BYTES,
             )
         blocks.append(block.take(rows))
     return ModalityData(blocks)

@@ -22,7 +22,7 @@ from sklearn_mmfusion._fitting import (
     chunk_rows,
     feature_bytes,
 )
-from sklearn_mmfusion._lazy_blocks import VIEW_BYTES, LazyBlock, is_lazy
+from sklearn_mmfusion._lazy_blocks import LARGE_BYTES, VIEW_BYTES, LazyBlock, is_lazy
 from sklearn_mmfusion._plan import FusionPlan, build_network, in_plan_order
 from sklearn_mmfusion._scaling import CHUNK_VALUES
 from sklearn_mmfusion._training import TrainingOptions
@@ -35,7 +35,8 @@ __all__ = ["MemoryEstimates", "available_memory", "check_memory"]
 _MEMINFO = Path("/proc/meminfo")
 _PROBE_ROWS = 16
 _LARGE_BATCH = 256 * 2**20  # smaller batches fit anywhere
-_OVERHEAD = 32 * 2**20  # what the first fit of a process loads
+# What the first fit of a process loads, and what the allocator keeps of chunks that are done with.
+_OVERHEAD = 96 * 2**20
 
 
 def available_memory() -> int | None:
@@ -54,6 +55,14 @@ def copied_bytes(data: ModalityData) -> int:
     """Bytes of the rows that a split into training and held-out rows copies."""
     sizes = (b.values.nbytes for b in data.blocks if not isinstance(b, LazyBlock))
     return sum(size for size in sizes if size <= VIEW_BYTES)
+
+
+def feature_limit(data: ModalityData, options: TrainingOptions) -> int:
+    """Bytes that encodings and features of the training rows take at most."""
+    is_large = is_lazy(data)
+    if options.patience is not None:  # else the last fit is one on all rows, of which no view is
+        is_large |= any(block.values.nbytes > LARGE_BYTES for block in data.blocks)
+    return LAZY_FEATURE_BYTES if is_large else FEATURE_BYTES
 
 
 def check_memory(
@@ -144,14 +153,16 @@ def _estimate(
     # Weights, those of the best and the last epoch; then the whole once more, twice in float64.
     model = state * (3 * size + 16)
     optimizer = 3 * size * weights
-    gathered = 0 if batch >= n else min(GATHER_BYTES, n * first.row_bytes())
+    window = GATHER_BYTES // (1 if is_lazy(data) else 4)  # on disk with the sorted rows
+    gathered = 0 if batch >= n else min(window, n * first.row_bytes())
     # A window is gathered while the one before it is still there.
     batches = 2 * gathered + batch * (first.row_bytes() + _kept_per_row(network, first))
     evaluated = min(n, max(batch, 1024)) * (first.row_bytes() + 3 * size * values)
     per_row, rows = feature_bytes(network, first), chunk_rows(network, first)
-    features = min(LAZY_FEATURE_BYTES if is_lazy(data) else FEATURE_BYTES, n * per_row)
-    polish = 5 * features + min(n, rows) * 8 * 4 * values
-    scaled = 4 * 8 * min(CHUNK_VALUES, max(math.prod(b.values.shape) for b in data.blocks))
+    features = min(feature_limit(data, options), n * per_row)
+    # Features and those that are not zero; or encodings and the products of latent vectors.
+    polish = 2 * features + min(n, rows) * 8 * 4 * values
+    scaled = 3 * 8 * min(CHUNK_VALUES, max(math.prod(b.values.shape) for b in data.blocks))
     copies = copied_bytes(data)
     training = optimizer + max(batches, evaluated)
     return {

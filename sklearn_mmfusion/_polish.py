@@ -323,7 +323,9 @@ def _smooth_steps(
         return torch.zeros_like(weight), bias
     n_outputs, n_columns = len(bias), len(columns)
     terms = problem.term_of_column[columns]
-    features = problem.features[:, columns]
+    features = problem.features
+    if n_columns < features.shape[1]:  # else no copy of all of them
+        features = features[:, columns]
     restricted = FusionProblem(
         features,
         problem.target,

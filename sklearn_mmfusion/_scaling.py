@@ -50,7 +50,7 @@ def block_moments(block: ModalityBlock, weight: Floats | None) -> tuple[Floats, 
         step = max(1, CHUNK_VALUES // per_row)
         for start in range(0, len(values), step):
             rows = slice(start, start + step)
-            part = np.asarray(block.take(rows).read().values, dtype=np.float64)
+            part = block.take(rows).read().values.astype(np.float64)  # a copy, to compute in
             w = np.ones(len(part)) if weight is None else weight[rows]
             if block.present is not None:
                 w = w * block.present[rows]
@@ -72,7 +72,7 @@ def block_moments(block: ModalityBlock, weight: Floats | None) -> tuple[Floats, 
 def column_moments(values: Floats, weight: Floats | None) -> tuple[Floats, Floats]:
     """Mean and scale of the columns of a 2-D array."""
     w = np.ones(len(values)) if weight is None else weight
-    return _moments(lambda: iter([(values, w)]))
+    return _moments(lambda: iter([(values.astype(np.float64), w)]))
 
 
 def warn_of_lost_digits(name: str, mean: Floats, scale: Floats) -> None:
@@ -106,17 +106,27 @@ def warn_of_lost_digits(name: str, mean: Floats, scale: Floats) -> None:
 
 
 def _moments(chunks: Callable[[], Iterator[tuple[Floats, Floats]]]) -> tuple[Floats, Floats]:
+    """Mean and scale of values that come in chunks, which are overwritten."""
     largest: Floats | float = 0.0
     total = 0.0
     for part, w in chunks():
-        counted = np.abs(part) * (w > 0)[:, None]
-        largest = np.maximum(largest, counted.max(0))
+        np.abs(part, out=part)
+        part *= (w > 0)[:, None]
+        largest = np.maximum(largest, part.max(0))
         total += float(w.sum())
     largest = np.asarray(largest)
     unit = np.where(largest > 0, largest, 1.0)
     total = total if total > 0 else 1.0
-    mean = sum((w / total) @ (part / unit) for part, w in chunks())
-    variance = sum((w / total) @ np.square(part / unit - mean) for part, w in chunks())
+    mean: Floats | float = 0.0
+    for part, w in chunks():
+        part /= unit
+        mean = mean + (w / total) @ part
+    variance: Floats | float = 0.0
+    for part, w in chunks():
+        part /= unit
+        part -= mean
+        np.square(part, out=part)
+        variance = variance + (w / total) @ part
     spread = np.sqrt(variance)
     # Below the rounding of the mean, what is left of the variance is noise.
     constant = spread <= 8 * np.finfo(np.float64).eps * np.abs(mean)

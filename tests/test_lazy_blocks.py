@@ -37,7 +37,9 @@ from sklearn_mmfusion import (
     _lazy_blocks,
 )
 from sklearn_mmfusion._dataset import Batches, to_dataset
+from sklearn_mmfusion._lazy_blocks import take_rows
 from sklearn_mmfusion._validation import check_X
+from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
 
 SMALL = SummaryEncoder()
 N = 1100  # above the full-batch size, so that batches are shuffled and rows held out
@@ -325,3 +327,35 @@ def test_statistics_of_too_many_rows_are_those_of_a_sample(tmp_path, monkeypatch
     # Means of 1000 rows against those of all: within four standard errors.
     spread = np.sqrt((encoder.astype(float) ** 2).sum(1))
     assert (np.abs(part.state[name] - whole.state[name]) < 4 * spread / np.sqrt(1000)).all()
+
+
+@pytest.mark.parametrize("limit", [10, 10**6])
+def test_rows_of_a_large_modality_in_memory_are_a_view_that_is_read_unchecked(monkeypatch, limit):
+    monkeypatch.setattr(_lazy_blocks, "VIEW_BYTES", 100)
+    monkeypatch.setattr(_lazy_blocks, "LARGE_BYTES", limit)
+    values = np.arange(80.0, dtype=np.float32).reshape(40, 2)
+    present = np.arange(40) % 3 > 0
+    rows = np.array([7, 3, 21, 3])
+    data = ModalityData(
+        [ModalityBlock("a", values, None, present), ModalityBlock("b", np.ones((40, 1), np.uint8))]
+    )
+    part = take_rows(data, rows)
+    view, copied = part.blocks
+    assert isinstance(view, _lazy_blocks.LazyBlock) and type(copied) is ModalityBlock
+    values[3] = [np.inf, -1]  # seen through the view, and not refused: nothing is checked twice
+    read = view.take(np.array([1, 0, 2])).read()
+    np.testing.assert_array_equal(read.values, values[[3, 7, 21]])
+    np.testing.assert_array_equal(read.present, present[[3, 7, 21]])
+    dataset = to_dataset(part, np.zeros(4), None, torch.float32)
+    assert dataset.is_large is (limit == 10)
+    np.testing.assert_array_equal(dataset[torch.tensor([2, 0])][0].values[0], values[[21, 7]])
+
+
+def test_predictions_of_many_chunks_are_those_of_one(monkeypatch):
+    X, y = _data(60, nan=False)
+    estimator = LateFusionClassifier(max_epochs=2, random_state=0, encoders={"sequence": SMALL})
+    estimator.fit(X, y)
+    whole = estimator.predict_proba(X), estimator.contributions(X)
+    monkeypatch.setattr("sklearn_mmfusion._fitted._PREDICT_VALUES", 1)  # chunks of 16 rows
+    np.testing.assert_allclose(estimator.predict_proba(X), whole[0], rtol=1e-13)
+    np.testing.assert_allclose(estimator.contributions(X), whole[1], rtol=1e-12, atol=1e-15)

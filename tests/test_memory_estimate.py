@@ -1,5 +1,7 @@
 """estimate_memory, and the guard that refuses what cannot fit."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,9 @@ from sklearn_mmfusion import (
     _lazy_blocks,
     _memory_estimate,
 )
-from sklearn_mmfusion._memory_estimate import _kept_per_row, available_memory
+from sklearn_mmfusion._fitting import FEATURE_BYTES, LAZY_FEATURE_BYTES
+from sklearn_mmfusion._memory_estimate import _kept_per_row, available_memory, feature_limit
+from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
 
 
 def _data(n=400, dtype=np.float32):
@@ -87,6 +91,20 @@ def test_what_the_gradients_keep_is_what_autograd_saves():
         network = Network()
     # Per row the input (3) and the result of exp (5), in float32; twice for the way back.
     assert _kept_per_row(network, rows) == 2 * 4 * (3 + 5)
+
+
+@pytest.mark.parametrize("patience", [None, 5])
+def test_features_have_less_room_where_the_data_are_large(monkeypatch, patience):
+    X, _ = _data()
+    data = ModalityData([ModalityBlock(name, values) for name, values in X.items()])
+    options = SimpleNamespace(patience=patience)
+    assert feature_limit(data, options) == FEATURE_BYTES
+    on_disk = ModalityData([_lazy_blocks.LazyBlock("a", LazyArray(X["a"])), data.blocks[1]])
+    assert feature_limit(on_disk, options) == LAZY_FEATURE_BYTES
+    monkeypatch.setattr(_memory_estimate, "LARGE_BYTES", X["b"].nbytes - 1)
+    # Without early stopping the last fit is one on the arrays themselves.
+    expected = FEATURE_BYTES if patience is None else LAZY_FEATURE_BYTES
+    assert feature_limit(data, options) == expected
 
 
 def test_estimator_encoder_is_refused():

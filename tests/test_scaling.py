@@ -152,3 +152,14 @@ def test_digits_are_counted_against_the_spread_whatever_the_unit(unit):
     warn_of_lost_digits("a", many[:1], np.array([0.5 * unit]))
     with pytest.warns(NumericalWarning, match="1 of 1 feature"):
         warn_of_lost_digits("a", few[:1], np.array([1e-11 * unit]))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_moments_leave_the_values_as_they_are(dtype):
+    values = np.random.default_rng(0).normal(size=(30, 4)).astype(dtype)
+    before = values.copy()
+    block_moments(ModalityBlock("a", values), None)
+    np.testing.assert_array_equal(values, before)
+    targets = before.astype(np.float64)
+    column_moments(targets, None)
+    np.testing.assert_array_equal(targets, before)

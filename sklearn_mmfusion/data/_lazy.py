@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-import mmap
-import os
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sklearn_mmfusion._errors import InputError, InputTypeError
+from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion.data._indexing import as_rows
+from sklearn_mmfusion.data._lazy_rows import StoredRows, open_rows
 
 __all__ = ["LazyArray"]
 
 _ARRAY_BYTES = 2**30  # above, np.asarray is refused
-_RESIDENT_BYTES = 32 * 2**20  # pages of a file that stay mapped at most
-_FAULT_BYTES = 64 * 1024  # what the system maps around one page that is touched
 
 Positions = range | npt.NDArray[np.intp]
 
@@ -82,12 +79,12 @@ class LazyArray:
 
     def __init__(self, array: Any, index: Any = None, *, block_size: int | None = None) -> None:
         if isinstance(array, LazyArray):
-            self._source: _Rows = array._source
+            self._source: StoredRows = array._source
             self._index: Positions = array._index
             self.dtype = array.dtype
             own = array.block_size
         else:
-            self._source = _open(array)
+            self._source = open_rows(array)
             self._index = range(self._source.shape[0])
             self.dtype = self._source.dtype
             own = self._source.chunk_rows
@@ -147,7 +144,7 @@ class LazyArray:
         else:
             positions = np.asarray(index, dtype=np.intp)
             # Increasing positions go through a file, or a chunk, once.
-            if (np.diff(positions) > 0).all():
+            if self._source.in_memory or (np.diff(positions) > 0).all():
                 values = self._source.read(positions)
             else:
                 positions, inverse = np.unique(positions, return_inverse=True)
@@ -184,7 +181,9 @@ class LazyArray:
         return f"LazyArray of shape {self.shape}, {self.dtype}{self._source.origin}"
 
 
-def _rebuild(source: _Rows, index: Positions, dtype: np.dtype[Any], block_size: int) -> LazyArray:
+def _rebuild(
+    source: StoredRows, index: Positions, dtype: np.dtype[Any], block_size: int
+) -> LazyArray:
     view = LazyArray.__new__(LazyArray)
     view._source, view._index, view.dtype, view.block_size = source, index, dtype, block_size
     return view
@@ -198,133 +197,3 @@ def _compose(index: Positions, rows: slice | npt.NDArray[np.intp]) -> Positions:
     if isinstance(index, range):
         return np.asarray(index.start + index.step * rows, dtype=np.intp)
     return index[rows]
-
-
-class _Rows:
-    """Something whose rows can be read, by a slice or by increasing positions."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    chunk_rows = 1
-    origin = ""
-
-    def read(self, rows: slice | npt.NDArray[np.intp]) -> npt.NDArray[Any]:
-        """Return the rows."""
-        raise NotImplementedError  # pragma: no cover - abstract
-
-
-def _open(array: Any) -> _Rows:
-    if not all(hasattr(array, name) for name in ("shape", "dtype", "__getitem__")):
-        raise InputTypeError(
-            "LazyArray: expected an array with shape, dtype and rows, got "
-            f"{type(array).__name__}. Open the file with np.load(path, mmap_mode='r'), "
-            "np.memmap or zarr."
-        )
-    if len(array.shape) == 0:
-        raise InputError("LazyArray: expected one row per sample, got an array of shape ()")
-    if isinstance(array, np.memmap) and array.filename is not None:
-        return _FileRows(array)
-    return _StoreRows(array)
-
-
-class _StoreRows(_Rows):
-    """Rows of whatever can be indexed: zarr, HDF5, arrays."""
-
-    def __init__(self, array: Any) -> None:
-        self._array = array
-        self.shape = tuple(int(size) for size in array.shape)
-        self.dtype = np.dtype(array.dtype)
-        chunks = getattr(array, "chunks", None)
-        self.chunk_rows = int(chunks[0]) if chunks else 1
-
-    def read(self, rows: slice | npt.NDArray[np.intp]) -> npt.NDArray[Any]:
-        """Return the rows."""
-        if isinstance(rows, slice):
-            return np.array(self._array[rows])
-        if len(rows) == 0:
-            return np.empty((0, *self.shape[1:]), self.dtype)
-        return np.array(getattr(self._array, "oindex", self._array)[rows])
-
-
-class _FileRows(_Rows):
-    """Rows of a memory map, through a read-only map of its own that gives pages back.
-
-    A page that was read stays in resident memory while it is mapped, so that a pass over a file
-    would make all of it resident.
-    """
-
-    def __init__(self, array: np.memmap[Any, Any]) -> None:
-        if array.mode == "c":
-            raise InputError(
-                f"LazyArray: the memory map of {os.fspath(str(array.filename))!r} was opened with "
-                "mode 'c', whose changes are not in the file; open it with mode 'r'"
-            )
-        self.shape, self.dtype = array.shape, array.dtype
-        self._strides = array.strides
-        self._path = os.path.abspath(str(array.filename))
-        self.origin = f", {os.path.basename(self._path)}"
-        low, high = np.lib.array_utils.byte_bounds(array)
-        base: Any = array
-        while isinstance(base, np.ndarray):
-            base = base.base
-        map_start = np.frombuffer(base, np.uint8, count=1).__array_interface__["data"][0]
-        granularity = mmap.ALLOCATIONGRANULARITY
-        file_start = array.offset - array.offset % granularity
-        self._low = file_start + low - map_start
-        self._n_bytes = high - low
-        self._first = array.__array_interface__["data"][0] - low
-        self._map: mmap.mmap | None = None
-        self._values: npt.NDArray[Any] | None = None
-        self._mapped = 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_map": None, "_values": None, "_mapped": 0}
-
-    def _opened(self) -> npt.NDArray[Any]:
-        if self._values is None:
-            start = self._low - self._low % mmap.ALLOCATIONGRANULARITY
-            shift = self._low - start
-            try:
-                with open(self._path, "rb") as file:
-                    self._map = mmap.mmap(
-                        file.fileno(), shift + self._n_bytes, access=mmap.ACCESS_READ, offset=start
-                    )
-            except (OSError, ValueError) as error:
-                raise InputError(
-                    f"LazyArray: the file {self._path!r} cannot be read any more: {error}"
-                ) from error
-            if hasattr(mmap, "MADV_NOHUGEPAGE"):
-                # Else one row may map 2 MB.
-                self._map.madvise(mmap.MADV_NOHUGEPAGE)
-            self._values = np.ndarray(
-                self.shape, self.dtype, self._map, shift + self._first, self._strides
-            )
-        return self._values
-
-    def read(self, rows: slice | npt.NDArray[np.intp]) -> npt.NDArray[Any]:
-        """Return the rows."""
-        row_bytes = math.prod(self.shape[1:]) * int(self.dtype.itemsize)
-        if isinstance(rows, slice):
-            n, per_row = max(0, rows.stop - rows.start), max(1, row_bytes)
-        else:
-            n, per_row = len(rows), max(row_bytes, _FAULT_BYTES)
-        out = np.empty((n, *self.shape[1:]), self.dtype)
-        if out.size == 0:
-            return out
-        values = self._opened()
-        step = max(1, _RESIDENT_BYTES // per_row)
-        for start in range(0, n, step):
-            stop = min(start + step, n)
-            if isinstance(rows, slice):
-                out[start:stop] = values[rows.start + start : rows.start + stop]
-            else:
-                out[start:stop] = values[rows[start:stop]]
-            self._mapped += (stop - start) * per_row
-            if self._mapped >= _RESIDENT_BYTES:
-                self._release()
-        return out
-
-    def _release(self) -> None:
-        self._mapped = 0
-        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)

@@ -327,9 +327,12 @@ class FusionNetwork(nn.Module):
             The training set in one batch, whose masks and weights are used then.
         """
         self.eval()
-        recompute_statistics(
-            self.encoders, lambda: [self.encode(batch, batch.present) for batch in batches]
-        )
+
+        def run_pass() -> None:
+            for batch in batches:
+                self.encode(batch, batch.present)
+
+        recompute_statistics(self.encoders, run_pass)
         encodings = self.encode_all(batches, None if whole is None else len(whole))
         if whole is None:
             self.features.set_exact(encodings, joined_presence(batches), joined_weight(batches))

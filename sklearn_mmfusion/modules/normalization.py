@@ -26,6 +26,8 @@ __all__ = [
     "update_together",
 ]
 
+_PIECE_ROWS = 4096
+
 
 class RunningStatistics(nn.Module):
     """Running averages of named batch statistics, for layers that use batch statistics in training.
@@ -245,5 +247,8 @@ class IterBatchNorm(RunningStatistics):
         moments = F.interaction_moments(list(us), weight, centred=True)
         for axes, moment in moments.items():
             getattr(self, self._buffer_name(axes)).copy_(moment)
-        norm = F.weighted_mean(self._centred(us, moments).square().sum(-1), weight)
+        # In pieces: the features of all rows may be many times the data.
+        pieces = zip(*(u.split(_PIECE_ROWS) for u in us), strict=True)
+        squares = torch.cat([self._centred(piece, moments).square().sum(-1) for piece in pieces])
+        norm = F.weighted_mean(squares, weight)
         self.running_norm.copy_(norm)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 __all__ = ["QuantileFeatures", "weighted_knots"]
 
 _MAX_ROWS = 20_000  # more rows do not move the knots
+_PIECE_VALUES = 2**17  # placed at a time: a place takes ten numbers on its way
 _UNIT_VARIANCE = 12.0**0.5  # of a uniform variable on an interval of length 1
 
 
@@ -33,14 +34,15 @@ def weighted_knots(values: Tensor, weight: Tensor | None, n_knots: int) -> tuple
         feature of few distinct values repeats its last knot.
     """
     weight = torch.ones(len(values), dtype=torch.float64) if weight is None else weight.double()
-    values, weight = values.double()[weight > 0], weight[weight > 0]
+    values, weight = values[weight > 0], weight[weight > 0]
     n, d = values.shape
-    positions, levels = values.new_zeros(d, n_knots), values.new_zeros(d, n_knots)
+    positions = torch.zeros(d, n_knots, dtype=torch.float64, device=values.device)
+    levels = torch.zeros_like(positions)
     if n == 0:
         return positions, levels
     targets = torch.linspace(0, 1, n_knots, dtype=torch.float64)
     for j in range(d):
-        distinct, inverse = values[:, j].unique(return_inverse=True)
+        distinct, inverse = values[:, j].double().unique(return_inverse=True)
         mass = torch.zeros(len(distinct), dtype=torch.float64).index_add(0, inverse, weight)
         middle = (mass.cumsum(0) - mass / 2) / mass.sum()
         if len(distinct) > n_knots:
@@ -92,6 +94,10 @@ class QuantileFeatures(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Return features and places."""
+        n_rows = max(1, _PIECE_VALUES // max(1, values.shape[1]))
+        return torch.cat([values, torch.cat([*map(self._places, values.split(n_rows))])], 1)
+
+    def _places(self, values: Tensor) -> Tensor:
         columns = values.T.contiguous()
         right = torch.searchsorted(self.positions, columns).clamp(1, self.n_knots - 1)
         left = right - 1
@@ -100,4 +106,4 @@ class QuantileFeatures(nn.Module):
         width = x1 - x0
         share = torch.where(width > 0, (columns - x0) / width.clamp_min(1e-12), 1.0)
         places = y0 + (y1 - y0) * share.clamp(0, 1)
-        return torch.cat([values, ((places - 0.5) * _UNIT_VARIANCE).T], 1)
+        return ((places - 0.5) * _UNIT_VARIANCE).T

@@ -21,6 +21,10 @@ from sklearn_mmfusion.modules.sequences import (
 
 __all__ = ["RecurrentModule"]
 
+# Rows read at a time where no gradient is kept: a chunk of thousands leaves the caches, which takes
+# twice the time and many times the memory.
+_PIECE_ROWS = 512
+
 _CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
 
 
@@ -102,8 +106,26 @@ class RecurrentModule(nn.Module):
             weights = step_weights(x, x.shape[1], lengths, weight)
             flat = None if weights is None else weights.reshape(-1)
             x = self.norm(x.reshape(-1, x.shape[2]), flat).view(x.shape)
-        last = len(self.forward_layers) - 1
+        if torch.is_grad_enabled() or self.training or len(x) < 2 * _PIECE_ROWS:
+            states = self._states(x, lengths)
+        else:
+            # No short piece at the end: a product of few rows may be rounded in another way.
+            pieces = [
+                slice(_PIECE_ROWS * i, _PIECE_ROWS * (i + 1)) for i in range(len(x) // _PIECE_ROWS)
+            ]
+            pieces[-1] = slice(pieces[-1].start, len(x))
+            states = torch.cat(
+                [
+                    self._states(x[rows], None if lengths is None else lengths[rows])
+                    for rows in pieces
+                ]
+            )
+        encoded: Tensor = self.head(states)
+        return encoded
 
+    def _states(self, x: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return the state of the last layer at the last valid step, (b, T, d) -> (b, h)."""
+        last = len(self.forward_layers) - 1
         for i, layer in enumerate(self.forward_layers):
             ahead = layer(x)[0]
             if not self.backward_layers:
@@ -116,5 +138,4 @@ class RecurrentModule(nn.Module):
                     # In reversed order the last valid step has seen the whole row, too.
                     x = torch.cat([last_step(ahead, lengths), last_step(back, lengths)], 1)
             x = self.dropout(x)
-        encoded: Tensor = self.head(x)
-        return encoded
+        return x

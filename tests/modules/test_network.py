@@ -1,5 +1,7 @@
 """Tests of the whole module: scaling of inputs, encoders, features and fusion together."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -312,3 +314,22 @@ def test_matrices_are_told_from_vectors_in_groups_too():
     assert matrices["encoders.0.layers.0.weight"]
     assert not matrices["encoders.0.layers.0.bias"]
     assert "encoders.1.layers.0.weight" not in matrices
+
+
+def test_recomputing_statistics_keeps_no_encodings_of_earlier_batches(monkeypatch):
+    network = make().eval()
+    batches = [draw(seed=seed) for seed in range(3)]
+    alive, refs, encode = [], [], network.encode
+    monkeypatch.setattr(
+        "sklearn_mmfusion.modules.network.recompute_statistics", lambda encoders, run: run()
+    )
+
+    def counted(rows, present):
+        alive.append(sum(ref() is not None for ref in refs))
+        encodings = encode(rows, present)
+        refs.append(weakref.ref(encodings[0]))
+        return encodings
+
+    monkeypatch.setattr(network, "encode", counted)
+    network.recompute_statistics(batches)
+    assert alive[:3] == [0, 0, 0]

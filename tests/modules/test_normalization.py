@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from sklearn_mmfusion import functional as F
+from sklearn_mmfusion.modules import normalization
 from sklearn_mmfusion.modules.normalization import IterBatchNorm, VectorBatchNorm
 
 
@@ -230,3 +231,16 @@ def test_iterbn_gradient_equals_finite_differences(training):
     norm.train(training)
     us = [u.requires_grad_() for u in latent(2, n=4, n_terms=1, seed=3)]
     assert torch.autograd.gradcheck(lambda *vs: norm(vs), us)
+
+
+def test_iterbn_exact_statistics_do_not_depend_on_the_pieces(monkeypatch):
+    rng = np.random.default_rng(0)
+    us = [torch.from_numpy(rng.normal(size=(23, 2, 3))) for _ in range(2)]
+    weight = torch.from_numpy(rng.random(23))
+    norms = []
+    for size in (100, 5):
+        monkeypatch.setattr(normalization, "_PIECE_ROWS", size)
+        layer = IterBatchNorm(2, 2, 3).double()
+        layer.set_exact(us, weight)
+        norms.append(layer.running_norm)
+    assert torch.equal(*norms)

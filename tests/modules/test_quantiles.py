@@ -193,3 +193,12 @@ def test_knots_of_many_rows_are_those_of_some_of_them(monkeypatch):
     thinned = fitted(values)
     monkeypatch.undo()
     assert torch.equal(thinned.positions, fitted(values[::3]).positions)
+
+
+def test_places_do_not_depend_on_the_pieces_in_which_rows_are_placed(monkeypatch):
+    values = draw()
+    module = fitted(values)
+    whole = module(torch.from_numpy(values))
+    for size in (1, 50, 599):
+        monkeypatch.setattr(quantiles, "_PIECE_VALUES", size)
+        assert torch.equal(module(torch.from_numpy(values)), whole)

@@ -7,6 +7,7 @@ from conformance import EncoderConformance, apply_linear, apply_norm, array, one
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from sklearn_mmfusion.modules import recurrent
 from sklearn_mmfusion.modules.dropout import set_dropout_generator
 from sklearn_mmfusion.modules.recurrent import RecurrentModule
 
@@ -145,3 +146,23 @@ def test_recurrent_dropout_acts_on_the_state_of_one_layer():
     module = seeded(RecurrentModule, 3, 50, dropout=0.5)
     set_dropout_generator(module, torch.Generator().manual_seed(0))
     assert (module(torch.ones(4, 5, 3)) == 0).double().mean() > 0.2
+
+
+@pytest.mark.parametrize("n", [11, 12, 13, 17])
+def test_recurrent_reads_many_rows_in_pieces_without_gradients(monkeypatch, n):
+    module = seeded(lambda: RecurrentModule(3, 4, bidirectional=True, batch_norm=True)).double()
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(n, 5, 3)))
+    lengths = torch.arange(n) % 5 + 1
+    whole = module.eval()(x, lengths).detach()
+    monkeypatch.setattr(recurrent, "_PIECE_ROWS", 6)
+    sizes = []
+    handle = module.forward_layers[0].register_forward_hook(
+        lambda layer, args, result: sizes.append(len(args[0]))
+    )
+    with torch.no_grad():
+        np.testing.assert_allclose(module(x, lengths), whole, rtol=1e-14)
+    assert sizes == {11: [11], 12: [6, 6], 13: [6, 7], 17: [6, 11]}[n]
+    sizes.clear()
+    module(x, lengths)
+    assert sizes == [n]
+    handle.remove()
