@@ -2,7 +2,7 @@
 
 Every mutant runs in a process of its own, in which the code of the module's functions is replaced,
 against the fast tests of that module. A mutant that no test notices is listed: it wants a test, or
-a reason. The reasons are in ``mutation_reasons.csv``, found by module and change.
+a reason. The reasons are in ``mutation_reasons.csv``, found by module, line of code and change.
 
 Outcomes are kept, so that a run that ``--minutes`` ended goes on where it was. A mutant that was
 noticed counts until its module changes (tests are only added), one that was missed until the
@@ -203,13 +203,14 @@ class Outcomes:
         return {"module": self._module, "i": i, "line": line, "change": change}
 
 
-def read_reasons() -> dict[tuple[str, str], str]:
+def read_reasons() -> dict[tuple[str, str, str], str]:
     """Return why some mutants may survive."""
     path = FOLDER / "mutation_reasons.csv"
     if not path.exists():
         return {}
     with path.open(encoding="utf-8", newline="") as file:
-        return {(row["module"], row["change"]): row["reason"] for row in csv.DictReader(file)}
+        rows = csv.DictReader(file)
+        return {(row["module"], row["code"], row["change"]): row["reason"] for row in rows}
 
 
 def main() -> None:
@@ -238,6 +239,8 @@ def main() -> None:
         source = Path(str(module.__file__)).read_text(encoding="utf-8")
         outcomes = Outcomes(name, source, TARGETS[name], fresh=args.fresh)
         found = [(i, *mutant) for i, mutant in enumerate(mutants(source))]
+        # Annotations are never evaluated.
+        found = [mutant for mutant in found if " | None -> " not in mutant[2]]
         order = random.Random(args.first_seed).sample(found, len(found))
         found = sorted(order[: args.sample or None], key=lambda mutant: mutant[0])
         # What the tests import is imported before the forks, once.
@@ -257,16 +260,13 @@ def main() -> None:
             if not noticed:
                 print(f"  survives: {name}:{line}: {change}", flush=True)
         known = [(line, change, outcomes.of(i, line, change)) for i, line, change, _ in found]
-        missed = [
-            {
-                "module": name,
-                "line": line,
-                "change": change,
-                "reason": reasons.get((name, change), "none yet"),
-            }
-            for line, change, noticed in known
-            if noticed is False
-        ]
+        missed = []
+        for line, change, noticed in known:
+            if noticed is False:
+                code = source.splitlines()[line - 1].strip()
+                reason = reasons.get((name, code, change), "none yet")
+                where = {"module": name, "line": line, "code": code}
+                missed.append({**where, "change": change, "reason": reason})
         rows.append(
             {
                 "module": name,
