@@ -1,8 +1,11 @@
 """The figures of reliability in one list: each with its target and what was read.
 
-A figure is read off the tests that hold it, which run here (in all their parts, so allow for half
-an hour), or off the table of another benchmark, which has to be run before: ``mutation.py``,
-``reliability_faults.py`` and ``reliability_files.py``.
+A figure is read off the tests that hold it, which run here (about 20 minutes of processor time),
+measured directly, or read off the table of another benchmark, which has to be run before:
+``mutation.py``, ``reliability_faults.py`` and ``reliability_files.py``. Coverage and the runs of
+the whole suite are measured apart and handed over as files. What is not there is not reached.
+
+Outcomes of tests are kept: a run that ``--cpu-minutes`` ended goes on where it was.
 """
 
 from __future__ import annotations
@@ -10,201 +13,165 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
-import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from _common import FOLDER, Report, make_parser
+from _common import FOLDER, Report, code_fingerprint, make_parser
+from _reliability_measures import measure_batches, measure_leaks
+from _reliability_tests import FIGURES, node_key, read_outcomes, test_files
 
 ROOT = FOLDER.parent
+OUTCOMES = FOLDER / "cache" / "reliability_tests.jsonl"
+NOT_MEASURED = "not measured"
+
+Check = tuple[str, str, str, bool]
 
 
-@dataclass(frozen=True)
-class Figure:
-    """What must hold, and the tests that say so.
-
-    Attributes
-    ----------
-    text, target : str
-        Name and target.
-    tests : tuple of str
-        Files; those that are not there are left out, and the figure is not reached.
-    chosen : str
-        Expression of pytest's ``-k``.
-    slow : bool
-        Whether the slow part is needed.
-    """
-
-    text: str
-    target: str
-    tests: tuple[str, ...]
-    chosen: str = ""
-    slow: bool = False
-
-
-FIGURES = [
-    Figure(
-        "1. scikit-learn's checks of every estimator",
-        "all passed, counts asserted, 0 skipped",
-        ("tests/test_sklearn_checks.py",),
-        slow=True,
-    ),
-    Figure(
-        "2a. own checks on mappings, 34 for each estimator",
-        "all passed",
-        ("tests/utils/test_estimator_checks.py",),
-        "public_estimator",
-        slow=True,
-    ),
-    Figure(
-        "2b. scenarios of scikit-learn's tools, each family",
-        "all passed",
-        ("tests/test_meta_estimators.py",),
-        slow=True,
-    ),
-    Figure(
-        "2c. bad input: every row, estimator and method; 3. fitted state kept",
-        "all passed",
-        ("tests/test_bad_input.py",),
-        slow=True,
-    ),
-    Figure(
-        "4, 5. checkpoints: kills, full disks, damage",
-        "all passed",
-        ("tests/test_checkpoint.py",),
-        slow=True,
-    ),
-    Figure(
-        "6, 7. divergence and interruption",
-        "all passed",
-        ("tests/test_training.py",),
-        "divergence or interrupt or callback",
-    ),
-    Figure(
-        "8. files: attacks and mutations", "all passed", ("tests/test_persistence.py",), "", True
-    ),
-    Figure(
-        "9. laws of the formulas, 200 examples each",
-        "all passed",
-        ("tests/test_functional.py", "tests/test_polish.py", "tests/test_scaling.py"),
-    ),
-    Figure(
-        "10. gradients of formulas and modules, every weight",
-        "all passed",
-        ("tests/test_functional.py", "tests/modules"),
-        "gradient",
-        slow=True,
-    ),
-    Figure(
-        "11. determinism: processes, threads, seeds",
-        "all passed",
-        ("tests/test_training.py", "tests/test_numbers.py"),
-        "same or equal_their_serial or threads or random_states",
-    ),
-    Figure("12. numbers: extreme scales and sizes", "all passed", ("tests/test_numbers.py",)),
-]
-
-
-def run_tests(figure: Figure) -> tuple[str, bool]:
-    """Run a figure's tests and return what was read."""
-    files = [name for name in figure.tests if (ROOT / name).exists()]
-    if not files:
-        return "no such tests", False
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={path}", *files]
-        command += ["-k", figure.chosen] if figure.chosen else []
-        command += [] if figure.slow else ["-m", "not slow"]
+def run_pytest(arguments: list[str]) -> str:
+    """Run pytest in a process of its own and return what it printed."""
+    environment = os.environ | {
         # Installed or not, what is tested is what lies here.
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=False)
-        if not path.exists():
-            return "pytest did not run", False
-        suite = ElementTree.parse(path).getroot().find("testsuite")
-    assert suite is not None
-    total, *bad = (int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped"))
-    reached = total > 0 and not any(bad) and len(files) == len(figure.tests)
-    return f"{total - sum(bad)} of {total} passed, {bad[2]} skipped", reached
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(FOLDER)]),
+        "OMP_NUM_THREADS": "1",
+        "SCIPY_ARRAY_API": "1",
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-n0", *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    return done.stdout + done.stderr
 
 
-def read_table(name: str, folder: Path) -> list[tuple[str, str, str, bool]]:
+def read_tests(cpu_minutes: float, fresh: bool) -> list[Check]:
+    """Run the tests that have not passed yet, and return what was read for every figure."""
+    if fresh:
+        OUTCOMES.unlink(missing_ok=True)
+    code = code_fingerprint()
+    options = [f"--outcomes={OUTCOMES}", f"--code={code}", f"--cpu-minutes={cpu_minutes}"]
+    printed = run_pytest(["-p", "_reliability_tests", *options, *test_files()])
+    print("\n".join(printed.splitlines()[-15:]), flush=True)
+    collected, found = read_outcomes(OUTCOMES)
+    checks = []
+    for figure in FIGURES:
+        nodes = sorted(node for node in collected if figure.holds(node))
+        outcomes = [found.get(node_key(node, code), NOT_MEASURED) for node in nodes]
+        n = {kind: outcomes.count(kind) for kind in dict.fromkeys(outcomes) if kind != "passed"}
+        others = "".join(f", {count} {kind}" for kind, count in n.items())
+        passed = outcomes.count("passed")
+        text = f"{passed} of {len(nodes)} passed{others}" if nodes else NOT_MEASURED
+        checks.append((figure.text, text, figure.target, bool(nodes) and passed == len(nodes)))
+    return checks
+
+
+def read_laws(quick: bool) -> list[Check]:
+    """Run the laws of the formulas with 2000 examples each, or all that there are."""
+    figure, target = "9. laws of the formulas, in the nightly run", "all, with 2000 examples each"
+    if quick:
+        return [(figure, NOT_MEASURED, target, False)]
+    printed = run_pytest(
+        [
+            *("--hypothesis-profile=thorough", "--hypothesis-show-statistics"),
+            *("-m", "not slow", "tests/test_functional.py"),
+        ]
+    )
+    # "- 2000 passing, 0 failing, ..." and "- Stopped because ..." for each of them.
+    laws = re.findall(
+        r"(\d+) passing[^,]*, (\d+) failing.*?Stopped because ([^\n]+)", printed, re.S
+    )
+    held = [
+        failing == "0" and (int(passing) >= 2000 or "nothing left" in reason)
+        for passing, failing, reason in laws
+    ]
+    failed = re.search(r"\d+ (failed|error)", printed)
+    text = f"{sum(held)} of {len(laws)} laws" if laws else NOT_MEASURED
+    return [(figure, text, target, bool(laws) and all(held) and not failed)]
+
+
+def read_table(figure: str, name: str, folder: Path) -> list[Check]:
     """Return the targets in the table of another benchmark."""
     path = folder / f"{name}.csv"
     if not path.exists():
-        return [(name, "not run", f"run benchmarks/{name}.py", False)]
+        return [(f"{figure} benchmarks/{name}.py", NOT_MEASURED, "its targets", False)]
     with path.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("table") == "Targets"]
     return [
-        (f"{name}: {row['figure']}", row["measured"], row["target"], row["reached"] == "True")
+        (f"{figure} {row['figure']}", row["measured"], row["target"], row["reached"] == "True")
         for row in rows
     ]
 
 
-def read_mutants(folder: Path) -> list[tuple[str, str, str, bool]]:
+def read_mutants(folder: Path) -> list[Check]:
     """Return how many mutants were noticed, of each module."""
+    target = "all noticed, or listed with a reason"
     path = folder / "mutation.csv"
     if not path.exists():
-        return [("13. mutants noticed", "not run", "run benchmarks/mutation.py", False)]
+        return [("13. mutants", NOT_MEASURED, target, False)]
     with path.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["table"] == "Mutants"]
-    return [
-        (
-            f"13. mutants of {row['module']} noticed",
-            f"{row['noticed']} of {row['mutants']}",
-            "all, or listed with a reason",
-            row["noticed"] == row["mutants"],
+    checks = []
+    for row in rows:
+        total, run, noticed, justified = (
+            int(row[key]) for key in ("mutants", "run", "noticed", "justified")
         )
-        for row in rows
-    ]
+        text = f"{noticed} of {run} noticed, {justified} justified, {total - run} {NOT_MEASURED}"
+        checks.append(
+            (f"13. mutants of {row['module']}", text, target, noticed + justified == total)
+        )
+    return checks
 
 
-def measure_coverage() -> list[tuple[str, str, str, bool]]:
-    """Run the fast part in one process under coverage.py."""
-    with tempfile.TemporaryDirectory() as folder:
-        data, report = Path(folder) / "data", Path(folder) / "report.json"
-        environment = os.environ | {"COVERAGE_FILE": str(data), "PYTHONPATH": str(ROOT)}
-        start = [sys.executable, "-m", "coverage"]
-        tests = ["run", "-m", "pytest", "-q", "-n0", "-m", "not slow"]
-        for arguments in (tests, ["json", "-o", str(report)]):
-            subprocess.run(
-                [*start, *arguments],
-                cwd=ROOT,
-                env=environment,
-                stdout=subprocess.DEVNULL,
-                check=False,
-            )
-        totals = json.loads(report.read_text(encoding="utf-8"))["totals"]
-    lines = totals["covered_lines"] / totals["num_statements"]
-    branches = totals["covered_branches"] / totals["num_branches"]
-    return [
-        ("13. lines covered by the fast part", f"{lines:.1%}", "95 %", lines >= 0.95),
-        ("13. branches covered by the fast part", f"{branches:.1%}", "90 %", branches >= 0.90),
-    ]
+def read_coverage(path: Path | None) -> list[Check]:
+    """Return coverage from the JSON report of coverage.py."""
+    shares = {"lines": NOT_MEASURED, "branches": NOT_MEASURED}
+    reached = dict.fromkeys(shares, False)
+    if path is not None:
+        totals = json.loads(path.read_text(encoding="utf-8"))["totals"]
+        lines = totals["covered_lines"] / totals["num_statements"]
+        branches = totals["covered_branches"] / totals["num_branches"]
+        shares = {"lines": f"{lines:.1%}", "branches": f"{branches:.1%}"}
+        reached = {"lines": lines >= 0.95, "branches": branches >= 0.90}
+    targets = {"lines": "at least 95 %", "branches": "at least 90 %"}
+    return [(f"13. {key} covered", shares[key], targets[key], reached[key]) for key in shares]
+
+
+def read_suite(figure: str, path: Path | None) -> list[Check]:
+    """Return the result of a run of the suite from its JUnit file."""
+    target = "all passed, 0 skipped"
+    if path is None:
+        return [(figure, NOT_MEASURED, target, False)]
+    suite = ElementTree.parse(path).getroot().find("testsuite")
+    assert suite is not None
+    total, *bad = (int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped"))
+    seconds = float(suite.get("time", 0))
+    text = f"{total - sum(bad)} of {total} passed, {bad[2]} skipped, {seconds:.0f} s"
+    return [(figure, text, target, total > 0 and not any(bad))]
 
 
 def main() -> None:
     parser = make_parser(__doc__, seeds=1)
-    parser.add_argument("--only", nargs="+", help="figures whose names hold one of these")
-    parser.add_argument("--coverage", action="store_true", help="measure coverage too: minutes")
+    parser.add_argument("--cpu-minutes", type=float, default=60.0, help="begin no test after them")
+    parser.add_argument("--coverage", type=Path, help="report of `coverage json`")
+    parser.add_argument("--latest", type=Path, help="pytest --junitxml, latest dependencies")
+    parser.add_argument("--lowest", type=Path, help="pytest --junitxml of tox -e lowest")
     args = parser.parse_args()
-    figures = FIGURES[-1:] if args.quick else FIGURES
-    if args.only:
-        figures = [f for f in figures if any(part in f.text for part in args.only)]
-    report = Report("reliability", "Figures of reliability", args, is_part=bool(args.only))
-    checks = []
-    for figure in figures:
-        read, reached = run_tests(figure)
-        print(f"  {figure.text}: {read}", flush=True)
-        checks.append((figure.text, read, figure.target, reached))
-    if not args.only:
-        checks += measure_coverage() if args.coverage else []
-        checks += read_mutants(args.output)
-        for name in ("reliability_faults", "reliability_files"):
-            checks += read_table(name, args.output)
+    report = Report("reliability", "Figures of reliability", args)
+    checks = read_tests(0.5 if args.quick else args.cpu_minutes, args.fresh)
+    checks += read_laws(args.quick)
+    checks += read_table("4.", "reliability_faults", args.output)
+    checks += read_table("8.", "reliability_files", args.output)
+    checks += measure_leaks()
+    checks += read_mutants(args.output) + read_coverage(args.coverage)
+    checks += read_suite("14. tests, warnings as errors, latest dependencies", args.latest)
+    checks += read_suite("14. tests, warnings as errors, lowest dependencies", args.lowest)
+    checks += measure_batches()
+    # By number, and the last without one.
+    checks.sort(key=lambda check: int((re.match(r"\d+", check[0]) or ["99"])[0]))
     report.targets(checks)
+    missed = sum(not reached for *_, reached in checks)
+    report.text(f"{len(checks) - missed} of {len(checks)} reached. What is not measured is missed.")
     report.write()
 
 

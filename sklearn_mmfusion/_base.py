@@ -72,6 +72,8 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
     """
 
     _takes_joint_encoder: ClassVar[bool] = False
+    # What means nothing where a fit has learned nothing; "" for models that explain nothing.
+    _explains: ClassVar[str] = ""
 
     _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
         "modalities": "no_validation",
@@ -175,6 +177,9 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
         schema, data, target, encoded, weight = check_fit_inputs(
             self, X, y, sample_weight, classifier=is_classifier(self), lazy=True
         )
+        validation = None
+        if X_val is not None or y_val is not None:
+            validation = self._check_validation(schema, target, X_val, y_val)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         parallel = join_processes(self.distributed)
         if parallel is not None:
@@ -186,7 +191,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
                     "checkpoint: a fit on several processes (distributed) cannot be gone on with; "
                     "set checkpoint=None, or distributed=None"
                 )
-            checkpoint = self._open_checkpoint(data, encoded, weight, seed)
+            checkpoint = self._open_checkpoint(data, encoded, weight, validation, seed)
             seed = checkpoint.seed
         plan, display = self._make_plan(schema, target, data.n_samples, seed)
         whole = self._fit_input(plan, data, target, encoded, weight)
@@ -195,8 +200,8 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
             plan, whole.data, encoded, whole.weight, target.kind
         )
         held = None
-        if X_val is not None or y_val is not None:
-            held = self._validation_input(plan, schema, target, X_val, y_val)
+        if validation is not None:
+            held = self._fit_input(plan, validation[0], target, validation[1], None)
             held.data = represent(representations, held.data)
         starts = self._warm_starts(plan)
 
@@ -242,11 +247,12 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
         data: ModalityData,
         encoded: npt.NDArray[Any],
         weight: npt.NDArray[np.float64] | None,
+        validation: tuple[ModalityData, npt.NDArray[Any]] | None,
         seed: int,
     ) -> Checkpoint:
         last: list[FitResult] = getattr(self, "_results", []) if self.warm_start else []
         start = [array for result in last for array in result.state.values()]
-        found = fingerprint(self, data, encoded, weight, start)
+        found = fingerprint(self, data, encoded, weight, start, validation)
         return Checkpoint(self.checkpoint, found, seed, keeps_seed=self.random_state is None)
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -386,10 +392,10 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
         weight = self._with_class_weight(target, encoded, weight)
         return FitInput(in_plan_order(plan, data), encoded, weight, target.kind)
 
-    def _validation_input(
-        self, plan: FusionPlan, schema: InputSchema, target: TargetSchema, X_val: Any, y_val: Any
-    ) -> FitInput:
-        """Return held-out rows that the user passes."""
+    def _check_validation(
+        self, schema: InputSchema, target: TargetSchema, X_val: Any, y_val: Any
+    ) -> tuple[ModalityData, npt.NDArray[Any]]:
+        """Return held-out rows that the user passes, and their encoded target."""
         if X_val is None or y_val is None:
             raise InputError("X_val and y_val go together: pass both or none")
         # Names and counts of columns are compared with this fit's, not with those of the last one.
@@ -404,7 +410,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
             schema=schema,
             classes=target.classes,
         )
-        return self._fit_input(plan, data, target, encoded, None)
+        return data, encoded
 
     def _with_class_weight(
         self,
@@ -682,7 +688,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
         gain = float(np.mean([member.gain for member in results]))
         # Members hold out different rows of the same few: their errors are far from independent.
         error = float(np.mean([member.gain_error for member in results]))
-        if np.isnan(gain) or gain > _MIN_EFFECT * error:
+        if not self._explains or np.isnan(gain) or gain > _MIN_EFFECT * error:
             return
         where = (
             "held-out rows"
@@ -691,7 +697,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
         )
         warnings.warn(
             f"the model predicts {where} no better than a constant (gain {gain:.3f}, standard "
-            f"error {error:.3f}): its relevance scores mean nothing",
+            f"error {error:.3f}): its {self._explains} mean nothing",
             RelevanceWarning,
             stacklevel=3,
         )

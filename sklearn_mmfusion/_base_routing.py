@@ -29,6 +29,7 @@ class BaseActivatedFusion(FusionClassifierMixin, SweptTerms, AdditivePredictions
     """Base of the classifiers whose terms have an activation p between 0 and 1."""
 
     _takes_joint_encoder = True
+    _explains: ClassVar[str] = "relevance scores"
     _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
         **BaseFusion._parameter_constraints,
         "interactions": "no_validation",

@@ -34,6 +34,7 @@ _REG_FACTORS = (1.0, 3.0, 0.3, 0.1)  # strengths that the polish then tries in t
 class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
     """Base of the estimators with a block-linear layer under the block-norm penalty."""
 
+    _explains: ClassVar[str] = "relevance scores"
     _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
         **BaseFusion._parameter_constraints,
         "p": [Interval(Real, 1, None, closed="both")],

@@ -63,7 +63,7 @@ class UnsafeFileError(FusionError, ValueError):
 
 
 class RelevanceWarning(UserWarning):
-    """The model has not learned, so that its relevance scores mean nothing."""
+    """The model has not learned, so that its relevance scores or contributions mean nothing."""
 
 
 class CheckpointWarning(UserWarning):

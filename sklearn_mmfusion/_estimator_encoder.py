@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from sklearn.utils.validation import has_fit_parameter
 from torch import nn
 
 from sklearn_mmfusion._encoder_specs import BaseEncoder, IdentityEncoder
-from sklearn_mmfusion._errors import InputError, InputTypeError
+from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._training import seed_for
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData, ModalityLayout
@@ -28,6 +29,7 @@ __all__ = [
     "EstimatorEncoder",
     "FittedRepresentation",
     "class_probabilities",
+    "errors_of",
     "fit_representations",
     "fit_weighted",
     "flat_inputs",
@@ -153,9 +155,10 @@ class FittedRepresentation:
         values = np.zeros((len(block.values), self.n_features))
         if len(rows):
             inputs = flat_inputs(block.take(rows))
-            values[rows] = _predictions(
-                self.estimator, self.method, inputs, self.kind, self.n_classes
-            )
+            with errors_of(block.name, self.estimator):
+                values[rows] = _predictions(
+                    self.estimator, self.method, inputs, self.kind, self.n_classes
+                )
         return ModalityBlock(block.name, values, None, block.present)
 
 
@@ -250,13 +253,15 @@ def _cross_fit(
     def fitted_to(some: npt.NDArray[np.intp]) -> Any:
         estimator = for_target(seeded(clone(encoder.estimator), seed), kind)
         some_weight = None if weight is None else weight[some]
-        return fit_weighted(estimator, inputs[some], y[some], some_weight)
+        with errors_of(block.name, estimator):
+            return fit_weighted(estimator, inputs[some], y[some], some_weight)
 
     whole = fitted_to(rows)
     method = encoder.method_of(whole, block.name)
 
     def predictions(estimator: Any, some: npt.NDArray[np.intp]) -> Floats:
-        return _predictions(estimator, method, inputs[some], kind, n_classes)
+        with errors_of(block.name, estimator):
+            return _predictions(estimator, method, inputs[some], kind, n_classes)
 
     n_features = predictions(whole, rows[:1]).shape[1]
     fitted = FittedRepresentation(encoder, whole, method, n_classes, kind, n_features)
@@ -266,6 +271,32 @@ def _cross_fit(
         for train, test in splitter.split(inputs[rows], y[rows]):
             values[rows[test]] = predictions(fitted_to(rows[train]), rows[test])
     return fitted, values
+
+
+@contextmanager
+def errors_of(name: str, estimator: Any) -> Iterator[None]:
+    """Say of which modality an estimator of the user's has refused the values.
+
+    Parameters
+    ----------
+    name : str
+        Name of the modality.
+    estimator : estimator
+        Whose errors these are.
+
+    Raises
+    ------
+    InputError
+        For a ValueError that is not ours already.
+    """
+    try:
+        yield
+    except FusionError:
+        raise
+    except ValueError as error:
+        raise InputError(
+            f"modality {name!r}: {type(estimator).__name__} refuses it: {error}"
+        ) from error
 
 
 def fit_weighted(
@@ -405,8 +436,13 @@ def sequence_summary(values: Floats, lengths: npt.NDArray[np.int64] | None) -> F
     Shape: values (n, T, d), lengths (n,) or None -> (n, 5 d).
     """
     steps = None if lengths is None else torch.tensor(lengths)
-    summary: Floats = SummaryModule(values.shape[2])(torch.tensor(values), steps).numpy()
-    return summary
+    # All five are homogeneous. In units of a power of two nothing is rounded, and the squares of
+    # 1e300 or 1e-300 are numbers.
+    largest = np.abs(values).max(axis=1, initial=0.0, where=np.isfinite(values))
+    unit = np.ldexp(1.0, np.frexp(largest)[1] - 1)
+    scaled = torch.tensor(values / unit[:, None])
+    summary: Floats = SummaryModule(values.shape[2])(scaled, steps).numpy()
+    return summary * np.tile(unit, 5)
 
 
 def seeded(estimator: Any, seed: int) -> Any:

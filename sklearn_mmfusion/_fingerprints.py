@@ -30,6 +30,7 @@ def fingerprint(
     target: npt.NDArray[Any],
     weight: npt.NDArray[Any] | None,
     start: Sequence[npt.NDArray[Any]] = (),
+    validation: tuple[ModalityData, npt.NDArray[Any]] | None = None,
 ) -> dict[str, str]:
     """Describe a fit.
 
@@ -45,6 +46,8 @@ def fingerprint(
         Row weights.
     start : sequence of ndarray, default=()
         Weights that the fit starts from.
+    validation : tuple of ModalityData and ndarray or None, default=None
+        Held-out rows that the user passes, and their encoded target.
 
     Returns
     -------
@@ -65,6 +68,11 @@ def fingerprint(
     found["target"] = _sum_of([target])
     found["sample_weight"] = _sum_of([weight])
     found["weights to start from"] = _sum_of(start)
+    if validation is not None:
+        rows, held_target = validation
+        for block in rows.blocks:
+            found[f"modality {block.name!r} of X_val"] = _sum_of(_arrays_of(block))
+        found["y_val"] = _sum_of([held_target])
     return found
 
 

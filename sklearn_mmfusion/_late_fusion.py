@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from sklearn_mmfusion._base import BaseFusion
 from sklearn_mmfusion._base_plain import PlainClassifier, PlainRegressor
@@ -16,6 +17,8 @@ __all__ = ["LateFusionClassifier", "LateFusionRegressor"]
 
 class _LateFusion(AdditivePredictions, BaseFusion):
     """Terms and head of late fusion."""
+
+    _explains: ClassVar[str] = "contributions"
 
     def _make_terms(self, names: Sequence[str]) -> list[tuple[int, ...]]:
         return [(m,) for m in range(len(names))]
@@ -58,6 +61,8 @@ class LateFusionClassifier(_LateFusion, PlainClassifier):
 
     Warns
     -----
+    RelevanceWarning
+        The model predicts unseen rows no better than a constant: contributions mean nothing.
     ConvergenceWarning
         The loss was still falling at ``max_epochs``.
     FitInterruptedWarning
@@ -108,6 +113,8 @@ class LateFusionRegressor(_LateFusion, PlainRegressor):
 
     Warns
     -----
+    RelevanceWarning
+        The model predicts unseen rows no better than a constant: contributions mean nothing.
     ConvergenceWarning
         The loss was still falling at ``max_epochs``.
     FitInterruptedWarning

@@ -9,7 +9,6 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -17,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._estimator_encoder import (
     class_probabilities,
+    errors_of,
     fit_weighted,
     flat_inputs,
     for_target,
@@ -24,6 +24,7 @@ from sklearn_mmfusion._estimator_encoder import (
 )
 from sklearn_mmfusion._explained import ExplainedTerms
 from sklearn_mmfusion._progress import CallbackSupport, FitTask
+from sklearn_mmfusion._standardizer import Standardizer
 from sklearn_mmfusion._target_mixins import FusionClassifierMixin
 from sklearn_mmfusion._training import seed_for
 from sklearn_mmfusion._validation import (
@@ -147,7 +148,8 @@ class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, CallbackSuppor
         Raises
         ------
         InputError, InputTypeError
-            Input that cannot be used, or a classifier without ``predict_proba``.
+            Input that cannot be used, a classifier without ``predict_proba``, or one that refuses
+            its modality.
         """
         schema, data, target, encoded, weight = check_fit_inputs(
             self, X, y, sample_weight, classifier=True
@@ -167,7 +169,9 @@ class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, CallbackSuppor
             model = seeded(clone(given[block.name]), seed_for(seed, block.name))
             model = for_target(model, kind)
             mine = None if weight is None else weight[rows]
-            fitted[block.name] = fit_weighted(model, flat_inputs(block)[rows], encoded[rows], mine)
+            inputs = flat_inputs(block)[rows]
+            with errors_of(block.name, model):
+                fitted[block.name] = fit_weighted(model, inputs, encoded[rows], mine)
             part.end()
         self.estimators_ = self._result = fitted
         self.intercept_ = prior
@@ -180,7 +184,7 @@ class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, CallbackSuppor
         return self
 
     def _by_name(self, names: list[str]) -> dict[str, Any]:
-        default = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, tol=1e-8))
+        default = make_pipeline(Standardizer(), LogisticRegression(max_iter=1000, tol=1e-8))
         given = self.estimators
         if given is None:
             return dict.fromkeys(names, default)
@@ -232,7 +236,8 @@ class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, CallbackSuppor
             if not len(rows):
                 continue
             model = self.estimators_[block.name]
-            found = model.predict_proba(flat_inputs(block)[rows])
+            with errors_of(block.name, model):
+                found = model.predict_proba(flat_inputs(block)[rows])
             n_classes = n_outputs if kind == "multilabel" else max(2, n_outputs)
             probabilities = class_probabilities(found, model, kind, n_classes)
             votes[rows, m] = _logits(probabilities, kind) - self.intercept_

@@ -69,6 +69,9 @@ class FitTask:
         if self.context is not None:
             self.context.call_on_fit_task_end(**self.given, reconstruction_attributes={})
             self.context = None
+        # The net that was trained knows this task, and lives on in circles until they are
+        # collected: the estimator and its rows shall not.
+        self.estimator, self.attributes, self.given = None, None, {}
 
 
 class PartTask:

@@ -26,6 +26,7 @@ __all__ = ["MROClassifier", "MRORegressor"]
 class _MRO(AdditivePredictions, BaseFusion):
     """Terms, orders and head of MRO."""
 
+    _explains: ClassVar[str] = "contributions and order importances"
     _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
         **BaseFusion._parameter_constraints,
         "interactions": "no_validation",
@@ -117,6 +118,9 @@ class MROClassifier(FusionClassifierMixin, _MRO):
 
     Warns
     -----
+    RelevanceWarning
+        The model predicts unseen rows no better than a constant: contributions and order
+        importances mean nothing.
     ConvergenceWarning
         The loss was still falling at ``max_epochs``.
     FitInterruptedWarning
@@ -251,6 +255,9 @@ class MRORegressor(FusionRegressorMixin, _MRO):
 
     Warns
     -----
+    RelevanceWarning
+        The model predicts unseen rows no better than a constant: contributions and order
+        importances mean nothing.
     ConvergenceWarning
         The loss was still falling at ``max_epochs``.
     FitInterruptedWarning

@@ -57,6 +57,8 @@ class UnimodalClassifier(_OneModality, LateFusionClassifier):
 
     Warns
     -----
+    RelevanceWarning
+        The model predicts unseen rows no better than a constant: contributions mean nothing.
     ConvergenceWarning
         The loss was still falling at ``max_epochs``.
     FitInterruptedWarning
@@ -170,6 +172,8 @@ class UnimodalRegressor(_OneModality, LateFusionRegressor):
 
     Warns
     -----
+    RelevanceWarning
+        The model predicts unseen rows no better than a constant: contributions mean nothing.
     ConvergenceWarning
         The loss was still falling at ``max_epochs``.
     FitInterruptedWarning

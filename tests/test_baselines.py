@@ -1,9 +1,11 @@
 """Tests of the baselines: late, early and tensor fusion, MulT, RAVEN, residual optimisation."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
+from fleet import ALL_ESTIMATORS, small
 from sklearn.base import is_classifier
 from sklearn.metrics import r2_score
 
@@ -24,6 +26,7 @@ from sklearn_mmfusion import (
     RAVENClassifier,
     RAVENEncoder,
     RAVENRegressor,
+    RelevanceWarning,
     SummaryEncoder,
     TensorFusionClassifier,
     TensorFusionRegressor,
@@ -282,3 +285,28 @@ def test_encoders_of_residual_optimisation_are_shown_as_given():
     est.fit(X, target("classifier"))
     assert repr(est.encoders_["age"]) == "LinearEncoder(output_dim=3)"
     assert len(est.module_.encoders[0].orders) == 2
+
+
+# -- models that have not learned --------------------------------------------------------------
+
+TRAINED = [cls for cls in ALL_ESTIMATORS if "max_epochs" in cls().get_params()]
+
+
+@pytest.mark.parametrize("cls", TRAINED, ids=lambda cls: cls.__name__)
+def test_warning_of_an_unlearned_model_speaks_of_what_it_explains(cls):
+    noise = np.random.default_rng(6).normal(size=N)
+    one = {"modality": "audio"} if "modality" in cls().get_params() else {}
+    est = small(cls, lr=1e-9, **one)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        est.fit(X, noise > 0 if is_classifier(est) else noise)
+    assert est.validation_gain_ < 0.05
+    found = [str(w.message) for w in caught if issubclass(w.category, RelevanceWarning)]
+    said = [name for name in ("relevance", "contributions", "importances") if name in str(found)]
+    expected = {
+        "relevance": hasattr(est, "relevance_scores_"),
+        "contributions": hasattr(est, "contributions") and not hasattr(est, "relevance_scores_"),
+        "importances": hasattr(est, "order_importances_"),
+    }
+    assert said == [name for name, is_there in expected.items() if is_there]
+    assert len(found) == bool(said)

@@ -273,6 +273,34 @@ def test_checkpoint_of_another_estimator_or_version_is_refused(begun, monkeypatc
         MNLClassifier(**given).fit(*data)
 
 
+def test_other_validation_rows_are_refused_and_the_same_go_on(dies, tmp_path):
+    (X, y), valid = _data(), _data(20)
+    held = {"X_val": valid[0], "y_val": valid[1]}
+
+    def make(path=tmp_path / "c"):
+        return MNLClassifier(max_epochs=3, random_state=0, batch_size=16, checkpoint=path)
+
+    dies["writes"] = 2
+    with pytest.raises(_Died):
+        make().fit(X, y, **held)
+    content = (tmp_path / "c").read_bytes()
+    others = [
+        ({}, "X_val .shape .20, 4.*there, none here"),
+        (held | {"X_val": _shifted(*valid)[0]}, r"differ: modality 'b' of X_val \("),
+        (held | {"y_val": 1 - valid[1]}, r"differ: y_val \("),
+    ]
+    for other, text in others:
+        with pytest.raises(CheckpointError, match=rf"another fit.*{text}"):
+            make().fit(X, y, **other)
+    assert (tmp_path / "c").read_bytes() == content
+    written = dies["all"]
+    resumed = make().fit(X, y, **held)
+    resumed_writes, written = dies["all"] - written, dies["all"]
+    whole = make(tmp_path / "other").fit(X, y, **held)
+    assert resumed_writes < dies["all"] - written  # it did not begin anew
+    _assert_same(whole, resumed)
+
+
 def test_what_does_not_change_a_fit_may_differ(begun):
     given, data = begun
     MNLClassifier(**given, verbose=0).fit(*data)

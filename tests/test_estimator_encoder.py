@@ -275,6 +275,59 @@ def test_late_voting_names_what_is_wrong():
         LateVotingClassifier({"signal": SVC()}, random_state=0).fit(X, BINARY)
 
 
+@pytest.mark.parametrize("factor", [1e300, 1e-300])
+@pytest.mark.parametrize("name", ["clinical", "signal"])
+def test_scale_of_flat_features_and_sequences_is_irrelevant_to_late_voting(name, factor):
+    plain = LateVotingClassifier(random_state=0).fit(X, THREE)
+    scaled = X | {name: X[name] * factor}
+    found = LateVotingClassifier(random_state=0).fit(scaled, THREE)
+    expected = plain.decision_function(X)
+    np.testing.assert_allclose(found.decision_function(scaled), expected, atol=1e-6)
+    # Others that were fitted to small numbers meet large ones.
+    far = {"clinical": X["clinical"] * 1e300, "signal": X["signal"] * 1e300}
+    assert np.isfinite(found.predict_proba(far)).all()
+
+
+def test_default_of_late_voting_is_logistic_regression_on_standardised_features():
+    flat = {"a": X["clinical"] * [1.0, 30.0, 0.1]}
+    weight = np.arange(N) % 3
+    est = LateVotingClassifier(random_state=0).fit(flat, BINARY, weight)
+    scaler = StandardScaler().fit(flat["a"], sample_weight=weight)
+    direct = LogisticRegression(max_iter=1000, tol=1e-8)
+    direct.fit(scaler.transform(flat["a"]), BINARY, weight)
+    expected = direct.decision_function(scaler.transform(flat["a"]))
+    np.testing.assert_allclose(est.decision_function(flat), expected, rtol=1e-6)
+
+
+def test_what_an_estimator_refuses_is_reported_with_its_modality():
+    piped = make_pipeline(StandardScaler(), LogisticRegression())
+    large = X | {"clinical": X["clinical"] * 1e300}
+    mine = r"modality 'clinical': Pipeline refuses it: Input X contains"
+    with np.errstate(over="ignore", invalid="ignore"):
+        with pytest.raises(InputError, match=mine):
+            LateVotingClassifier(piped, random_state=0).fit(large, BINARY)
+        fitted = LateVotingClassifier(_Refusing(), random_state=0).fit(X, BINARY)
+        with pytest.raises(InputError, match=r"modality 'clinical': _Refusing refuses it: no"):
+            fitted.predict(X)
+        encoders = {"clinical": EstimatorEncoder(piped)}
+        with pytest.raises(InputError, match=mine):
+            MNLClassifier(**params(encoders=encoders)).fit(large, BINARY)
+        encoders = {"clinical": EstimatorEncoder(_Refusing())}
+        with pytest.raises(InputError, match=r"modality 'clinical': _Refusing refuses it: no"):
+            MNLClassifier(**params(encoders=encoders)).fit(X, BINARY)
+
+
+class _Refusing(ClassifierMixin, BaseEstimator):
+    """Says no to all rows it is to predict."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        raise ValueError("no")
+
+
 class _Counting(ClassifierMixin, BaseEstimator):
     """Says how many rows it was fitted to."""
 

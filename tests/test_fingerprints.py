@@ -12,11 +12,15 @@ from sklearn_mmfusion._fingerprints import fingerprint
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
 
 
-def describe(est=None, values=None, target=None, weight=None, start=()):
+def describe(est=None, values=None, target=None, weight=None, start=(), validation=None):
     values = np.arange(6.0).reshape(3, 2) if values is None else values
     data = ModalityData([ModalityBlock("a", values)])
     target = np.array([0, 1, 1]) if target is None else target
-    return fingerprint(est or MNLClassifier(), data, target, weight, start)
+    return fingerprint(est or MNLClassifier(), data, target, weight, start, validation)
+
+
+def held_out(values, target):
+    return ModalityData([ModalityBlock("a", np.array(values))]), np.array(target)
 
 
 def factory(layout):
@@ -63,6 +67,15 @@ def test_equal_fits_are_described_alike_and_without_addresses(params):
 )
 def test_each_part_of_a_fit_has_its_own_name(change, name):
     assert differing(describe(), describe(**change)) == [name]
+
+
+def test_held_out_rows_and_their_target_have_their_own_names():
+    given = describe(validation=held_out([[1.0, 2.0]], [1]))
+    assert set(differing(describe(), given)) == {"modality 'a' of X_val", "y_val"}
+    moved = describe(validation=held_out([[1.0, 2.1]], [1]))
+    assert differing(given, moved) == ["modality 'a' of X_val"]
+    assert differing(given, describe(validation=held_out([[1.0, 2.0]], [0]))) == ["y_val"]
+    assert differing(given, describe(validation=held_out([[1.0, 2.0]], [1]))) == []
 
 
 def test_weights_of_a_module_and_code_of_a_function_count():

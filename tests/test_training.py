@@ -1,6 +1,8 @@
 """Tests of the training loop, as the estimators show it and skorch callbacks see it."""
 
+import gc
 import pickle
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import joblib
@@ -428,6 +430,24 @@ def test_fits_in_processes_equal_their_serial_runs():
     )
     for est, expected in zip(fits, serial, strict=True):
         np.testing.assert_array_equal(est.predict_proba(X), expected)
+
+
+def test_estimator_module_and_rows_end_with_their_last_reference():
+    class Rows(np.ndarray):  # a view of ours, which can be weakly referenced
+        pass
+
+    rows = RNG.normal(size=(N, 3)).view(Rows)
+    est = MNLClassifier(**params()).fit({"a": rows, "b": X["b"]}, CLASSES)
+    held = [weakref.ref(part) for part in (est, est.module_, rows)]
+    gc.collect()
+    gc.disable()
+    try:
+        again = MNLClassifier(**params()).fit({"a": rows, "b": X["b"]}, CLASSES)
+        held += [weakref.ref(again), weakref.ref(again.module_)]
+        del est, again, rows
+        assert [part() for part in held] == [None] * 5
+    finally:
+        gc.enable()
 
 
 def test_global_random_states_are_left_alone_and_do_not_matter():
