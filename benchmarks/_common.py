@@ -315,9 +315,9 @@ def _shown_arguments() -> list[str]:
     """Return the arguments without folders, which say nothing about the figures."""
     kept, skip = [], False
     for argument in sys.argv[1:]:
-        if skip or argument.startswith(("--output=", "--path=")):
+        if skip or argument.startswith(("--output=", "--path=", "--folder=")):
             skip = False
-        elif argument in ("--output", "--path"):
+        elif argument in ("--output", "--path", "--folder"):
             skip = True
         else:
             kept.append(argument)

@@ -169,34 +169,39 @@ class _FileRows(StoredRows):
         place = self._place
         stride, size = place.strides[0], place.row_bytes
         starts = rows * stride
-        parts = out.reshape(-1).view(np.uint8).reshape(len(rows), size)
         apart = np.diff(starts) - size > _GAP_BYTES
         apart |= np.diff(starts // _PIECE_BYTES) > 0
-        edges = [0, *(np.flatnonzero(apart) + 1).tolist(), len(rows)]
+        cuts = np.flatnonzero(apart) + 1
+        first, last = np.append(0, cuts), np.append(cuts, len(rows))
+        begins = (place.low + place.first + starts[first]).tolist()
+        lengths = (starts[last - 1] - starts[first] + size).tolist()
+        parts = out.reshape(-1).view(np.uint8)
+        memory = parts.data
+        pieces = zip(begins, lengths, first.tolist(), last.tolist(), strict=True)
         try:
             with open(place.path, "rb", buffering=0) as file:
-                for i, j in zip(edges, edges[1:], strict=False):
-                    begin, n_bytes = int(starts[i]), int(starts[j - 1] - starts[i]) + size
-                    file.seek(place.low + place.first + begin)
-                    if n_bytes == (j - i) * size:
-                        self._fill(file, parts[i:j].reshape(-1))
+                for begin, length, i, j in pieces:
+                    file.seek(begin)
+                    if length == (j - i) * size:
+                        self._fill(file, memory[i * size : j * size])
                         continue
-                    buffer = np.empty(n_bytes, np.uint8)
-                    self._fill(file, buffer)
-                    n_rows = (n_bytes - size) // stride + 1
+                    buffer = np.empty(length, np.uint8)
+                    self._fill(file, buffer.data)
+                    n_rows = (length - size) // stride + 1
                     found = np.ndarray((n_rows, size), np.uint8, buffer, 0, (stride, 1))
-                    found.take(rows[i:j] - rows[i], axis=0, out=parts[i:j])
+                    wanted = parts[i * size : j * size].reshape(j - i, size)
+                    wanted[:] = found[rows[i:j] - rows[i]]
         except OSError as error:
             raise place.error(error) from error
         return out
 
-    def _fill(self, file: FileIO, buffer: npt.NDArray[np.uint8]) -> None:
-        view = buffer.data
-        while len(view):
-            n_bytes = file.readinto(view)
+    def _fill(self, file: FileIO, memory: memoryview) -> None:
+        n_bytes = file.readinto(memory)
+        while n_bytes != len(memory):  # the system may read less than it is asked for
             if not n_bytes:
                 raise self._place.error("it is shorter than it was")
-            view = view[n_bytes:]
+            memory = memory[n_bytes:]
+            n_bytes = file.readinto(memory)
 
 
 class _MappedRows(StoredRows):
