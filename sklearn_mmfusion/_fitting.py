@@ -33,12 +33,14 @@ from sklearn_mmfusion.modules.residual import set_phase
 __all__ = [
     "FEATURE_BYTES",
     "LAZY_FEATURE_BYTES",
+    "PREPARED_BYTES",
     "FitInput",
     "FitResult",
     "TargetScale",
     "chunk_rows",
     "feature_bytes",
     "fit_network",
+    "prepared_row_bytes",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -50,7 +52,7 @@ FEATURE_BYTES, LAZY_FEATURE_BYTES = 2 * 2**30, 64 * 2**20
 # Rows from which encoders learn what depends on their inputs alone.
 _INPUT_ROWS, _INPUT_BYTES = 20_000, 32 * 2**20
 # Scaled values and fixed parts of encodings that are kept for all epochs.
-_PREPARED_BYTES = 64 * 2**20
+PREPARED_BYTES = 64 * 2**20
 _CHUNK_ROWS = 4096
 _CHUNK_VALUES = 2**22  # numbers within the network for a chunk of rows: 32 MB in float64
 _SHRINKAGES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
@@ -369,8 +371,7 @@ def _prepared(network: FusionNetwork, rows: FusionDataset) -> FusionDataset:
     """Return rows with their values prepared for all epochs, where that takes little memory."""
     if rows.is_large or len(rows) == 0:
         return rows
-    first = network.prepare(rows[:1][0])
-    if FusionDataset(first, rows.target[:1]).row_bytes() * len(rows) > _PREPARED_BYTES:
+    if prepared_row_bytes(network, rows) * len(rows) > PREPARED_BYTES:
         return rows
     chunks = rows.chunks(chunk_rows(network, rows))
     values = joined((network.prepare(chunk).values for chunk in chunks), len(rows))
@@ -379,6 +380,11 @@ def _prepared(network: FusionNetwork, rows: FusionDataset) -> FusionDataset:
     prepared = FusionDataset(made, rows.target)
     prepared.n_counted = rows.n_counted
     return prepared
+
+
+def prepared_row_bytes(network: FusionNetwork, rows: FusionDataset) -> int:
+    """Bytes of the prepared values of a row."""
+    return FusionDataset(network.prepare(rows[:1][0]), rows.target[:1]).row_bytes()
 
 
 @torch.no_grad()

@@ -18,9 +18,11 @@ from sklearn_mmfusion._estimator_encoder import EstimatorEncoder
 from sklearn_mmfusion._fitting import (
     FEATURE_BYTES,
     LAZY_FEATURE_BYTES,
+    PREPARED_BYTES,
     FitInput,
     chunk_rows,
     feature_bytes,
+    prepared_row_bytes,
 )
 from sklearn_mmfusion._lazy_blocks import LARGE_BYTES, VIEW_BYTES, LazyBlock, is_lazy
 from sklearn_mmfusion._plan import FusionPlan, build_network, in_plan_order
@@ -57,12 +59,13 @@ def copied_bytes(data: ModalityData) -> int:
     return sum(size for size in sizes if size <= VIEW_BYTES)
 
 
-def feature_limit(data: ModalityData, options: TrainingOptions) -> int:
-    """Bytes that encodings and features of the training rows take at most."""
-    is_large = is_lazy(data)
-    if options.patience is not None:  # else the last fit is one on all rows, of which no view is
-        is_large |= any(block.values.nbytes > LARGE_BYTES for block in data.blocks)
-    return LAZY_FEATURE_BYTES if is_large else FEATURE_BYTES
+def spares_memory(data: ModalityData, options: TrainingOptions) -> bool:
+    """Whether a fit keeps little beside its rows, since these are on disk or large."""
+    if is_lazy(data):
+        return True
+    # Without held-out rows the last fit is one on all rows, of which no view is taken.
+    large = (block.values.nbytes > LARGE_BYTES for block in data.blocks)
+    return options.patience is not None and any(large)
 
 
 def check_memory(
@@ -159,12 +162,16 @@ def _estimate(
     batches = 2 * gathered + batch * (first.row_bytes() + _kept_per_row(network, first))
     evaluated = min(n, max(batch, 1024)) * (first.row_bytes() + 3 * size * values)
     per_row, rows = feature_bytes(network, first), chunk_rows(network, first)
-    features = min(feature_limit(data, options), n * per_row)
+    is_large = spares_memory(data, options)
+    features = min(LAZY_FEATURE_BYTES if is_large else FEATURE_BYTES, n * per_row)
+    prepared = n * prepared_row_bytes(network, first)
+    if is_large or prepared > PREPARED_BYTES:
+        prepared = 0
     # Features and those that are not zero; or encodings and the products of latent vectors.
     polish = 2 * features + min(n, rows) * 8 * 4 * values
     scaled = 3 * 8 * min(CHUNK_VALUES, max(math.prod(b.values.shape) for b in data.blocks))
     copies = copied_bytes(data)
-    training = optimizer + max(batches, evaluated)
+    training = optimizer + max(batches, evaluated) + prepared
     return {
         "data": copies,
         "batches": max(batches, evaluated),
