@@ -21,8 +21,7 @@ from sklearn_mmfusion import (
     _lazy_blocks,
     _memory_estimate,
 )
-from sklearn_mmfusion._fitting import FEATURE_BYTES, LAZY_FEATURE_BYTES
-from sklearn_mmfusion._memory_estimate import _kept_per_row, available_memory, feature_limit
+from sklearn_mmfusion._memory_estimate import _kept_per_row, available_memory, spares_memory
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
 
 
@@ -94,17 +93,16 @@ def test_what_the_gradients_keep_is_what_autograd_saves():
 
 
 @pytest.mark.parametrize("patience", [None, 5])
-def test_features_have_less_room_where_the_data_are_large(monkeypatch, patience):
+def test_fits_spare_memory_where_the_data_are_large(monkeypatch, patience):
     X, _ = _data()
     data = ModalityData([ModalityBlock(name, values) for name, values in X.items()])
     options = SimpleNamespace(patience=patience)
-    assert feature_limit(data, options) == FEATURE_BYTES
+    assert not spares_memory(data, options)
     on_disk = ModalityData([_lazy_blocks.LazyBlock("a", LazyArray(X["a"])), data.blocks[1]])
-    assert feature_limit(on_disk, options) == LAZY_FEATURE_BYTES
+    assert spares_memory(on_disk, options)
     monkeypatch.setattr(_memory_estimate, "LARGE_BYTES", X["b"].nbytes - 1)
     # Without early stopping the last fit is one on the arrays themselves.
-    expected = FEATURE_BYTES if patience is None else LAZY_FEATURE_BYTES
-    assert feature_limit(data, options) == expected
+    assert spares_memory(data, options) == (patience is not None)
 
 
 def test_estimator_encoder_is_refused():
