@@ -27,9 +27,9 @@ pytestmark = [
 ]
 
 RNG = np.random.default_rng(0)
-MANY = {"a": RNG.normal(size=(1100, 3)), "b": RNG.normal(size=(1100, 3))}  # not one batch
+MANY = {"a": RNG.normal(size=(1500, 3)), "b": RNG.normal(size=(1500, 3))}
 FEW = {name: values[:240] for name, values in MANY.items()}
-NOISE = RNG.normal(size=1100)
+NOISE = RNG.normal(size=1500)
 PRODUCT = MANY["a"][:, 0] * MANY["b"][:, 0]
 SUM = MANY["a"][:, 0] + MANY["b"][:, 0] + 0.5 * NOISE
 
