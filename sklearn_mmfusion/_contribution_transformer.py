@@ -81,7 +81,8 @@ class ContributionTransformer(MetaEstimatorMixin, TransformerMixin, BaseEstimato
     >>> from sklearn_mmfusion import ContributionTransformer, LateFusionClassifier
     >>> rng = np.random.default_rng(0)
     >>> X = {"text": rng.normal(size=(200, 4)), "audio": rng.normal(size=(200, 5))}
-    >>> features = ContributionTransformer(LateFusionClassifier(random_state=0), cv=2)
+    >>> est = LateFusionClassifier(max_epochs=30, lr=0.01, random_state=0)
+    >>> features = ContributionTransformer(est, cv=2)
     >>> features.fit_transform(X, X["text"][:, 0] > 0).shape
     (200, 2)
     >>> features.get_feature_names_out()

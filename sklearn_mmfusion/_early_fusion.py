@@ -76,7 +76,7 @@ class EarlyFusionClassifier(_EarlyFusion, PlainClassifier):
     >>> from sklearn_mmfusion import EarlyFusionClassifier
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 3, 4)), rng.normal(size=(200, 3, 5))
-    >>> est = EarlyFusionClassifier(max_epochs=50, lr=0.01, random_state=0)
+    >>> est = EarlyFusionClassifier(max_epochs=30, lr=0.01, random_state=0)
     >>> est = est.fit({"a": a, "b": b}, a.mean((1, 2)) > 0)
     >>> est.predict({"a": a, "b": b}).shape
     (200,)
@@ -124,7 +124,7 @@ class EarlyFusionRegressor(_EarlyFusion, PlainRegressor):
     >>> from sklearn_mmfusion import EarlyFusionRegressor
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 3, 4)), rng.normal(size=(200, 3, 5))
-    >>> est = EarlyFusionRegressor(max_epochs=50, lr=0.01, random_state=0)
+    >>> est = EarlyFusionRegressor(max_epochs=30, lr=0.01, random_state=0)
     >>> est = est.fit({"a": a, "b": b}, a.mean((1, 2)))
     >>> est.predict({"a": a, "b": b}).shape
     (200,)

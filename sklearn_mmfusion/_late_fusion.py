@@ -79,7 +79,7 @@ class LateFusionClassifier(_LateFusion, PlainClassifier):
     >>> from sklearn_mmfusion import LateFusionClassifier
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 4)), rng.normal(size=(200, 5))
-    >>> est = LateFusionClassifier(max_epochs=50, lr=0.01, random_state=0)
+    >>> est = LateFusionClassifier(max_epochs=30, lr=0.01, random_state=0)
     >>> est = est.fit({"a": a, "b": b}, a[:, 0] + b[:, 0] > 0)
     >>> est.predict({"a": a, "b": b}).shape
     (200,)
@@ -131,7 +131,7 @@ class LateFusionRegressor(_LateFusion, PlainRegressor):
     >>> from sklearn_mmfusion import LateFusionRegressor
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 4)), rng.normal(size=(200, 5))
-    >>> est = LateFusionRegressor(max_epochs=50, lr=0.01, random_state=0)
+    >>> est = LateFusionRegressor(max_epochs=30, lr=0.01, random_state=0)
     >>> est = est.fit({"a": a, "b": b}, a[:, 0] + b[:, 0])
     >>> est.predict({"a": a, "b": b}).shape
     (200,)

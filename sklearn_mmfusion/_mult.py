@@ -86,7 +86,7 @@ class MulTClassifier(_MulT, PlainClassifier):
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 3, 4)), rng.normal(size=(200, 2, 5))
     >>> small = MulTEncoder(hidden_dim=8, n_heads=2, n_layers=1)
-    >>> est = MulTClassifier(encoders=small, max_epochs=40, lr=0.01, random_state=0)
+    >>> est = MulTClassifier(encoders=small, max_epochs=30, lr=0.01, random_state=0)
     >>> est = est.fit({"a": a, "b": b}, a[:, -1, 0] > 0)
     >>> est.predict({"a": a, "b": b}).shape
     (200,)
@@ -136,7 +136,7 @@ class MulTRegressor(_MulT, PlainRegressor):
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 3, 4)), rng.normal(size=(200, 2, 5))
     >>> small = MulTEncoder(hidden_dim=8, n_heads=2, n_layers=1)
-    >>> est = MulTRegressor(encoders=small, max_epochs=40, lr=0.01, random_state=0)
+    >>> est = MulTRegressor(encoders=small, max_epochs=30, lr=0.01, random_state=0)
     >>> est = est.fit({"a": a, "b": b}, a[:, -1, 0])
     >>> est.predict({"a": a, "b": b}).shape
     (200,)

@@ -116,7 +116,8 @@ def load(path: str | os.PathLike[str], *, trust: Iterable[Any] = ()) -> Any:
     >>> import numpy as np, sklearn_mmfusion, tempfile
     >>> rng = np.random.default_rng(0)
     >>> X = {"a": rng.normal(size=(200, 4)), "b": rng.normal(size=(200, 5))}
-    >>> est = sklearn_mmfusion.MNLClassifier(random_state=0).fit(X, X["a"][:, 0] > 0)
+    >>> est = sklearn_mmfusion.MNLClassifier(max_epochs=30, random_state=0)
+    >>> est = est.fit(X, X["a"][:, 0] > 0)
     >>> with tempfile.TemporaryDirectory() as directory:
     ...     est.save(f"{directory}/model.safetensors")
     ...     loaded = sklearn_mmfusion.load(f"{directory}/model.safetensors")

@@ -80,7 +80,7 @@ class RAVENClassifier(_RAVEN, PlainClassifier):
     >>> from sklearn_mmfusion import RAVENClassifier
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 3, 4)), rng.normal(size=(200, 3, 5))
-    >>> est = RAVENClassifier(max_epochs=50, lr=0.01, random_state=0)
+    >>> est = RAVENClassifier(max_epochs=30, lr=0.01, random_state=0)
     >>> est = est.fit({"a": a, "b": b}, a.mean((1, 2)) > 0)
     >>> est.predict({"a": a, "b": b}).shape
     (200,)
@@ -128,7 +128,7 @@ class RAVENRegressor(_RAVEN, PlainRegressor):
     >>> from sklearn_mmfusion import RAVENRegressor
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 3, 4)), rng.normal(size=(200, 3, 5))
-    >>> est = RAVENRegressor(max_epochs=50, lr=0.01, random_state=0)
+    >>> est = RAVENRegressor(max_epochs=30, lr=0.01, random_state=0)
     >>> est = est.fit({"a": a, "b": b}, a.mean((1, 2)))
     >>> est.predict({"a": a, "b": b}).shape
     (200,)

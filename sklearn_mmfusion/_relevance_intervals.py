@@ -149,7 +149,7 @@ def relevance_intervals(
     >>> rng = np.random.default_rng(0)
     >>> X = {"a": rng.normal(size=(80, 2)), "b": rng.normal(size=(80, 2))}
     >>> y = X["a"][:, 0] + 0.3 * X["b"][:, 0]
-    >>> est = MNLRegressor(encoders="auto", early_stopping=False)
+    >>> est = MNLRegressor(max_epochs=40, early_stopping=False)
     >>> result = relevance_intervals(est, X, y, n_refits=4, random_state=0)
     >>> bool(result.low[0] > result.high[1])
     True

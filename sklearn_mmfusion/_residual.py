@@ -137,7 +137,7 @@ class MROClassifier(FusionClassifierMixin, _MRO):
     >>> from sklearn_mmfusion import MROClassifier
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 4)), rng.normal(size=(200, 5))
-    >>> est = MROClassifier(max_epochs=50, lr=0.01, random_state=0)
+    >>> est = MROClassifier(max_epochs=30, lr=0.01, random_state=0)
     >>> est = est.fit({"a": a, "b": b}, a[:, 0] + b[:, 0] > 0)
     >>> est.predict({"a": a, "b": b}).shape
     (200,)
@@ -274,7 +274,7 @@ class MRORegressor(FusionRegressorMixin, _MRO):
     >>> from sklearn_mmfusion import MRORegressor
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 4)), rng.normal(size=(200, 5))
-    >>> est = MRORegressor(max_epochs=50, lr=0.01, random_state=0)
+    >>> est = MRORegressor(max_epochs=30, lr=0.01, random_state=0)
     >>> est = est.fit({"a": a, "b": b}, a[:, 0] + b[:, 0])
     >>> est.predict({"a": a, "b": b}).shape
     (200,)

@@ -116,7 +116,7 @@ class RoutingClassifier(BaseActivatedFusion):
     >>> from sklearn_mmfusion import RoutingClassifier
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 4)), rng.normal(size=(200, 5))
-    >>> est = RoutingClassifier(max_epochs=50, lr=0.01, random_state=0)
+    >>> est = RoutingClassifier(max_epochs=30, lr=0.01, random_state=0)
     >>> est = est.fit({"a": a, "b": b}, a[:, 0] + b[:, 0] > 0)
     >>> est.routing_coefficients({"a": a, "b": b}).shape
     (200, 3, 2)
@@ -334,7 +334,7 @@ class GAMClassifier(BaseActivatedFusion):
     >>> from sklearn_mmfusion import GAMClassifier
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 4)), rng.normal(size=(200, 5))
-    >>> est = GAMClassifier(max_epochs=50, lr=0.01, random_state=0)
+    >>> est = GAMClassifier(max_epochs=30, lr=0.01, random_state=0)
     >>> est = est.fit({"a": a, "b": b}, a[:, 0] + b[:, 0] > 0)
     >>> est.activations({"a": a, "b": b}).shape
     (200, 3)

@@ -75,7 +75,7 @@ class UnimodalClassifier(_OneModality, LateFusionClassifier):
     >>> from sklearn_mmfusion import UnimodalClassifier
     >>> rng = np.random.default_rng(0)
     >>> X = {"a": rng.normal(size=(200, 4)), "b": rng.normal(size=(200, 5))}
-    >>> est = UnimodalClassifier("a", random_state=0).fit(X, X["a"][:, 0] > 0)
+    >>> est = UnimodalClassifier("a", max_epochs=30, random_state=0).fit(X, X["a"][:, 0] > 0)
     >>> est.modality_names_
     ['a']
     """
@@ -190,7 +190,7 @@ class UnimodalRegressor(_OneModality, LateFusionRegressor):
     >>> from sklearn_mmfusion import UnimodalRegressor
     >>> rng = np.random.default_rng(0)
     >>> X = {"a": rng.normal(size=(200, 4)), "b": rng.normal(size=(200, 5))}
-    >>> est = UnimodalRegressor("a", random_state=0).fit(X, X["a"][:, 0])
+    >>> est = UnimodalRegressor("a", max_epochs=30, random_state=0).fit(X, X["a"][:, 0])
     >>> est.modality_names_
     ['a']
     """

@@ -6,6 +6,7 @@ set them off. Workers that run at the same time have a working directory each, s
 left in it falls to the test that left it.
 """
 
+import gc
 import os
 import random
 import shutil
@@ -34,6 +35,10 @@ ZARR_THREADS = ("zarr_io", "asyncio_")  # the event loop of zarr, and the worker
 # scikit-learn's callbacks listen for workers in a thread that its close() does not wake.
 LISTENERS = "(_accept)"
 SECONDS_TO_END = 5.0
+
+
+# Run in processes of their own, by tests that name them.
+collect_ignore = ["_dask_search.py", "_torchrun_fit.py"]
 
 
 def _random_states():
@@ -85,6 +90,11 @@ def pytest_sessionstart(session):
     if hasattr(session.config, "workerinput"):
         session.config.own_directory = tempfile.mkdtemp(prefix="mmfusion-tests-")
         os.chdir(session.config.own_directory)
+
+
+def pytest_collection_finish(session):
+    # What was imported and collected stays until the end: no need to look through it again.
+    gc.freeze()
 
 
 def pytest_sessionfinish(session):

@@ -37,7 +37,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning"),
 ]
 
-N = 120
+N = 60
 RNG = np.random.default_rng(0)
 X = {
     "text": RNG.normal(size=(N, 5, 3)),
@@ -47,7 +47,7 @@ X = {
 X["text"][:20, 3:] = np.nan
 X["audio"][:20, 3:] = np.nan
 SIGNAL = X["text"][:, 0, 0] + np.nanmean(X["audio"], 1)[:, 0] * 2 + X["age"][:, 0]
-SMALL = MulTEncoder(hidden_dim=8, n_heads=2, n_layers=1)
+SMALL = MulTEncoder(hidden_dim=4, n_heads=2, n_layers=1)
 CASES = {
     "late": (LateFusionClassifier, LateFusionRegressor, {}),
     "early": (EarlyFusionClassifier, EarlyFusionRegressor, {}),
@@ -66,7 +66,7 @@ ADDITIVE = [name for name in CASES if name == "late" or name.startswith("MRO")]
 
 def make(name, kind="classifier", **changes):
     cls = CASES[name][kind == "regressor"]
-    settings = {"max_epochs": 6, "lr": 0.02, "early_stopping": False, "random_state": 0}
+    settings = {"max_epochs": 2, "lr": 0.02, "early_stopping": False, "random_state": 0}
     return cls(**settings | CASES[name][2] | changes)
 
 
@@ -93,14 +93,14 @@ def test_it_learns(name, kind):
 def test_every_kind_of_target(name):
     several = np.column_stack([SIGNAL > 0, X["age"][:, 1] > 0]).astype(int)
     for y, columns in ((np.digitize(SIGNAL, [-1, 1]), 3), (several, 2)):
-        est = make(name, max_epochs=2).fit(X, y)
+        est = make(name, max_epochs=1).fit(X, y)
         assert est.predict_proba(X).shape == (N, columns)
         assert est.predict(X).shape == y.shape
         assert est.intercept_.shape == (columns,)
     numbers = np.column_stack([SIGNAL, -SIGNAL])
-    assert make(name, "regressor", max_epochs=2).fit(X, numbers).predict(X).shape == (N, 2)
+    assert make(name, "regressor", max_epochs=1).fit(X, numbers).predict(X).shape == (N, 2)
     labels = np.where(SIGNAL > 0, "yes", "no")
-    assert set(make(name, max_epochs=2).fit(X, labels).predict(X)) <= {"yes", "no"}
+    assert set(make(name, max_epochs=1).fit(X, labels).predict(X)) <= {"yes", "no"}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -207,7 +207,7 @@ def test_tensor_fusion_learns_a_product():
     rng = np.random.default_rng(2)
     flat = {"a": rng.normal(size=(300, 2)), "b": rng.normal(size=(300, 2))}
     y = flat["a"][:, 0] * flat["b"][:, 1]
-    settings = {"encoders": LinearEncoder(), "max_epochs": 150, "lr": 0.01, "dropout": 0.0}
+    settings = {"encoders": LinearEncoder(), "max_epochs": 75, "lr": 0.02, "dropout": 0.0}
     est = TensorFusionRegressor(**settings, early_stopping=False, random_state=0).fit(flat, y)
     assert est.score(flat, y) > 0.9
 
@@ -230,7 +230,7 @@ def test_other_encoders_are_refused(cls):
 def test_mult_takes_codes_and_steps_of_any_number():
     mixed = {"words": RNG.integers(0, 4, size=(N, 7)), "audio": X["audio"], "age": X["age"]}
     encoder = MulTEncoder(hidden_dim=8, n_heads=2, n_layers=1, vocabulary_size={"words": 4})
-    est = MulTClassifier(encoders=encoder, max_epochs=2, random_state=0)
+    est = MulTClassifier(encoders=encoder, max_epochs=1, random_state=0)
     assert est.fit(mixed, target("classifier")).predict_proba(mixed).shape == (N, 2)
 
 

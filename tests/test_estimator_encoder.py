@@ -43,7 +43,7 @@ THREE = np.digitize(SIGNAL, [-0.6, 0.6])
 
 
 def params(**changes):
-    return {"max_epochs": 30, "lr": 0.02, "early_stopping": False, "random_state": 0} | changes
+    return {"max_epochs": 10, "lr": 0.05, "early_stopping": False, "random_state": 0} | changes
 
 
 def both(estimator, **settings):

@@ -83,8 +83,10 @@ def _assert_same(one, other):
     "estimator",
     [
         InTenseClassifier(max_epochs=2),
-        InTenseClassifier(max_epochs=2, early_stopping=False),
-        InTenseClassifier(max_epochs=1, encoders={"sequence": Conv1dEncoder(batch_norm=True)}),
+        InTenseClassifier(max_epochs=2, reg=0.01, early_stopping=False),
+        InTenseClassifier(
+            max_epochs=1, reg=0.01, encoders={"sequence": Conv1dEncoder(batch_norm=True)}
+        ),
         RoutingClassifier(max_epochs=2),
         GAMClassifier(max_epochs=1),
         MROClassifier(max_epochs=1, schedule="sequential"),
@@ -137,7 +139,7 @@ def test_weights_targets_and_partial_fit_are_those_of_arrays_in_memory(tmp_path)
 def test_fits_in_many_chunks_are_the_same(tmp_path, monkeypatch):
     X, y = _data()
     lazy = _on_disk(X, tmp_path)
-    estimator = InTenseClassifier(max_epochs=2, missing="mask", random_state=0)
+    estimator = InTenseClassifier(max_epochs=2, reg=0.01, missing="mask", random_state=0)
     whole = type(estimator)(**estimator.get_params(deep=False)).fit(X, y)
     monkeypatch.setattr(_lazy_blocks, "_SCAN_BYTES", 1000)
     monkeypatch.setattr(_dataset, "GATHER_BYTES", 10_000)
@@ -173,7 +175,7 @@ def test_scikit_learn_splits_searches_and_permutes_what_is_on_disk(tmp_path):
     lazy = ModalityFrame(_on_disk(X, tmp_path))
     frame = ModalityFrame(X)
     estimator = InTenseClassifier(
-        max_epochs=2, missing="mask", random_state=0, encoders=SMALL, interactions=1
+        max_epochs=2, reg=0.01, missing="mask", random_state=0, encoders=SMALL, interactions=1
     )
     scores = [cross_validate(estimator, data, y, cv=2)["test_score"] for data in (frame, lazy)]
     np.testing.assert_array_equal(*scores)

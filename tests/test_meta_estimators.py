@@ -53,7 +53,9 @@ from sklearn.utils import resample, shuffle
 
 from sklearn_mmfusion import ModalityFrame
 
-# Two epochs without polish are enough to see whether the parts fit together.
+# Two epochs without polish, in one fit that chooses nothing, are enough to see whether the parts
+# fit together.
+ONE_FIT = {"early_stopping": True, "reg": 0.01}
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning"),
@@ -81,9 +83,7 @@ class Setting:
     family: str
 
     def classifier(self, **params):
-        return small(
-            BY_NAME[f"{self.family}Classifier"], **{"modalities": self.modalities} | params
-        )
+        return self._small("Classifier", params)
 
     def probable(self, **params):
         """Return a classifier with probabilities."""
@@ -93,7 +93,11 @@ class Setting:
         return CalibratedClassifierCV(model, cv=2, ensemble=False)
 
     def regressor(self, **params):
-        return small(BY_NAME[f"{self.family}Regressor"], **{"modalities": self.modalities} | params)
+        return self._small("Regressor", params)
+
+    def _small(self, kind, params):
+        settings = ONE_FIT | {"modalities": self.modalities} | params
+        return small(BY_NAME[f"{self.family}{kind}"], **settings)
 
     @property
     def grid(self):

@@ -86,13 +86,18 @@ CASES = {
 }
 
 
+@pytest.fixture(scope="module")
+def fits():
+    """Fits with the parameters above by the kind of target, which no test changes."""
+    return {kind: cls(**params()).fit(X, y) for kind, (cls, y) in CASES.items()}
+
+
 # -- targets ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_every_kind_of_target_is_learned_and_keeps_its_shape(kind):
-    cls, y = CASES[kind]
-    est = cls(**params()).fit(X, y)
+def test_every_kind_of_target_is_learned_and_keeps_its_shape(kind, fits):
+    est, y = fits[kind], CASES[kind][1]
     assert est.predict(X).shape == y.shape
     assert est.predict(X).dtype.kind == y.dtype.kind
     n_outputs = {"binary": 1, "multiclass": 3, "multilabel": 2, "regression": 1}.get(kind, 2)
@@ -102,9 +107,8 @@ def test_every_kind_of_target_is_learned_and_keeps_its_shape(kind):
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_contributions_and_intercept_add_up_to_the_output(kind):
-    cls, y = CASES[kind]
-    est = cls(**params()).fit(X, y)
+def test_contributions_and_intercept_add_up_to_the_output(kind, fits):
+    est = fits[kind]
     parts = est.contributions(X)
     assert parts.shape == (N, 3, len(est.intercept_))
     total = parts.sum(1) + est.intercept_
@@ -119,16 +123,14 @@ def test_contribution_std_is_that_of_the_contributions(kind):
     np.testing.assert_allclose(est.contributions(X).mean(0), 0, atol=1e-9)
 
 
-def test_probabilities_are_those_of_the_links():
-    binary = MNLClassifier(**params()).fit(X, BINARY)
+def test_probabilities_are_those_of_the_links(fits):
+    binary, three, labels = fits["binary"], fits["multiclass"], fits["multilabel"]
     logit = binary.decision_function(X)
     np.testing.assert_allclose(binary.predict_proba(X)[:, 1], 1 / (1 + np.exp(-logit)))
     np.testing.assert_array_equal(binary.predict(X) == "yes", logit > 0)
-    three = MNLClassifier(**params()).fit(X, THREE)
     odds = np.exp(three.decision_function(X))
     np.testing.assert_allclose(three.predict_proba(X), odds / odds.sum(1, keepdims=True))
     assert list(three.classes_) == ["low", "mid", "top"]
-    labels = MNLClassifier(**params()).fit(X, LABELS)
     np.testing.assert_array_equal(labels.predict(X), labels.predict_proba(X) > 0.5)
 
 
@@ -471,15 +473,19 @@ def test_float32_and_float64_fits_agree():
 # -- numbers ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("factor", [1e-300, 1e-30, 1e30, 1e300])
-def test_units_of_a_modality_do_not_matter(factor):
+@pytest.fixture(scope="module")
+def in_units():
+    """A polished fit in the units of X, which no test changes."""
     # Without early stopping the rows of the inner split must not depend on the units either.
-    ten = params(max_epochs=10, early_stopping=False, polish=True)
-    expected = MNLClassifier(**ten).fit(X, THREE)
+    return MNLClassifier(**params(max_epochs=10, early_stopping=False, polish=True)).fit(X, THREE)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-30, 1e30, 1e300])
+def test_units_of_a_modality_do_not_matter(factor, in_units):
     scaled = {**X, "text": X["text"] * factor}
-    est = MNLClassifier(**ten).fit(scaled, THREE)
-    np.testing.assert_allclose(est.predict_proba(scaled), expected.predict_proba(X), atol=1e-6)
-    for name, score in expected.relevance_scores_.items():
+    est = clone(in_units).fit(scaled, THREE)
+    np.testing.assert_allclose(est.predict_proba(scaled), in_units.predict_proba(X), atol=1e-6)
+    for name, score in in_units.relevance_scores_.items():
         assert est.relevance_scores_[name] == pytest.approx(score, abs=1e-6)
 
 

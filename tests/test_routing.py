@@ -41,7 +41,7 @@ def params(**changes):
         "encoders": LinearEncoder(),
         "feature_dim": 8,
         "dropout": 0.2,
-        "max_epochs": 25,
+        "max_epochs": 8,
         "lr": 0.02,
         "early_stopping": True,  # one fit, with held-out rows
         "random_state": 0,

@@ -67,7 +67,7 @@ VERSION = ".".join(map(str, parse_version(sklearn.__version__).release[:2]))
 
 # In the fast part: training and its three kinds of heads, and what takes less than a second.
 FAST = {
-    "InTenseRegressor",
+    "LateFusionRegressor",
     "LateVotingClassifier",
     "MKLClassifier",
     "MKLRegressor",

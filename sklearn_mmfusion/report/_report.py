@@ -196,7 +196,7 @@ def fusion_report(
     >>> rng = np.random.default_rng(0)
     >>> X = {"text": rng.normal(size=(90, 3)), "audio": rng.normal(size=(90, 2))}
     >>> y = X["text"][:, 0] > 0
-    >>> est = MNLClassifier(random_state=0).fit(X, y)
+    >>> est = MNLClassifier(max_epochs=20, random_state=0).fit(X, y)
     >>> report = fusion_report(est, X, y)
     >>> report.html[:15]
     '<!DOCTYPE html>'

@@ -234,7 +234,7 @@ VARIANTS = [
     RoutingClassifier(max_epochs=2),
     MNLRegressor(max_epochs=2, encoders="auto", missing="mask"),
 ]
-FAST = {"MNLClassifier", "MKLRegressor", "LateVotingClassifier"}
+FAST = {"MNLClassifier", "MKLRegressor"}
 
 
 @pytest.mark.parametrize(
