@@ -493,6 +493,15 @@ def test_interaction_gradients_of_both_orders(order, n, d):
     check_gradients(lambda *vs: iterbn(vs, weight), us)
 
 
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_moments_of_centred_vectors_leave_out_the_first_and_no_other(order):
+    us = [randn(6, 2, seed=m) for m in range(order)]
+    sizes = [len(axes) for axes in F.interaction_moments(us, centred=True)]
+    assert sizes == [size for size in range(2, order + 1) for _ in range(math.comb(order, size))]
+    every = [len(axes) for axes in F.interaction_moments(us)]
+    assert every == [size for size in range(1, order + 1) for _ in range(math.comb(order, size))]
+
+
 @given(st.integers(0, 5), st.integers(0, 3))
 def test_proper_subsets_are_all_but_the_whole_by_size(n, smallest):
     axes = tuple(range(n))
