@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -39,6 +41,7 @@ class CompiledForward:
         network.set_tape(self.tape)
         self._n_local: int | None = None  # rows of a whole batch that came to this process
         self._run: Callable[[FusionBatch], Tensor] | None = None
+        self._is_warm = False
 
     def __call__(self, batch: FusionBatch, n_rows: int | None = None) -> Tensor:
         """Return the network's outputs.
@@ -65,7 +68,7 @@ class CompiledForward:
             outputs: Tensor = self.network(batch)
         finally:
             self.tape.is_recording = False
-        self._n_local = len(batch)
+        self._n_local, self._is_warm = len(batch), False
         self._run = compiled(_step_of(self.network, self.tape), batch.values[0].device)
         return outputs
 
@@ -75,7 +78,12 @@ class CompiledForward:
         self.tape.draw()
         self.tape.is_playing = True
         try:
-            return run(batch)
+            if self._is_warm:
+                return run(batch)
+            with _quiet_torch():
+                outputs = run(batch)
+            self._is_warm = True
+            return outputs
         except TorchDynamoException as error:
             reason = str(error).strip().splitlines() or [""]
             raise CompileError(
@@ -84,6 +92,14 @@ class CompiledForward:
             ) from error
         finally:
             self.tape.is_playing = False
+
+
+@contextmanager
+def _quiet_torch() -> Iterator[None]:
+    """Leave out what torch warns itself of while it compiles: nobody else could change it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"torch(\.|$)")
+        yield
 
 
 def compiled(

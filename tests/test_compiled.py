@@ -28,12 +28,6 @@ from sklearn_mmfusion.modules.network import FusionBatch
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::sklearn_mmfusion.RelevanceWarning"),
-    # torch warns itself of what it does where it compiles, and hides that from users; the filter
-    # that makes errors of warnings comes before.
-    pytest.mark.filterwarnings(
-        "ignore:.*grad attribute of a Tensor that is not a leaf:UserWarning"
-    ),
-    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
 ]
 
 N = 66  # 3 batches of 20, and one of 6
