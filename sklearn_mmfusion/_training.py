@@ -466,7 +466,7 @@ def train(
     module.encoders_in_bfloat16 = options.bfloat16
     if options.parallel is not None:
         options.parallel.prepare(module)
-    elif net is None:
+    if net is None:
         module.group_encoders()
     key, progress = None, None
     if options.checkpoint is not None:
