@@ -114,7 +114,10 @@ def compiled(
     options: Any = {"compile_threads": 1, "triton.cudagraphs": device.type == "cuda"}
     compile_function: Any = torch.compile  # whose types lack the last argument
     try:
-        made = compile_function(function, dynamic=False, options=options, isolate_recompiles=True)
+        with _quiet_torch():  # the compiler is imported here
+            made = compile_function(
+                function, dynamic=False, options=options, isolate_recompiles=True
+            )
     except RuntimeError as error:  # a version of Python that it does not know
         raise CompileError(f"compile=True: {error}; {_REMEDY}") from error
     run: Callable[[FusionBatch], Tensor] = made
