@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 SYNTHETIC = (
-    "iterbn", "epoch_speed", "mult_speed", "routing_speed", "explain_speed", "inspection_speed",
+    "iterbn", "epoch_speed", "compile", "precision", "mult_speed", "routing_speed",
+    "explain_speed", "inspection_speed",
     "sklearn_checks",
     "recovery", "synthgene", "synthgene_tri", "routing_tri",
     "reliability_files", "reliability_faults",

@@ -29,6 +29,7 @@ from sklearn_mmfusion._encoders import (
 from sklearn_mmfusion._errors import (
     CheckpointError,
     CheckpointWarning,
+    CompileError,
     DivergedError,
     FileError,
     FitInterruptedWarning,
@@ -99,6 +100,7 @@ __all__ = [
     "AdamW",
     "CheckpointError",
     "CheckpointWarning",
+    "CompileError",
     "ComparisonDisplay",
     "ContributionDisplay",
     "ContributionTransformer",

@@ -52,6 +52,7 @@ class PlainClassifier(FusionClassifierMixin, BaseFusion):
         distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
+        compile: bool = False,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
@@ -77,6 +78,7 @@ class PlainClassifier(FusionClassifierMixin, BaseFusion):
         self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
+        self.compile = compile
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
@@ -114,6 +116,7 @@ class PlainRegressor(FusionRegressorMixin, BaseFusion):
         distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
+        compile: bool = False,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
@@ -139,6 +142,7 @@ class PlainRegressor(FusionRegressorMixin, BaseFusion):
         self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
+        self.compile = compile
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sklearn_mmfusion._lazy_blocks import LazyBlock
+from sklearn_mmfusion._transfer import ahead, fits, line_to, pinned
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.network import FusionBatch
 
@@ -23,8 +24,11 @@ GATHER_BYTES = 64 * 2**20
 class FusionDataset(torch.utils.data.Dataset):
     """All rows of a data set as tensors, with targets.
 
-    ``n_counted`` is the number of rows that the weights stand for.
+    ``n_counted`` is the number of rows that the weights stand for, ``goes_to`` the device to which
+    batches go where the rows are too many for it; None: they are where they are used.
     """
+
+    goes_to: torch.device | None = None
 
     def __init__(self, batch: FusionBatch, target: Tensor) -> None:
         self.batch, self.target = batch, target
@@ -90,6 +94,17 @@ class FusionDataset(torch.utils.data.Dataset):
         moved.n_counted = self.n_counted
         return moved
 
+    def on_device(self, device: torch.device | str) -> FusionDataset:
+        """Return the rows on a device; where they do not fit, those that go there in batches."""
+        device = torch.device(device)
+        tensors = [v for v in self.batch.values if isinstance(v, Tensor)]
+        if fits(sum(t.numel() * t.element_size() for t in tensors), device):
+            moved = FusionDataset(self.batch.to(device), self.target.to(device))
+            moved.n_counted = self.n_counted
+            return moved
+        self.goes_to = device
+        return self
+
     @property
     def is_large(self) -> bool:
         """Whether a modality is on disk, or so large that little memory may be left."""
@@ -106,7 +121,6 @@ def to_dataset(
     target: np.ndarray | None,
     weight: np.ndarray | None,
     dtype: torch.dtype,
-    device: torch.device | str = "cpu",
 ) -> FusionDataset:
     """Turn validated rows into tensors that share memory with them where that is possible."""
 
@@ -127,7 +141,7 @@ def to_dataset(
         target = np.zeros(data.n_samples)
     y = torch.as_tensor(np.array(target))
     y = y.to(dtype) if y.is_floating_point() else y
-    return FusionDataset(batch.to(device), y.to(device))
+    return FusionDataset(batch, y)
 
 
 def as_tensor(array: np.ndarray) -> Tensor:
@@ -220,6 +234,10 @@ class Batches:
         self.dataset, self.batch_size, self.generator = dataset, batch_size, generator
 
     def __iter__(self) -> Iterator[tuple[FusionBatch, Tensor]]:
+        device = self.dataset.goes_to
+        return self._slices() if device is None else ahead(self._slices(), line_to(device))
+
+    def _slices(self) -> Iterator[tuple[FusionBatch, Tensor]]:
         n, size = len(self.dataset), self.batch_size
         if self.generator is None or n <= size:
             yield from self.dataset.batches(max(size, 1))
@@ -234,7 +252,10 @@ class Batches:
             last = min(first + per_gather, len(starts))
             begin, end = starts[first], ends[last - 1]
             rows = order[begin:end].to(self.dataset.target.device)
-            gathered = FusionDataset(*self.dataset[rows])
+            picked = self.dataset[rows]
+            if self.dataset.goes_to is not None:
+                picked = pinned(picked, self.dataset.goes_to)
+            gathered = FusionDataset(*picked)
             for i in range(first, last):
                 yield gathered[starts[i] - begin : ends[i] - begin]
 

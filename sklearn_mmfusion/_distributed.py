@@ -132,9 +132,9 @@ class DataParallel:
             self.n_global, (self._start, self._stop) = n, bounds
             yield FusionDataset(batch, target)[self._start : self._stop]
 
-    def reduce_gradients(self, module: nn.Module) -> None:
+    def reduce_gradients(self, network: FusionNetwork) -> None:
         """Sum the gradients over all processes."""
-        parameters = [p for p in module.parameters() if p.requires_grad]
+        parameters = [parameter for _, parameter, _ in network.trained_parameters()]
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         flat = torch.cat([grad.flatten() for grad in grads])
         dist.all_reduce(flat)

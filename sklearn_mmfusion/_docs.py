@@ -89,12 +89,18 @@ device : str, default="auto"
 distributed : {None, "auto"}, default=None
     "auto": the processes that ``torchrun`` started train one model together, each on its share of
     every batch; the fit is that of one process, which is what there is without ``torchrun``.
-dtype : {"auto", "float32", "float64"}, default="auto"
-    Training precision; "auto" is float64 on the CPU when a modality is float64. Prediction is
-    always float64.
+dtype : {"auto", "float32", "float64", "bfloat16"}, default="auto"
+    Training precision; "auto" is float64 on the CPU when a modality is float64. "bfloat16"
+    computes the matrix products of the encoders in it and everything else, weights, statistics,
+    penalty and loss among it, in float32: for large encoders on hardware that has it. Prediction
+    is always float64.
 n_threads : int or None, default=1
     torch's threads within one operation while fitting and predicting; one is fastest for small
     networks. None leaves torch's setting.
+compile : bool, default=False
+    Train through ``torch.compile``: the same fit up to round-off, after a warm-up of seconds to
+    minutes for each network that is trained. It pays for long fits, most of all on a GPU, where
+    it uses CUDA graphs; it needs a C++ compiler (triton on a GPU).
 warm_start : bool, default=False
     Start ``fit`` from the last fit's weights.
 callbacks : list of skorch callbacks, default=None

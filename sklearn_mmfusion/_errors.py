@@ -9,6 +9,7 @@ from typing import Any
 __all__ = [
     "CheckpointError",
     "CheckpointWarning",
+    "CompileError",
     "DivergedError",
     "FileError",
     "FitInterruptedWarning",
@@ -48,6 +49,10 @@ class DivergedError(FusionError, FloatingPointError):
 
 class FusionMemoryError(FusionError, MemoryError):
     """A model or a batch would not fit, or did not fit, in memory."""
+
+
+class CompileError(FusionError, RuntimeError):
+    """torch.compile could not compile a network, as where there is no compiler."""
 
 
 class FileError(FusionError, OSError):

@@ -221,7 +221,7 @@ def fit_network(
     def dataset(rows: FitInput) -> FusionDataset:
         weight = None if rows.weight is None else rows.weight / rows.weight.mean()
         target = _scaled(rows, scale)
-        made = to_dataset(rows.data, target, weight, dtype, options.device)
+        made = to_dataset(rows.data, target, weight, dtype).on_device(options.device)
         made.n_counted = _n_counted(rows.weight, len(target))
         return made
 
@@ -232,7 +232,7 @@ def fit_network(
             network.fusion.bias.copy_(_prior(rows, loss_name, plan.n_outputs))
         if network.learns_inputs:
             n_rows = max(256, min(_INPUT_ROWS, _INPUT_BYTES // max(1, rows.row_bytes())))
-            network.fit_inputs(rows[:: -(-len(rows) // n_rows)][0])
+            network.fit_inputs(rows[:: -(-len(rows) // n_rows)][0].to(options.device))
 
     def finished(result: TrainingResult, polish_weights: bool) -> FitResult:
         trained = load_state(build_network(plan).double(), network_state(network)).eval()
@@ -369,7 +369,7 @@ def _finish(
 @torch.no_grad()
 def _prepared(network: FusionNetwork, rows: FusionDataset) -> FusionDataset:
     """Return rows with their values prepared for all epochs, where that takes little memory."""
-    if rows.is_large or len(rows) == 0:
+    if rows.is_large or rows.goes_to is not None or len(rows) == 0:
         return rows
     if prepared_row_bytes(network, rows) * len(rows) > PREPARED_BYTES:
         return rows

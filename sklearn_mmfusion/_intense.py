@@ -121,6 +121,7 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
         distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
+        compile: bool = False,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
@@ -152,6 +153,7 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
         self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
+        self.compile = compile
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
@@ -255,6 +257,7 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
         distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
+        compile: bool = False,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
@@ -286,6 +289,7 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
         self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
+        self.compile = compile
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params

@@ -108,6 +108,7 @@ class MNLClassifier(FusionClassifierMixin, _MNL):
         distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
+        compile: bool = False,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
@@ -137,6 +138,7 @@ class MNLClassifier(FusionClassifierMixin, _MNL):
         self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
+        self.compile = compile
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
@@ -229,6 +231,7 @@ class MNLRegressor(FusionRegressorMixin, _MNL):
         distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
+        compile: bool = False,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
@@ -258,6 +261,7 @@ class MNLRegressor(FusionRegressorMixin, _MNL):
         self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
+        self.compile = compile
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params

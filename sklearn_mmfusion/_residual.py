@@ -173,6 +173,7 @@ class MROClassifier(FusionClassifierMixin, _MRO):
         distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
+        compile: bool = False,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
@@ -202,6 +203,7 @@ class MROClassifier(FusionClassifierMixin, _MRO):
         self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
+        self.compile = compile
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
@@ -310,6 +312,7 @@ class MRORegressor(FusionRegressorMixin, _MRO):
         distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
+        compile: bool = False,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
@@ -339,6 +342,7 @@ class MRORegressor(FusionRegressorMixin, _MRO):
         self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
+        self.compile = compile
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params

@@ -157,6 +157,7 @@ class RoutingClassifier(BaseActivatedFusion):
         distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
+        compile: bool = False,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
@@ -188,6 +189,7 @@ class RoutingClassifier(BaseActivatedFusion):
         self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
+        self.compile = compile
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
@@ -366,6 +368,7 @@ class GAMClassifier(BaseActivatedFusion):
         distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
+        compile: bool = False,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
@@ -394,6 +397,7 @@ class GAMClassifier(BaseActivatedFusion):
         self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
+        self.compile = compile
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params

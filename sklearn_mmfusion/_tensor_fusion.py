@@ -135,6 +135,7 @@ class TensorFusionClassifier(FusionClassifierMixin, _TensorFusion):
         distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
+        compile: bool = False,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
@@ -163,6 +164,7 @@ class TensorFusionClassifier(FusionClassifierMixin, _TensorFusion):
         self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
+        self.compile = compile
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params
@@ -256,6 +258,7 @@ class TensorFusionRegressor(FusionRegressorMixin, _TensorFusion):
         distributed: str | None = None,
         dtype: str = "auto",
         n_threads: int | None = 1,
+        compile: bool = False,
         warm_start: bool = False,
         callbacks: list[Any] | None = None,
         net_params: dict[str, Any] | None = None,
@@ -284,6 +287,7 @@ class TensorFusionRegressor(FusionRegressorMixin, _TensorFusion):
         self.distributed = distributed
         self.dtype = dtype
         self.n_threads = n_threads
+        self.compile = compile
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.net_params = net_params

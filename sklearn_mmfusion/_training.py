@@ -20,6 +20,7 @@ from skorch.dataset import Dataset
 from skorch.helper import predefined_split
 from torch import Tensor, nn
 
+from sklearn_mmfusion._compiled import CompiledForward
 from sklearn_mmfusion._dataset import Batches, FusionDataset
 from sklearn_mmfusion._distributed import DataParallel
 from sklearn_mmfusion._errors import DivergedError
@@ -106,6 +107,8 @@ class TrainingOptions:
     net_params: dict[str, object] = field(default_factory=dict)
     verbose: int = 0
     device: str = "cpu"
+    compile: bool = False
+    bfloat16: bool = False  # matrix products of the encoders
     n_phases: int = 1  # orders that are trained one after the other
     phase_epochs: tuple[int, ...] | None = None  # of each; None: max_epochs
     task: FitTask | None = None
@@ -158,6 +161,9 @@ class FusionNet(NeuralNet):
     def initialize_module(self) -> FusionNet:
         super().initialize_module()
         self.shuffler_ = torch.Generator().manual_seed(seed_for(self.options.seed, "shuffle"))
+        self._compiled = None
+        if self.options.compile:
+            self._compiled = CompiledForward(self.module_, self.options.batch_size)
         return self
 
     def _set_training(self, training: bool = True) -> None:
@@ -165,7 +171,10 @@ class FusionNet(NeuralNet):
             super()._set_training(training)
 
     def infer(self, x: FusionBatch, **fit_params: object) -> Tensor:
-        return self.module_(x)
+        if self._compiled is None:
+            return self.module_(x)
+        parallel = self.options.parallel
+        return self._compiled(x, None if parallel is None else parallel.n_global)
 
     def get_loss(
         self, y_pred: Tensor, y_true: Tensor, X: FusionBatch | None = None, training: bool = False
@@ -454,9 +463,10 @@ def train(
     generator.manual_seed(seed_for(options.seed, "dropout"))
     full_batch = options.batch_size >= len(dataset)
     module.set_generator(generator, shared=full_batch)
+    module.encoders_in_bfloat16 = options.bfloat16
     if options.parallel is not None:
         options.parallel.prepare(module)
-    elif net is None:
+    if net is None:
         module.group()
     key, progress = None, None
     if options.checkpoint is not None:

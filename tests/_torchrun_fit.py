@@ -27,6 +27,7 @@ def data():
     rng = np.random.default_rng(0)
     n = 1103  # last batches are uneven, and one of them has fewer rows than there are processes
     X = {"a": rng.normal(size=(n, 4)), "b": rng.normal(size=(n, 6, 3))}
+    X["c"] = rng.normal(size=(n, 5))  # its encoder is computed beside that of "a"
     X["a"][::9] = np.nan
     y = (np.nan_to_num(X["a"][:, 0]) * X["b"][:, 0, 0] + X["b"][:, 0, 1] > 0).astype(int)
     return X, y, rng.integers(1, 3, size=n).astype(float)
@@ -44,6 +45,10 @@ def estimators(distributed):
     return {
         "intense": mm.InTenseClassifier(**common, modality_dropout=0.1),
         "convolution": mm.InTenseClassifier(**common, encoders={"b": convolution}),
+        # Compiled by several processes, it is the eager fit of one.
+        "compiled": mm.InTenseClassifier(
+            **common, compile=distributed is not None, modality_dropout=0.1, reg=0.01
+        ),
         "routing": mm.RoutingClassifier(**common),
         "full batch": mm.MROClassifier(**{**common, "batch_size": 2000}),
         "late": mm.LateFusionClassifier(**common, early_stopping=False),
@@ -65,6 +70,12 @@ def results(distributed):
 def main(folder):
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
+    compile_function = torch.compile
+
+    def take_apart(function, options, **keywords):
+        return compile_function(function, backend="eager", **keywords)
+
+    torch.compile = take_apart  # without the minutes of the compiler itself
     found = results("auto")
     X, y, _ = data()
     try:

@@ -76,6 +76,8 @@ class WeightedBatchNorm(nn.Module):
         Shape: x (N, C) or (N, C, ...); weight (N,) or broadcastable to x with 1 at the channel
         axis, as (N, 1, T); result as x.
         """
+        if x.dtype == torch.bfloat16:  # statistics keep all digits
+            x = x.float()
         if self._moments is not None:
             self._moments.update(x, weight)
         if not self.training:

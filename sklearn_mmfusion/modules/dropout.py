@@ -11,7 +11,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Draw", "Dropout", "draw_noise", "set_dropout_generator", "set_dropout_strength"]
+__all__ = [
+    "Draw",
+    "Dropout",
+    "MaskTape",
+    "draw_noise",
+    "set_dropout_generator",
+    "set_dropout_strength",
+    "set_dropout_tape",
+]
 
 
 Draw = Callable[["torch.Size | tuple[int, ...]", torch.Generator], Tensor]
@@ -20,6 +28,44 @@ Draw = Callable[["torch.Size | tuple[int, ...]", torch.Generator], Tensor]
 def draw_noise(shape: torch.Size | tuple[int, ...], generator: torch.Generator) -> Tensor:
     """Draw from [0, 1), in float32 so that a float64 fit drops the same elements."""
     return torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32)
+
+
+class MaskTape:
+    """Masks of a training step that are drawn before it.
+
+    A compiled network draws nothing itself: one eager step is recorded, and from then on all masks
+    of a step are drawn before it, in the order in which that step drew them. So the generator gives
+    what it would have given.
+    """
+
+    def __init__(self) -> None:
+        self.is_recording = self.is_playing = False
+        self._recorded: list[tuple[Callable[[torch.Size], Tensor], torch.Size]] = []
+        self._drawn: list[Tensor] = []
+        self._next = 0
+
+    def take(self, make: Callable[[torch.Size], Tensor], shape: torch.Size) -> Tensor:
+        """Return what ``make`` makes of a shape: now, or the next of what it made before."""
+        if self.is_playing:
+            drawn = self._drawn[self._next]
+            self._next += 1
+            return drawn
+        if self.is_recording:
+            self._recorded.append((make, shape))
+        return make(shape)
+
+    def begin_recording(self) -> None:
+        """Keep what is drawn from now on, and forget what was."""
+        self.is_recording = True
+        self._recorded = []
+
+    def draw(self) -> None:
+        """Draw what the next step takes."""
+        self._drawn = [make(shape) for make, shape in self._recorded]
+
+    def rewind(self) -> None:
+        """Begin a step."""
+        self._next = 0
 
 
 class Dropout(nn.Module):
@@ -58,22 +104,32 @@ class Dropout(nn.Module):
         self.shared = False
         self.strength = 1.0
         self.draw: Draw = draw_noise  # processes that share a batch draw for all of it
+        self.tape: MaskTape | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x with dropped elements.
 
         Shape: any -> the same.
         """
-        p = self.p * self.strength
-        if not self.training or p == 0.0:
+        if not self.training or self.p == 0.0:
             return x
-        if p == 1.0:
-            return x * 0.0
+        if self.tape is not None:
+            mask = self.tape.take(self._mask, x.shape)
+        elif self.p * self.strength == 0.0:
+            return x
+        else:
+            mask = self._mask(x.shape)
+        return x * mask.to(device=x.device, dtype=x.dtype)
+
+    def _mask(self, shape: torch.Size) -> Tensor:
+        """Return what elements are multiplied by, of a shape that broadcasts to that of x."""
+        p = self.p * self.strength
         if self.generator is None:
             raise RuntimeError("Dropout has no generator: call set_dropout_generator first")
-        shape = (1, *x.shape[1:]) if self.shared else x.shape
-        kept = self.draw(shape, self.generator).ge_(p).div_(1.0 - p)
-        return x * kept.to(device=x.device, dtype=x.dtype)
+        if p in (0.0, 1.0):  # nothing is drawn
+            return torch.full((1,) * len(shape), 1.0 - p, device=self.generator.device)
+        wanted = (1, *shape[1:]) if self.shared else shape
+        return self.draw(wanted, self.generator).ge_(p).div_(1.0 - p)
 
     def extra_repr(self) -> str:
         """Return what the representation shows of the module."""
@@ -114,3 +170,18 @@ def set_dropout_strength(module: nn.Module, strength: float) -> None:
     for child in module.modules():
         if isinstance(child, Dropout):
             child.strength = strength
+
+
+def set_dropout_tape(module: nn.Module, tape: MaskTape | None) -> None:
+    """Make every :class:`Dropout` of a module take its masks from a tape.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Module whose children, at any depth, are changed.
+    tape : MaskTape or None
+        The tape; None lets each draw for itself.
+    """
+    for child in module.modules():
+        if isinstance(child, Dropout):
+            child.tape = tape

@@ -29,12 +29,11 @@ Terms = Sequence[tuple[int, ...]]
 
 def term_presence(present: Sequence[Tensor | None], term: Sequence[int]) -> Tensor | None:
     """Rows in which every modality of a term is there, bool (b,); None when all rows are."""
-    masks = [mask for m in term if (mask := present[m]) is not None]
-    if not masks:
-        return None
-    result = masks[0]
-    for mask in masks[1:]:
-        result = result & mask
+    result: Tensor | None = None
+    for m in term:
+        mask = present[m]
+        if mask is not None:
+            result = mask if result is None else result & mask
     return result
 
 

@@ -162,7 +162,7 @@ def _weight(linear: nn.Linear) -> nn.Parameter:
 
 def _dropped(x: Tensor, dropout: Any) -> Tensor:
     """Apply one mask to the rows of all members, (g, b, d) as (b, g, d)."""
-    if not dropout.training or dropout.p * dropout.strength == 0.0:
+    if not dropout.training or dropout.p == 0.0:
         return x
     kept: Tensor = dropout(x.transpose(0, 1)).transpose(0, 1)
     return kept

@@ -242,7 +242,7 @@ class MulTModule(nn.Module):
             feature = torch.cat([across[pair] for pair in _ordered_pairs(term)], 1)
         if len(term) > 2:
             feature = self.joint_maps[_key(term)](feature)
-        masks = [mask for m in term if (mask := embedded[m].there) is not None]
+        masks = [mask for mask in [embedded[m].there for m in term] if mask is not None]
         if not masks:
             return feature
         return torch.where(reduce(torch.logical_and, masks).unsqueeze(1), feature, 0.0)

@@ -14,7 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_mmfusion.modules.batchnorm import recompute_statistics
-from sklearn_mmfusion.modules.dropout import Draw, draw_noise, set_dropout_generator
+from sklearn_mmfusion.modules.dropout import (
+    Draw,
+    MaskTape,
+    draw_noise,
+    set_dropout_generator,
+    set_dropout_tape,
+)
 from sklearn_mmfusion.modules.fusion import masked_weight
 from sklearn_mmfusion.modules.grouping import Group, MLPGroup, group_encoders
 
@@ -160,6 +166,8 @@ class FusionNetwork(nn.Module):
         self.is_joint = is_joint
         self.generator: torch.Generator | None = None
         self.draw: Draw = draw_noise
+        self.tape: MaskTape | None = None
+        self.encoders_in_bfloat16 = False  # matrix products of the encoders, in training
         self.encoder_groups: list[MLPGroup] = []
         self.groups: list[Group] = []
         self.used = sorted({m for term in self.features.terms for m in term})
@@ -214,6 +222,11 @@ class FusionNetwork(nn.Module):
         """Draw every mask of training from this generator; ``shared`` by the rows of a batch."""
         self.generator = generator
         set_dropout_generator(self, generator, shared=shared)
+
+    def set_tape(self, tape: MaskTape | None) -> None:
+        """Take every mask of training from a tape; None draws each when it is needed."""
+        self.tape = tape
+        set_dropout_tape(self, tape)
 
     @property
     def learns_inputs(self) -> bool:
@@ -275,6 +288,14 @@ class FusionNetwork(nn.Module):
 
     def encode(self, batch: FusionBatch, present: list[Tensor | None]) -> list[Tensor]:
         """Return the encoding (b, d) of every modality; of every term from a joint encoder."""
+        if not (self.encoders_in_bfloat16 and self.training):
+            return self._encode(batch, present)
+        device = self.fusion.bias.device.type
+        with torch.autocast(device, dtype=torch.bfloat16):
+            encodings = self._encode(batch, present)
+        return [encoding.to(self.dtype) for encoding in encodings]
+
+    def _encode(self, batch: FusionBatch, present: list[Tensor | None]) -> list[Tensor]:
         values = batch.values if batch.prepared else self._scaled(batch, present)
         if self.is_joint:
             by_term: list[Tensor] = self.encoders[0](values, batch.lengths, present, batch.weight)
@@ -301,12 +322,16 @@ class FusionNetwork(nn.Module):
             encodings.append(call(values[m], batch.lengths[m], weight))
         return encodings
 
+    def _noise(self, shape: torch.Size) -> Tensor:
+        assert self.generator is not None  # set by whoever trains
+        return self.draw(shape, self.generator)
+
     def _drop_modalities(self, batch: FusionBatch) -> list[Tensor | None]:
         if not self.modality_dropout:
             return batch.present
-        shape = (len(batch), len(batch.values))
-        assert self.generator is not None  # set by whoever trains
-        keep = self.draw(shape, self.generator).to(batch.values[0].device) >= self.modality_dropout
+        shape = torch.Size((len(batch), len(batch.values)))
+        noise = self._noise(shape) if self.tape is None else self.tape.take(self._noise, shape)
+        keep = noise.to(batch.values[0].device) >= self.modality_dropout
         return [
             keep[:, m] if mask is None else keep[:, m] & mask
             for m, mask in enumerate(batch.present)

@@ -258,7 +258,8 @@ class _Procedure(torch.autograd.Function):
         groups = _groups(f, weight)
         kept = [_votes(f, weight, n_concepts)] if len(groups) == 1 else []
         r = f.new_full((*f.shape[:2], n_concepts), 1.0 / n_concepts)
-        coefficients, concepts = [r], list[Tensor]()
+        coefficients = [r]
+        concepts: list[Tensor] = []
         for k, mask in enumerate(masks):
             c = f.new_zeros(f.shape[1], n_concepts, weight.shape[2] // n_concepts)
             if k:
@@ -409,8 +410,8 @@ class Routing(_ActivatedFusion):
         """
         f, p = self._split(features)
         ones = f.new_ones(len(f), self.n_concepts, self.concept_dim)
-        passes = range(self.n_routing_iter + 1)
-        masks = [None if (mask := self.dropout(ones)) is ones else mask for _ in passes]
+        dropped = [self.dropout(ones) for _ in range(self.n_routing_iter + 1)]
+        masks = [None if mask is ones else mask for mask in dropped]
         r, c = _Procedure.apply(  # type: ignore[no-untyped-call]
             f.transpose(0, 1), p.T[..., None], self.weight, masks, self.n_concepts, self.scale
         )

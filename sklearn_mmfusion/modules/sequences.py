@@ -92,9 +92,18 @@ class SequenceInput(nn.Module):
         return hot.to(self.unit.dtype), lengths
 
 
+def _may_look_at(x: Tensor) -> bool:
+    """Whether Python may depend on numbers in a tensor.
+
+    On an accelerator that would wait for all that is under way there, in every batch; what is
+    compiled would be compiled anew for every number. Padding is masked there, not cut off.
+    """
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def _code_lengths(codes: Tensor, lengths: Tensor | None) -> Tensor | None:
     """Return the number of steps before the trailing negative codes, at most ``lengths``."""
-    if not bool((codes[:, -1] < 0).any()):
+    if _may_look_at(codes) and not bool((codes[:, -1] < 0).any()):
         return lengths
     steps = torch.arange(1, codes.shape[1] + 1, device=codes.device)
     found = torch.where(codes >= 0, steps, 0).amax(1)
@@ -103,7 +112,7 @@ def _code_lengths(codes: Tensor, lengths: Tensor | None) -> Tensor | None:
 
 def _trim(values: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Cut off the steps that no row needs; drop lengths if nothing is left to mask."""
-    if lengths is None or lengths.numel() == 0:
+    if lengths is None or lengths.numel() == 0 or not _may_look_at(lengths):
         return values, lengths
     shortest, longest = (int(bound) for bound in torch.aminmax(lengths))
     longest = max(longest, 1)

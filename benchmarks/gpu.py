@@ -1,0 +1,340 @@
+"""Training on a GPU: against a bare loop there, against the CPU, and against what the card can do.
+
+Generated data: three flat modalities of 32 features in batches of 512 and 4096, sequences through
+GRU and through Conv1d encoders, and MulT at the size of its paper. Seconds are wall time with all
+kernels waited for; the two loops take turns over the same module. Operations are counted by torch
+in a forward and a backward pass; the peak is that of dense products, from the data sheets of the
+cards, or what ``--peak`` says. With ``--device cpu`` the script runs without a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from _common import Report, make_parser, mean_std
+from torch.utils.flop_counter import FlopCounterMode
+
+from sklearn_mmfusion import (
+    Conv1dEncoder,
+    GRUEncoder,
+    InTenseClassifier,
+    MLPEncoder,
+    MulTClassifier,
+    MulTEncoder,
+)
+from sklearn_mmfusion._dataset import FusionDataset, to_dataset
+from sklearn_mmfusion._fitting import FitInput, _input_scalings
+from sklearn_mmfusion._plan import build_network, in_plan_order
+from sklearn_mmfusion._training import TrainingOptions, intra_op_threads, train
+from sklearn_mmfusion._validation import check_fit_inputs
+from sklearn_mmfusion.modules.network import FusionNetwork
+
+# Peak of dense products in TFLOP/s by a part of the card's name: float32, TF32, bfloat16.
+CARDS = {
+    "H200": (67.0, 494.0, 989.0),
+    "H100": (67.0, 494.0, 989.0),
+    "A100": (19.5, 156.0, 312.0),
+    "L40S": (91.6, 183.0, 362.0),
+    "L4": (30.3, 60.0, 121.0),
+    "V100": (15.7, None, None),
+    "T4": (8.1, None, None),
+}
+MODES = ("float32", "TF32", "bfloat16", "float32, compiled")
+LOOP_BOUND, DIFFERENCE_BOUND = 1.05, 1e-4
+MULT_WIDTHS, MULT_STEPS = (300, 74, 35), 50
+
+
+@dataclass
+class Case:
+    """Data and model of one line.
+
+    Attributes
+    ----------
+    name : str
+        Shown in the tables.
+    shapes : tuple of tuple of int
+        Shape of a row of each modality.
+    n, quick_n : int
+        Rows, and those of the quick version.
+    batch_size : int
+        Rows of a batch.
+    make : callable
+        Keywords to the estimator.
+    """
+
+    name: str
+    shapes: tuple[tuple[int, ...], ...]
+    n: int
+    quick_n: int
+    batch_size: int
+    make: Callable[..., Any]
+
+
+def _intense(encoder: Any) -> Callable[..., Any]:
+    def make(**params: Any) -> Any:
+        return InTenseClassifier(encoders=encoder, reg=0.001, polish=False, **params)
+
+    return make
+
+
+def _mult(**params: Any) -> Any:
+    encoder = MulTEncoder(hidden_dim=40, n_heads=8, n_layers=5, dropout=0.0)
+    return MulTClassifier(encoders=encoder, **params)
+
+
+def make_cases() -> list[Case]:
+    """Return the cases; without dropout, since a GPU draws other masks than a CPU."""
+    mlp = MLPEncoder(hidden_dim=32, n_layers=2, output_dim=16, dropout=0.0, input_dropout=0.0)
+    flat, steps = ((32,),) * 3, ((50, 16),) * 3
+    widths = tuple((MULT_STEPS, width) for width in MULT_WIDTHS)
+    return [
+        Case("tabular, 512", flat, 200_000, 2000, 512, _intense(mlp)),
+        Case("tabular, 4096", flat, 200_000, 8192, 4096, _intense(mlp)),
+        Case("GRU", steps, 20_000, 512, 256, _intense(GRUEncoder(hidden_dim=64, dropout=0.0))),
+        Case("Conv1d", steps, 20_000, 512, 256, _intense(Conv1dEncoder(dropout=0.0))),
+        Case("MulT", widths, 5_000, 64, 32, _mult),
+    ]
+
+
+def make_data(case: Case, n: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return modalities and a binary target that depends on them."""
+    rng = np.random.default_rng(0)
+    X = {
+        name: rng.standard_normal((n, *shape)).astype(np.float32)
+        for name, shape in zip("abc", case.shapes, strict=True)
+    }
+    first = [values.reshape(n, -1)[:, -1] for values in X.values()]
+    return X, (first[0] * first[1] + first[2] > 0).astype(int)
+
+
+# ---------------------------------------------------------------------------------------------
+# Loops
+# ---------------------------------------------------------------------------------------------
+
+
+def prepare(
+    case: Case, n: int, device: torch.device, mode: str
+) -> tuple[FusionNetwork, FusionDataset, TrainingOptions]:
+    """Return a network, its rows and its options as ``fit`` has them."""
+    X, y = make_data(case, n)
+    estimator = case.make(
+        batch_size=case.batch_size, max_epochs=1, early_stopping=False, random_state=0,
+        device=str(device), compile=mode.endswith("compiled"),
+        dtype="bfloat16" if mode == "bfloat16" else "float32",
+    )  # fmt: skip
+    schema, data, target, encoded, _ = check_fit_inputs(estimator, X, y, None, classifier=True)
+    plan, _ = estimator._make_plan(schema, target, n, 0)
+    rows = FitInput(in_plan_order(plan, data), encoded, None, target.kind)
+    plan = replace(plan, scalings=_input_scalings(plan, rows))
+    network = build_network(plan).float().to(device)
+    options = replace(estimator._options(plan, rows), ramp_epochs=0)
+    dataset = to_dataset(rows.data, rows.target, None, torch.float32).on_device(device)
+    return network, dataset, options
+
+
+def bare_loop(
+    network: FusionNetwork, dataset: FusionDataset, options: TrainingOptions
+) -> Callable[[int], None]:
+    """Return a function that trains some epochs: permute, slice, step, nothing else."""
+    device = dataset.target.device
+    network.set_generator(torch.Generator(device=device).manual_seed(0))
+    network.encoders_in_bfloat16 = options.bfloat16
+    network.group()
+    parameters = [parameter for _, parameter, _ in network.trained_parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=options.lr, fused=True)
+    generator = torch.Generator().manual_seed(0)
+
+    def run(n_epochs: int) -> None:
+        network.train()
+        for _ in range(n_epochs):
+            order = torch.randperm(len(dataset), generator=generator).to(device)
+            shuffled = FusionDataset(*dataset[order])
+            for batch, target in shuffled.batches(options.batch_size):
+                optimizer.zero_grad()
+                loss = options.loss(network(batch), target).mean()
+                if options.reg:
+                    loss = loss + options.reg * network.fusion.penalty(options.p).to(loss.dtype)
+                loss.backward()
+                optimizer.step()
+
+    return run
+
+
+def our_loop(
+    network: FusionNetwork, dataset: FusionDataset, options: TrainingOptions
+) -> Callable[[int], None]:
+    """Return a function that trains some epochs as ``fit`` does."""
+    state: dict[str, Any] = {"net": None}
+
+    def run(n_epochs: int) -> None:
+        made = replace(options, max_epochs=n_epochs)
+        state["net"] = train(network, dataset, None, made, state["net"]).net
+
+    return run
+
+
+def seconds(run: Callable[[int], None], device: torch.device) -> float:
+    """Return the seconds of an epoch, everything that was begun waited for."""
+    _wait(device)
+    start = time.perf_counter()
+    run(1)
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def operations_per_row(case: Case) -> float:
+    """Return floating-point operations of a row, forward and backward."""
+    network, dataset, options = prepare(case, case.batch_size, torch.device("cpu"), "float32")
+    network.set_generator(torch.Generator().manual_seed(0))
+    network.train()
+    with FlopCounterMode(display=False) as counter:
+        batch, target = dataset[: case.batch_size]
+        options.loss(network(batch), target).mean().backward()
+    return counter.get_total_flops() / case.batch_size
+
+
+# ---------------------------------------------------------------------------------------------
+# Measurements
+# ---------------------------------------------------------------------------------------------
+
+
+def measure(
+    case: Case, mode: str, device: torch.device, n: int, repetitions: int, peak: float | None
+) -> dict[str, Any]:
+    """Return a line: both loops on the device, memory, share of the peak."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if mode == "TF32" else "highest")
+    try:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
+        ours = our_loop(*prepare(case, n, device, mode))
+        ours(2)  # compiled in the second step; CUDA graphs are recorded after that
+        memory = torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else None
+        bare = bare_loop(*prepare(case, n, device, mode))
+        bare(1)
+        pairs = []
+        for repetition in range(repetitions):
+            # The order changes, so that a machine that slows down favours neither.
+            if repetition % 2:
+                ours_s, bare_s = seconds(ours, device), seconds(bare, device)
+            else:
+                bare_s, ours_s = seconds(bare, device), seconds(ours, device)
+            pairs.append((bare_s, ours_s))
+    finally:
+        torch.set_float32_matmul_precision(before)
+    rate = n / float(np.median([ours_s for _, ours_s in pairs]))
+    operations = operations_per_row(case)
+    return {
+        "case": case.name,
+        "mode": mode,
+        "bare, rows/s": mean_std((n / bare_s for bare_s, _ in pairs), 0),
+        "ours, rows/s": mean_std((n / ours_s for _, ours_s in pairs), 0),
+        "ours / bare, s": float(np.median([ours_s / bare_s for bare_s, ours_s in pairs])),
+        "peak memory, MiB": memory,
+        "kFLOP per row": operations / 1e3,
+        "share of peak": None if peak is None else rate * operations / (peak * 1e12),
+        "rate": rate,
+    }
+
+
+def cpu_rate(case: Case, n: int) -> float:
+    """Return rows per second of our loop on the CPU, one epoch of a part of the rows."""
+    device = torch.device("cpu")
+    ours = our_loop(*prepare(case, n, device, "float32"))
+    ours(1)
+    return n / seconds(ours, device)
+
+
+def difference(case: Case, device: torch.device, n: int) -> float:
+    """Return the largest difference of a predicted probability between a device and the CPU."""
+    X, y = make_data(case, n)
+    found = []
+    for name in ("cpu", str(device)):
+        estimator = case.make(
+            batch_size=case.batch_size, max_epochs=2, early_stopping=False, random_state=0,
+            device=name, dtype="float32",
+        )  # fmt: skip
+        found.append(estimator.fit(X, y).predict_proba(X))
+    return float(np.abs(found[0] - found[1]).max())
+
+
+def peaks_of(device: torch.device, given: float | None) -> dict[str, float | None]:
+    """Return the peak of each mode in TFLOP/s; None where it is not known."""
+    if given is not None:
+        return dict.fromkeys(MODES, given)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    found = next((peaks for part, peaks in CARDS.items() if part in name), (None, None, None))
+    return dict(zip(MODES, (*found, found[0]), strict=True))
+
+
+def parse() -> argparse.Namespace:
+    """Return the arguments."""
+    parser = make_parser(__doc__, seeds=1)
+    parser.add_argument("--device", default="cuda", help="device to measure (cuda)")
+    parser.add_argument("--peak", type=float, help="peak of the card in TFLOP/s, for every mode")
+    parser.add_argument("--cases", nargs="*", help="names of cases, to run only these")
+    parser.add_argument("--modes", nargs="*", help=f"some of {', '.join(MODES)}")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run."""
+    args = parse()
+    device = torch.device(args.device)
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else "no GPU"
+    repetitions = 2 if args.quick else 7
+    modes = args.modes or [m for m in MODES if device.type == "cuda" or m != "TF32"]
+    cases = [case for case in make_cases() if not args.cases or case.name in args.cases]
+    is_part = bool(args.cases or args.modes)
+    name = "gpu" if device.type == "cuda" else f"gpu-on-{device.type}"
+    report = Report(name, f"Training on a GPU ({card})", args, is_part=is_part)
+    peaks = peaks_of(device, args.peak)
+    rows, checks = [], []
+    with warnings.catch_warnings(), intra_op_threads(None if device.type == "cuda" else 1):
+        warnings.simplefilter("ignore")
+        for case in cases:
+            n = case.quick_n if args.quick else case.n
+            few = min(n, 4 * case.batch_size)
+            on_cpu = cpu_rate(case, few)
+            apart = difference(case, device, few)
+            checks.append(
+                (f"predictions of {case.name} apart from the CPU's", apart,
+                 f"<= {DIFFERENCE_BOUND}", apart <= DIFFERENCE_BOUND)
+            )  # fmt: skip
+            for mode in modes:
+                row = measure(case, mode, device, n, repetitions, peaks[mode])
+                row["times the CPU"] = row.pop("rate") / on_cpu
+                rows.append(row)
+                if mode == "float32":
+                    ratio = row["ours / bare, s"]
+                    checks.append(
+                        (f"ours / bare, {case.name}", ratio,
+                         f"<= {LOOP_BOUND}", ratio <= LOOP_BOUND)
+                    )  # fmt: skip
+                print(row, flush=True)
+    report.targets(checks)
+    report.table(f"One epoch, {repetitions} repetitions", rows)
+    report.text(
+        "Both loops train the same module, encoders of equal shape side by side, with the same "
+        "loss and penalty; the bare one permutes and slices on the device. A compiled module is "
+        "in our loop alone. Times the CPU: our loop there, float32, "
+        f"{torch.get_num_threads()} thread(s). Predictions: fits of two epochs without dropout."
+    )
+    report.write()
+
+
+if __name__ == "__main__":
+    main()
