@@ -148,7 +148,9 @@ class Curious(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "look", [torch.Tensor.item, bool, float, torch.nonzero, lambda x: x.cpu()], ids=str
+    "look",
+    [torch.Tensor.item, bool, float, torch.nonzero, lambda x: x.cpu()],
+    ids=["item", "bool", "float", "nonzero", "cpu"],
 )
 def test_a_module_that_waits_is_found(look, seen):
     curious = Curious(lambda x: look(x[:1, 0]))
