@@ -123,7 +123,8 @@ def main() -> None:
         "epoch_speed. Both sides run our loop; the first whole batch and the last batch of an "
         "epoch run eagerly on both. The largest difference is that of any weight or statistic "
         "after the first epoch: a bias before a normalisation has no gradient but round-off, which "
-        "AdamW scales up to whole steps, and running means follow it. On CPUs CUDA graphs play no part: for a GPU see gpu.py."
+        "AdamW scales up to whole steps, and running means follow it. On CPUs CUDA graphs play no "
+        "part: for a GPU see gpu.py."
     )
     report.write()
 
