@@ -122,7 +122,9 @@ def main() -> None:
         f"{n} rows, float32, latent_dim {LATENT_DIM}; encoders, loss, penalty and loop as in "
         "epoch_speed. Both sides run our loop; the first whole batch and the last batch of an "
         "epoch run eagerly on both. The largest difference is that of any weight or statistic "
-        "after the first epoch. On CPUs CUDA graphs play no part: for a GPU see gpu.py."
+        "after the first epoch: a bias before a normalisation has no gradient but round-off, which "
+        "AdamW scales up to whole steps, and running means follow it. On CPUs CUDA graphs play no "
+        "part: for a GPU see gpu.py."
     )
     report.write()
 

@@ -70,8 +70,13 @@ def _threads_left(before):
 
 
 def _environment():
-    # pytest writes the name of the test there itself, torch its cache at the first optimizer.
-    own = ("PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR")
+    # pytest writes the name of the test there itself, torch its cache at the first optimizer, and
+    # the address of a function of its own where it compiles.
+    own = (
+        "PYTEST_CURRENT_TEST",
+        "TORCHINDUCTOR_CACHE_DIR",
+        "_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR",
+    )
     return {key: value for key, value in os.environ.items() if key not in own}
 
 
