@@ -60,7 +60,7 @@ class Recorder(Callback):
     def on_train_begin(self, net, **kwargs):
         self.epochs, self.held, self.states = [], [], []
         self.groups = net.optimizer_.param_groups
-        self.names = {p: name for name, p in net.module_.named_parameters()}
+        self.names = {p: name for name, p, _ in net.module_.trained_parameters()}
 
     def on_epoch_begin(self, net, **kwargs):
         self.epochs.append([])
