@@ -12,6 +12,7 @@ import json
 import re
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -145,13 +146,17 @@ def test_files() -> list[str]:
 
 def node_key(node: str, code: str) -> str:
     """Return the node with a sum over what its outcome depends on."""
-    file = node.partition("::")[0]
+    return f"{_sum_of(node.partition('::')[0], code)} {node}"
+
+
+@lru_cache
+def _sum_of(file: str, code: str) -> str:
     parts = [TESTS.parent / file, TESTS / "conftest.py"]
     parts += sorted((TESTS / "support").glob("*.py")) + sorted((TESTS / "helpers").glob("*.py"))
     digest = hashlib.sha256(code.encode())
     for path in parts:
         digest.update(path.read_bytes())
-    return f"{digest.hexdigest()[:12]} {node}"
+    return digest.hexdigest()[:12]
 
 
 def read_outcomes(path: Path) -> tuple[set[str], dict[str, str]]:
