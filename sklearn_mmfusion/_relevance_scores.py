@@ -97,7 +97,7 @@ def relevance_scores(
     >>> X = {"a": rng.normal(size=(200, 4)), "b": rng.normal(size=(200, 5))}
     >>> y = X["a"][:, 0]
     >>> train, test = ({k: v[half] for k, v in X.items()} for half in np.split(np.arange(200), 2))
-    >>> est = MNLRegressor(max_epochs=40, random_state=0).fit(train, y[:100])
+    >>> est = MNLRegressor(max_epochs=80, random_state=0).fit(train, y[:100])
     >>> max(scores := relevance_scores(est, test, y[100:]), key=scores.get)
     'a'
     """

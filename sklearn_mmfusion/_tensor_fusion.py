@@ -223,7 +223,7 @@ class TensorFusionRegressor(FusionRegressorMixin, _TensorFusion):
     >>> from sklearn_mmfusion import TensorFusionRegressor
     >>> rng = np.random.default_rng(0)
     >>> a, b = rng.normal(size=(200, 4)), rng.normal(size=(200, 5))
-    >>> est = TensorFusionRegressor(max_epochs=40, lr=0.01, random_state=0)
+    >>> est = TensorFusionRegressor(max_epochs=80, lr=0.01, random_state=0)
     >>> est = est.fit({"a": a, "b": b}, a[:, 0] + b[:, 0])
     >>> est.predict({"a": a, "b": b}).shape
     (200,)

@@ -33,8 +33,23 @@ ALLOWED = {
 }
 
 
+def _own(tree):
+    """Return the nodes below functions that have an argument of a name that is searched for."""
+    nodes = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            for name in NAMES & {argument.arg for argument in arguments}:
+                body = (below for part in node.body for below in ast.walk(part))
+                nodes |= {
+                    below for below in body if isinstance(below, ast.Name) and below.id == name
+                }
+    return nodes
+
+
 def _calls(tree):
     """Yield the name of everything that runs, or could run, what a file says."""
+    own = _own(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (a.name for a in node.names if a.name.partition(".")[0] in MODULES)
@@ -44,8 +59,9 @@ def _calls(tree):
                 is_risky = alias.name in ATTRIBUTES and "sklearn_mmfusion" not in module
                 if module.partition(".")[0] in MODULES or is_risky:
                     yield f"{module}.{alias.name}"
-        elif isinstance(node, ast.Name) and node.id in NAMES:
-            yield node.id
+        elif isinstance(node, ast.Name) and node.id in NAMES and node not in own:
+            if not isinstance(node.ctx, ast.Store):  # a field of that name
+                yield node.id
         elif isinstance(node, ast.Attribute) and node.attr in ATTRIBUTES:
             yield ast.unparse(node)
 
@@ -80,3 +96,9 @@ def test_numpy_files_are_read_without_pickle(name):
 )
 def test_the_search_finds(source):
     assert list(_calls(ast.parse(source)))
+
+
+def test_the_search_tells_an_argument_from_the_builtin_of_its_name():
+    assert not list(_calls(ast.parse("def f(compile=False):\n    return not compile")))
+    assert list(_calls(ast.parse("def f(text=compile('1', '', 'eval')):\n    return text")))
+    assert list(_calls(ast.parse("def f(text):\n    return compile(text, '', 'eval')")))

@@ -210,8 +210,8 @@ class TermFeatures(nn.Module):
 
     def group_maps(self) -> MapGroup | None:
         """Compute the maps of all modalities as one from now on, where they are of one shape."""
-        names = list(self.pair_maps)
-        if len(names) < 2 or names != list(self.unimodal_maps):
+        names = [str(m) for m in self.unimodal]
+        if len(names) < 2 or any(list(maps) != names for maps in self._all_maps()):
             return None
         groups = [[cast(nn.Linear, maps[m]) for m in names] for maps in self._all_maps()]
         if any(len({linear.weight.shape for linear in group}) > 1 for group in groups):

@@ -155,4 +155,6 @@ def test_maps_of_all_modalities_are_joined_only_where_they_have_one_shape():
         assert not joined([4, 4, 3], every, [2, 2, 2])
         assert not joined([4, 4, 4], every, [2, 2, None])
         assert not joined([4, 4, 4], every[:4], [2, 2, 2])
+        assert not joined([4, 4, 4], every[:4], [2, 2, None])
+        assert not joined([4, 4, 4], [every[0], *every[2:]], [2, 2, 2])
         assert not joined([4, 4, 4], every[:3], [2, 2, 2])
