@@ -295,13 +295,14 @@ TRAINED = [cls for cls in ALL_ESTIMATORS if "max_epochs" in cls().get_params()]
 @pytest.mark.parametrize("cls", TRAINED, ids=lambda cls: cls.__name__)
 def test_warning_of_an_unlearned_model_speaks_of_what_it_explains(cls):
     # On few rows an untrained model is lucky now and then.
-    often = {name: np.concatenate([values] * 8) for name, values in X.items()}
-    noise = np.random.default_rng(6).normal(size=8 * N)
+    rng = np.random.default_rng(6)
+    many = {name: rng.normal(size=(8 * N, *values.shape[1:])) for name, values in X.items()}
+    noise = rng.normal(size=8 * N)
     one = {"modality": "audio"} if "modality" in cls().get_params() else {}
     est = small(cls, lr=1e-9, **one)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        est.fit(often, noise > 0 if is_classifier(est) else noise)
+        est.fit(many, noise > 0 if is_classifier(est) else noise)
     assert est.validation_gain_ < 0.05
     found = [str(w.message) for w in caught if issubclass(w.category, RelevanceWarning)]
     said = [name for name in ("relevance", "contributions", "importances") if name in str(found)]
