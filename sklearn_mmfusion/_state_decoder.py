@@ -200,7 +200,7 @@ class Decoder:
         generator = np.random.RandomState(0)  # noqa: NPY002 - scikit-learn's, with the state to come
         try:
             generator.set_state(tuple(self._decode_list(node, where)))
-        except (TypeError, ValueError) as error:
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise Mismatch(f"{where}: no state of a RandomState") from error
         return generator
 
@@ -268,8 +268,8 @@ class Decoder:
         want(int(lengths.sum()) == len(joined) and widest <= 64 * len(joined) + 2**20, node, where)
         ends, content = np.cumsum(lengths).tolist(), joined.tobytes()
         try:
-            starts = [0, *ends[:-1]]
-            return [content[a:b].decode() for a, b in zip(starts, ends, strict=True) if ends]
+            starts = [0, *ends][: len(ends)]
+            return [content[a:b].decode() for a, b in zip(starts, ends, strict=True)]
         except UnicodeDecodeError as error:
             raise Mismatch(f"{where}: text that is not UTF-8") from error
 
