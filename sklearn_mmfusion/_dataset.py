@@ -204,7 +204,7 @@ class LazyTensor:
         self.block, self.device = block, device
         self.shape = tuple(block.values.shape)
         self.dtype = as_tensor(np.empty(0, block.values.dtype)).dtype
-        self.block_size: int = block.values.block_size  # type: ignore[attr-defined]
+        self.block_size: int = block.values.block_size  # type: ignore[attr-defined]  # LazyArray
 
     def __len__(self) -> int:
         return self.shape[0]

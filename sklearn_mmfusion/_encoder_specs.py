@@ -79,7 +79,7 @@ class BaseEncoder(BaseEstimator):
         return self._build(layout)
 
     def _build(self, layout: ModalityLayout) -> nn.Module:
-        raise NotImplementedError
+        raise NotImplementedError  # abstract
 
     def _refuse(self, layout: ModalityLayout, expected: str, remedy: str) -> InputError:
         """Return the error for a modality of the wrong shape."""

@@ -45,7 +45,7 @@ def vector_batch_norm(
     mean, variance : Tensor of shape (..., d), (...)
         Statistics, without gradients.
     """
-    return _apply(_VectorBatchNorm, h, _shares(weight, h), eps)  # type: ignore[return-value]
+    return _apply(_VectorBatchNorm, h, _shares(weight, h), eps)  # type: ignore[return-value]  # three of them
 
 
 def interaction_batch_norm(
@@ -274,7 +274,7 @@ def block_norm_penalty(weight: Tensor, term_of_column: Tensor, n_terms: int, p: 
         :func:`~sklearn_mmfusion.functional.block_norms`, in float64.
     """
     penalty: Any = _apply(_BlockNormPenalty, weight, term_of_column, n_terms, p)
-    return penalty  # type: ignore[no-any-return]
+    return penalty  # type: ignore[no-any-return]  # one output is no tuple
 
 
 class _BlockNormPenalty(torch.autograd.Function):
