@@ -79,9 +79,11 @@ def check_memory(
         Where twice the memory that is available would not do: the estimate is no exact figure,
         and no fit should be refused that would have gone through.
     """
-    values = options.batch_size * sum(math.prod(layout.shape) for layout in plan.layouts)
+    latent_dim = getattr(plan.head, "latent_dim", 1)
+    inputs = sum(math.prod(layout.shape) for layout in plan.layouts)
+    features = sum(latent_dim ** len(term) for term in plan.terms)
     available = available_memory()
-    if available is None or values * 8 < _LARGE_BATCH:
+    if available is None or options.batch_size * (inputs + features) * 8 < _LARGE_BATCH:
         return
     needed = _estimate(plan, options, dtype, data)["total"]
     if needed <= 2 * available:
@@ -89,7 +91,8 @@ def check_memory(
     raise FusionMemoryError(
         f"fit would take about {needed / 2**20:.0f} MiB with batches of {options.batch_size} rows, "
         f"and {available / 2**20:.0f} MiB of memory are available. Lower batch_size, or choose "
-        "smaller encoders."
+        "smaller encoders"
+        + (", a lower latent_dim or interactions of lower order." if features > inputs else ".")
     )
 
 

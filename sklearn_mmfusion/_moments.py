@@ -76,7 +76,10 @@ def merge_moments(chunks: Iterable[ContributionMoments]) -> ContributionMoments:
     ----------
     Chan, Golub & LeVeque (1983), "Algorithms for Computing the Sample Variance".
     """
-    merged, *others = chunks
+    # One after the other: small arrays that wait between the large ones of their chunks would keep
+    # the memory of these from being used again.
+    others = iter(chunks)
+    merged = next(others)
     for chunk in others:
         n = merged.n_rows + chunk.n_rows
         values = merged.values.copy()

@@ -122,6 +122,18 @@ def test_a_batch_that_cannot_fit_is_refused_before_it_is_allocated(monkeypatch):
     assert not hasattr(estimator, "classes_")
 
 
+def test_interactions_that_cannot_fit_are_refused_before_they_are_allocated(monkeypatch):
+    rng = np.random.default_rng(0)
+    X = {name: rng.normal(size=(600, 2)).astype(np.float32) for name in "abcde"}
+    y = rng.integers(0, 2, size=600)
+    monkeypatch.setattr(_memory_estimate, "available_memory", lambda: 256 * 2**20)
+    # A row has about 10 ** 5 features, a batch of 480 rows 180 MiB of them, and more on their way.
+    estimator = InTenseClassifier(interactions=5, latent_dim=9, batch_size=512, random_state=0)
+    with pytest.raises(FusionMemoryError, match="a lower latent_dim or interactions of lower"):
+        estimator.fit(X, y)
+    assert not hasattr(estimator, "classes_")
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning")
 def test_no_fit_is_refused_where_the_memory_is_unknown_or_enough(monkeypatch):

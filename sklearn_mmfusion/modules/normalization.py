@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_mmfusion import functional as F
-from sklearn_mmfusion.modules.fused import FUSED_ORDERS, interaction_batch_norm, vector_batch_norm
+from sklearn_mmfusion.modules import folded, fused
 
 Latents: TypeAlias = Sequence[Tensor] | Tensor
 Updates: TypeAlias = "list[tuple[RunningStatistics, dict[str, Tensor]]]"
@@ -114,7 +114,7 @@ class VectorBatchNorm(RunningStatistics):
         if not self.training:
             return F.scale_to_unit(h - self.running_mean, self.running_variance, self.eps)
         if self.is_alone:
-            normalised, mean, variance = vector_batch_norm(h, weight, self.eps)
+            normalised, mean, variance = fused.vector_batch_norm(h, weight, self.eps)
         else:
             normalised, mean, variance = F.vector_batch_norm(h, weight, self.eps, self.mean)
         self.update(updates, running_mean=mean, running_variance=variance)
@@ -164,7 +164,7 @@ def normalize_together(
         if any(w is not None for w in some):
             ones = stacked.new_ones(len(stacked))
             weight = torch.stack([ones if w is None else w for w in some], 1)
-        z, mean, variance = vector_batch_norm(stacked, weight, norms[members[0]].eps)
+        z, mean, variance = fused.vector_batch_norm(stacked, weight, norms[members[0]].eps)
         parts = zip(members, z.unbind(1), mean, variance, strict=True)
         for i, normalised[i], own_mean, own_variance in parts:
             found = {"running_mean": own_mean, "running_variance": own_variance}
@@ -222,9 +222,13 @@ class IterBatchNorm(RunningStatistics):
         if not self.training:
             moments = {axes: getattr(self, self._buffer_name(axes)) for axes in self._sets}
             return self._scaled(self._centred(us, moments), self.running_norm)
-        if self.is_alone and self.order in FUSED_ORDERS:
+        if self.is_alone:
             stacked = us if isinstance(us, Tensor) else torch.stack(list(us))
-            scaled, norm, moments = interaction_batch_norm(stacked, weight, self.eps)
+            if self.order in fused.FUSED_ORDERS:
+                found = fused.interaction_batch_norm(stacked, weight, self.eps)
+            else:
+                found = folded.interaction_batch_norm(stacked, weight, self.eps)
+            scaled, norm, moments = found
         else:
             moments = F.interaction_moments(list(us), weight, centred=True, mean=self.mean)
             features = self._centred(us, moments)
@@ -235,6 +239,8 @@ class IterBatchNorm(RunningStatistics):
         return scaled
 
     def _centred(self, us: Latents, moments: dict[tuple[int, ...], Tensor]) -> Tensor:
+        if self.order not in fused.FUSED_ORDERS:
+            return folded.interaction_features(list(us), moments)
         constants = F.interaction_constants(moments, self.order)
         return F.interaction_features(list(us), constants).flatten(2)
 
@@ -244,7 +250,7 @@ class IterBatchNorm(RunningStatistics):
     @torch.no_grad()
     def set_exact(self, us: Latents, weight: Tensor | None = None) -> None:
         """Set the running statistics to those of the whole training set."""
-        moments = F.interaction_moments(list(us), weight, centred=True)
+        moments = folded.interaction_moments(list(us), weight)
         for axes, moment in moments.items():
             getattr(self, self._buffer_name(axes)).copy_(moment)
         # In pieces: the features of all rows may be many times the data.

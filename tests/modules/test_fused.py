@@ -8,7 +8,6 @@ from conformance import array
 from sklearn_mmfusion import functional as F
 from sklearn_mmfusion.modules import fused
 from sklearn_mmfusion.modules.normalization import (
-    IterBatchNorm,
     VectorBatchNorm,
     normalize_together,
 )
@@ -121,12 +120,6 @@ def test_penalty_of_zero_weights_is_zero_with_zero_gradient(p):
     penalty.backward()
     assert float(penalty.detach()) == 0
     assert (weight.grad == 0).all()
-
-
-def test_orders_without_a_fused_form_agree_with_the_formula_too():
-    us = latent(4, None, n=20).requires_grad_()
-    norm = IterBatchNorm(4, 3, 2, eps=EPS).double()
-    np.testing.assert_allclose(array(norm(us)), array(by_formula(us, None)[0]), atol=1e-11)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
