@@ -10,12 +10,8 @@ from torch import nn
 
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._training import seed_for
-from sklearn_mmfusion.modules.routing import (
-    AdditiveActivation,
-    JointTermVectors,
-    Routing,
-    TermVectors,
-)
+from sklearn_mmfusion.modules.routing import AdditiveActivation, Routing
+from sklearn_mmfusion.modules.term_vectors import JointTermVectors, TermVectors
 
 __all__ = ["ActivationHead", "RoutingHead"]
 

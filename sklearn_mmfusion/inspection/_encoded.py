@@ -22,7 +22,8 @@ from sklearn_mmfusion.inspection._routed_outputs import routed_function
 from sklearn_mmfusion.inspection._rows import ModalityRows
 from sklearn_mmfusion.inspection._term_functions import is_sum_of_terms, term_function
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
-from sklearn_mmfusion.modules.routing import Routing, TermVectors
+from sklearn_mmfusion.modules.routing import Routing
+from sklearn_mmfusion.modules.term_vectors import TermVectors
 
 __all__ = ["encoded_parts"]
 

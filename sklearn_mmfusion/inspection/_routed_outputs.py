@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from sklearn_mmfusion.inspection._term_functions import gathered_sum, hidden_inputs, together
-from sklearn_mmfusion.modules.routing import Routing, TermVectors
+from sklearn_mmfusion.modules.routing import Routing
+from sklearn_mmfusion.modules.term_vectors import TermVectors
 
 __all__ = ["routed_function"]
 

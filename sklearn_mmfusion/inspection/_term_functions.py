@@ -22,7 +22,8 @@ from sklearn_mmfusion.modules.concatenation import ConcatFeatures, TensorFeature
 from sklearn_mmfusion.modules.fusion import BlockLinear, TermFeatures
 from sklearn_mmfusion.modules.network import FusionNetwork
 from sklearn_mmfusion.modules.residual import OrderFusion, TermOutputs
-from sklearn_mmfusion.modules.routing import AdditiveActivation, Routing, TermVectors
+from sklearn_mmfusion.modules.routing import AdditiveActivation, Routing
+from sklearn_mmfusion.modules.term_vectors import TermVectors
 
 __all__ = ["gathered_sum", "hidden_inputs", "is_sum_of_terms", "term_function", "together"]
 

@@ -9,13 +9,9 @@ import torch
 from torch import nn
 
 from sklearn_mmfusion.modules.dropout import set_dropout_generator
-from sklearn_mmfusion.modules.routing import (
-    AdditiveActivation,
-    JointTermVectors,
-    Routing,
-    TermVectors,
-)
+from sklearn_mmfusion.modules.routing import AdditiveActivation, Routing
 from sklearn_mmfusion.modules.summaries import routing_summary
+from sklearn_mmfusion.modules.term_vectors import JointTermVectors, TermVectors
 
 TERMS = ((0,), (1,), (2,), (0, 1), (1, 2), (0, 1, 2))
 
