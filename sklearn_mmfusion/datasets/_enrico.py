@@ -27,8 +27,8 @@ ELEMENT_TYPES = (
 )  # fmt: skip
 BOUNDS = ("left", "top", "right", "bottom")
 # modality -> folder and ending of its files
-_IMAGES = {"screenshot": ("screenshots", ".jpg"), "wireframe": ("wireframes", ".png")}
-_MODALITIES = (*_IMAGES, "layout")
+IMAGES = {"screenshot": ("screenshots", ".jpg"), "wireframe": ("wireframes", ".png")}
+_MODALITIES = (*IMAGES, "layout")
 # MultiBench leaves these screens out, because their wireframes are damaged.
 DAMAGED = frozenset({"50105", "50109"})
 # The split of MultiBench: a shuffle with this seed, then these shares.
@@ -66,9 +66,9 @@ def load_enrico(
     """Load ENRICO: screens of mobile apps, as images and as lists of elements, in 20 topics.
 
     Use it for classification from two or three views of the same screen. It reads the folder that
-    the authors' archives [1]_ unpack to, to be downloaded by hand: ``design_topics.csv`` and, for
-    the modalities that are asked for, ``screenshots/``, ``wireframes/`` and ``hierarchies/``.
-    Images need Pillow.
+    the authors' archives [1]_ unpack to: ``design_topics.csv`` and, for the modalities that are
+    asked for, ``screenshots/``, ``wireframes/`` and ``hierarchies/``. :func:`fetch_enrico`
+    downloads them. Images need Pillow.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def _images(
             f"load_enrico: the modality {modality!r} needs Pillow. Install it, or ask for "
             f"modalities=['layout'] only."
         ) from error
-    where, ending = _IMAGES[modality]
+    where, ending = IMAGES[modality]
     images = np.empty((len(ids), height, width, 3), dtype=np.uint8)
     for row, name in enumerate(ids):
         file = folder / where / f"{name}{ending}"
