@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,11 +43,15 @@ from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
 __all__ = [
     "FusionNet",
     "TrainingOptions",
+    "divergence_text",
     "intra_op_threads",
+    "penalty_ramp",
     "seed_for",
     "seeded_construction",
     "train",
 ]
+
+Weights = Mapping[str, Tensor]
 
 _CONSTRUCTION_LOCK = threading.Lock()
 
@@ -204,10 +209,7 @@ class FusionNet(NeuralNet):
 
     def _ramp(self) -> float:
         """Share of the penalty in force: an XOR has no signal to hold against it at first."""
-        done = len(self.history) - 1
-        if done >= self.options.ramp_epochs:
-            return 1.0
-        return float((done / self.options.ramp_epochs) ** 2)
+        return penalty_ramp(len(self.history) - 1, self.options.ramp_epochs)
 
     def run_single_epoch(
         self,
@@ -276,6 +278,11 @@ class FusionNet(NeuralNet):
             self.stopped_ = _raised_by_callback(error)
             self.interrupted_ = not self.stopped_
         return self
+
+
+def penalty_ramp(n_epochs: int, ramp_epochs: int) -> float:
+    """Share of the penalty in force after some epochs."""
+    return 1.0 if n_epochs >= ramp_epochs else float((n_epochs / ramp_epochs) ** 2)
 
 
 class _EnoughEpochs(KeyboardInterrupt):
@@ -393,26 +400,40 @@ class _EpochKeeper(Callback):
             total = torch.stack(parts).sum()
         if math.isfinite(loss) and bool(total == 0):
             return
-        raise DivergedError(_divergence_text(net, loss, self.last_))
+        now = dict(net.module_.named_parameters())
+        raise DivergedError(divergence_text(net.module_, net.history[-1], now, self.last_ or {}))
 
 
-def _divergence_text(net: FusionNet, loss: float, before: dict[str, Tensor] | None) -> str:
-    epoch, lr = len(net.history), net.history[-1]["lr"]
+def divergence_text(
+    module: FusionNetwork, last: Mapping[str, Any], now: Weights, before: Weights
+) -> str:
+    """Say in which epoch a training diverged, and which encoder moved most in it.
+
+    Parameters
+    ----------
+    module : FusionNetwork
+        The network.
+    last : mapping
+        The entry of the epoch in the history.
+    now, before : mapping of str to Tensor
+        Parameters after and before that epoch.
+    """
     moved: dict[int, float] = {}
-    for name, value in net.module_.named_parameters():
-        if name.startswith("encoders.") and before is not None:
+    for name, value in now.items():
+        if name.startswith("encoders.") and name in before:
             modality = int(name.split(".")[1])
             change = (value.detach() - before[name]).abs().max()
             size = float(change) if bool(change.isfinite()) else math.inf
             moved[modality] = max(moved.get(modality, 0.0), size)
-    names = getattr(net.module_, "modality_names", None)
+    names = getattr(module, "modality_names", None)
     who = ""
     if moved and names:
         largest = max(moved, key=lambda m: moved[m])
         who = f"; the encoder of modality {names[largest]!r} moved most"
     return (
-        f"training diverged in epoch {epoch}: the loss or a weight is not finite (loss {loss}, "
-        f"lr {lr:g}){who}. Lower lr, or look for extreme values in the data."
+        f"training diverged in epoch {last['epoch']}: the loss or a weight is not finite "
+        f"(loss {last['train_loss']}, lr {last['lr']:g}){who}. Lower lr, or look for extreme "
+        "values in the data."
     )
 
 

@@ -1,0 +1,174 @@
+"""Several fits at a time: their trainings meet, and those of equal shape are done together."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+
+from sklearn_mmfusion._fitting import FitInput, FitResult, FitSteps, Training
+from sklearn_mmfusion._lazy_blocks import is_lazy
+from sklearn_mmfusion._optimizers import SGD, AdamW
+from sklearn_mmfusion._plan import FusionPlan, build_network
+from sklearn_mmfusion._stacked_training import stack_key, train_stack
+from sklearn_mmfusion._training import TrainingOptions, TrainingResult
+from sklearn_mmfusion.modules.stacked import can_be_stacked
+
+__all__ = ["Fitting", "may_run_beside_others", "run_alone", "run_fittings", "run_together"]
+
+# One call of ``fit``: yields the fits of its members, and whether they may run beside others, and
+# takes their results.
+Fitting = Generator[tuple[Iterator[FitSteps], bool], list[FitResult], None]
+
+# In larger batches operations cost what they compute: little is gained by doing several as one.
+_MAX_BATCH_ROWS = 512
+_MAX_BYTES = 32 * 2**20  # of the rows of a fit, of which as many have copies at a time
+_MAX_FITS = 10
+
+
+def may_run_beside_others(plan: FusionPlan, options: TrainingOptions, rows: FitInput) -> bool:
+    """Whether a fit gains by running side by side with fits of the same shape, and none is lost.
+
+    The rule: fusion by MNL or InTense of encoders that are perceptrons, linear maps or none, on the
+    CPU, in batches of at most 512 rows and with at most 32 MB of data in memory; and nobody who
+    wants to see one training at a time (callbacks, a checkpoint, ``verbose``, ``net_params``,
+    ``compile``, several processes, an optimiser of the user's own).
+
+    Parameters
+    ----------
+    plan : FusionPlan
+        Its network.
+    options : TrainingOptions
+        Options for all rows.
+    rows : FitInput
+        All rows.
+    """
+    spec = getattr(options.build_optimizer, "__self__", None)
+    watched = options.callbacks or options.net_params or options.verbose or rows.checkpoint
+    if rows.task is not None and rows.task.has_listeners:
+        return False
+    elsewhere = options.compile or options.bfloat16 or options.parallel is not None
+    if watched or elsewhere or type(spec) not in (AdamW, SGD) or options.device != "cpu":
+        return False
+    if min(options.batch_size, rows.data.n_samples) > _MAX_BATCH_ROWS or is_lazy(rows.data):
+        return False
+    n_bytes = sum(block.values.nbytes for block in rows.data.blocks)
+    return n_bytes <= _MAX_BYTES and can_be_stacked(build_network(plan))
+
+
+def run_fittings(fittings: Sequence[Fitting]) -> None:
+    """Run calls of ``fit``, side by side where that is possible.
+
+    Parameters
+    ----------
+    fittings : sequence of generator
+        One for each call.
+    """
+    with ExitStack() as stack:
+        begun = []
+        for fitting in fittings:
+            stack.callback(fitting.close)
+            begun.append(next(fitting))
+        fits = [members for members, _ in begun]
+        try:
+            together = all(beside for _, beside in begun)
+            found = _side_by_side(fits) if together else [run_alone(members) for members in fits]
+        except BaseException as error:
+            fittings[-1].throw(error)  # it knows what to make of that
+            raise
+        for fitting, results in reversed(list(zip(fittings, found, strict=True))):
+            if not results:
+                raise KeyboardInterrupt  # before it had begun
+            with suppress(StopIteration):
+                fitting.send(results)
+
+
+def _side_by_side(fits: Sequence[Iterable[FitSteps]]) -> list[list[FitResult]]:
+    """Run the fits of all members of several calls, some of them at a time."""
+    every = [(i, steps) for i, members in enumerate(fits) for steps in members]
+    size = -(-len(every) // -(-len(every) // _MAX_FITS))
+    found: list[list[FitResult]] = [[] for _ in fits]
+    for start in range(0, len(every), size):
+        part = every[start : start + size]
+        results = run_together([steps for _, steps in part])
+        for place, result in results.items():
+            found[part[place][0]].append(result)
+        if any(result.training.interrupted for result in results.values()):
+            break
+    return found
+
+
+def run_alone(fits: Iterable[FitSteps]) -> list[FitResult]:
+    """Run one fit after the other, up to one that is interrupted.
+
+    Parameters
+    ----------
+    fits : iterable of generator
+        What :func:`~sklearn_mmfusion._fitting.fit_steps` returns, or goes on from that. Each is
+        made when the one before it has ended.
+    """
+    results: list[FitResult] = []
+    for steps in fits:
+        result: TrainingResult | None = None
+        while True:
+            try:
+                training = next(steps) if result is None else steps.send(result)
+            except StopIteration as end:
+                results.append(end.value)
+                break
+            result = training.run()
+            del training  # its rows are not needed any more
+        if results[-1].training.interrupted:
+            break
+    return results
+
+
+def run_together(fits: Iterable[FitSteps]) -> dict[int, FitResult]:
+    """Run fits side by side, each as it would be alone.
+
+    All go up to the training that they need next; those of equal shape are done together, others
+    one after the other.
+
+    Parameters
+    ----------
+    fits : iterable of generator
+        Fits of which none knows of another.
+
+    Returns
+    -------
+    dict of int to FitResult
+        Results by the place of the fit, in order. After an interruption those that were being
+        trained, which keep their last whole epoch, and those that had ended before.
+    """
+    steps = list(fits)
+    results: dict[int, FitResult] = {}
+    waiting: dict[int, Training] = {}
+
+    def advance(i: int, result: TrainingResult | None) -> None:
+        try:
+            waiting[i] = next(steps[i]) if result is None else steps[i].send(result)
+        except StopIteration as end:
+            results[i] = end.value
+
+    for i in range(len(steps)):
+        advance(i, None)
+    while waiting:
+        for places in _companies(waiting):
+            trainings = [waiting.pop(i) for i in places]
+            found = train_stack(trainings) if len(places) > 1 else [trainings[0].run()]
+            del trainings  # their rows are not needed any more
+            if any(result.interrupted for result in found):
+                waiting.clear()
+            for i, result in zip(places, found, strict=True):
+                advance(i, result)
+            if any(result.interrupted for result in found):
+                break
+    return dict(sorted(results.items()))
+
+
+def _companies(waiting: dict[int, Training]) -> Sequence[Sequence[int]]:
+    """Return the places of the trainings that are done together, and of others one by one."""
+    companies: dict[object, list[int]] = {}
+    for i, training in waiting.items():
+        key = stack_key(training)
+        companies.setdefault(i if key is None else key, []).append(i)
+    return list(companies.values())
