@@ -245,6 +245,18 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
             checkpoint.remove()
         self._warn(results)
 
+    def _refits_gain_together(self, X: Any, y: Any, sample_weight: Any) -> bool:
+        """Whether several fits to these rows, or to some of them, gain by being run together."""
+        schema, data, target, encoded, weight = check_fit_inputs(
+            self, X, y, sample_weight, classifier=is_classifier(self), lazy=True
+        )
+        plan, _ = self._make_plan(schema, target, data.n_samples, 0)
+        if any(isinstance(encoder, EstimatorEncoder) for encoder in plan.encoders):
+            return False  # their fits, one by one, are what takes the time
+        whole = self._fit_input(plan, data, target, encoded, weight)
+        whole.task = FitTask(self, X, y, sample_weight)
+        return may_run_beside_others(plan, self._options(plan, whole), whole)
+
     def _memory_errors(self, plan: FusionPlan, rows: FitInput) -> AbstractContextManager[None]:
         def describe() -> str:
             options = self._options(plan, rows)

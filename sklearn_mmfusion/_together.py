@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
+from typing import TypeVar
 
 from sklearn_mmfusion._fitting import FitInput, FitResult, FitSteps, Training
 from sklearn_mmfusion._lazy_blocks import is_lazy
@@ -14,6 +16,8 @@ from sklearn_mmfusion._training import TrainingOptions, TrainingResult
 from sklearn_mmfusion.modules.stacked import can_be_stacked
 
 __all__ = ["Fitting", "may_run_beside_others", "run_alone", "run_fittings", "run_together"]
+
+T = TypeVar("T")
 
 # One call of ``fit``: yields the fits of its members, and whether they may run beside others, and
 # takes their results.
@@ -64,22 +68,36 @@ def run_fittings(fittings: Sequence[Fitting]) -> None:
         One for each call.
     """
     with ExitStack() as stack:
-        begun = []
+        waiting: list[tuple[Fitting, Iterator[FitSteps]]] = []
         for fitting in fittings:
             stack.callback(fitting.close)
-            begun.append(next(fitting))
-        fits = [members for members, _ in begun]
-        try:
-            together = all(beside for _, beside in begun)
-            found = _side_by_side(fits) if together else [run_alone(members) for members in fits]
-        except BaseException as error:
-            fittings[-1].throw(error)  # it knows what to make of that
-            raise
-        for fitting, results in reversed(list(zip(fittings, found, strict=True))):
+            members, beside = next(fitting)
+            if beside:
+                waiting.append((fitting, members))
+            else:
+                _end(fitting, _run(fitting, partial(run_alone, members)))
+        if not waiting:
+            return
+        fits = [members for _, members in waiting]
+        found = _run(waiting[-1][0], partial(_side_by_side, fits))
+        for (fitting, _), results in reversed(list(zip(waiting, found, strict=True))):
             if not results:
                 raise KeyboardInterrupt  # before it had begun
-            with suppress(StopIteration):
-                fitting.send(results)
+            _end(fitting, results)
+
+
+def _run(fitting: Fitting, run: Callable[[], T]) -> T:
+    """Run what a call of ``fit`` asks for; it knows what to make of an error."""
+    try:
+        return run()
+    except BaseException as error:
+        fitting.throw(error)
+        raise
+
+
+def _end(fitting: Fitting, results: list[FitResult]) -> None:
+    with suppress(StopIteration):
+        fitting.send(results)
 
 
 def _side_by_side(fits: Sequence[Iterable[FitSteps]]) -> list[list[FitResult]]:
