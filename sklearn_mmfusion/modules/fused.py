@@ -283,12 +283,16 @@ class _BlockNormPenalty(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, term_of_column: Tensor, n_terms: int, p: float) -> Tensor:
         q = F.penalty_exponent(p)
-        if weight.dtype == torch.float64 and weight.ndim == 2:
-            norms = F.block_norms(weight, term_of_column, n_terms)
-        else:  # squares of what fits in float32 fit in float64
+        scale = None  # squares of what fits in float32 fit in float64
+        if weight.dtype == torch.float64:
+            tiny = torch.finfo(torch.float64).tiny
+            scale = weight.abs().amax((-2, -1)).clamp_min(tiny)[..., None]
+            squares = (weight / scale[..., None]).square().sum(-2)
+        else:
             squares = weight.double().square().sum(-2)
-            norms = squares.new_zeros(*squares.shape[:-1], n_terms)
-            norms = norms.index_add_(-1, term_of_column, squares).sqrt_()
+        norms = squares.new_zeros(*squares.shape[:-1], n_terms)
+        norms = norms.index_add_(-1, term_of_column, squares).sqrt_()
+        norms = norms if scale is None else norms * scale
         largest = norms.amax(-1, keepdim=True)
         # Relative to the largest: no power overflows, and the scale cancels in the gradient.
         shares = norms / largest.clamp_min(torch.finfo(norms.dtype).tiny)
