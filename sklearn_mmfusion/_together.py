@@ -15,7 +15,14 @@ from sklearn_mmfusion._stacked_training import stack_key, train_stack
 from sklearn_mmfusion._training import TrainingOptions, TrainingResult
 from sklearn_mmfusion.modules.stacked import can_be_stacked
 
-__all__ = ["Fitting", "may_run_beside_others", "run_alone", "run_fittings", "run_together"]
+__all__ = [
+    "Fitting",
+    "fits_at_a_time",
+    "may_run_beside_others",
+    "run_alone",
+    "run_fittings",
+    "run_together",
+]
 
 T = TypeVar("T")
 
@@ -24,18 +31,20 @@ T = TypeVar("T")
 Fitting = Generator[tuple[Iterator[FitSteps], bool], list[FitResult], None]
 
 # In larger batches operations cost what they compute: little is gained by doing several as one.
-_MAX_BATCH_ROWS = 512
-_MAX_BYTES = 32 * 2**20  # of the rows of a fit, of which as many have copies at a time
-_MAX_FITS = 10
+# All rows at once share their dropout masks, which are no small part else.
+_MAX_BATCH_ROWS, _MAX_WHOLE_ROWS = 256, 512
+_MAX_BYTES = 8 * 2**20  # of the rows of a fit: every fit has copies of some
+_MAX_FITS = 10  # at a time
 
 
 def may_run_beside_others(plan: FusionPlan, options: TrainingOptions, rows: FitInput) -> bool:
     """Whether a fit gains by running side by side with fits of the same shape, and none is lost.
 
-    The rule: fusion by MNL or InTense of encoders that are perceptrons, linear maps or none, on the
-    CPU, in batches of at most 512 rows and with at most 32 MB of data in memory; and nobody who
-    wants to see one training at a time (callbacks, a checkpoint, ``verbose``, ``net_params``,
-    ``compile``, several processes, an optimiser of the user's own).
+    The rule: fusion by MNL or InTense of flat features whose encoders are perceptrons, linear maps
+    or none, all trained, on the CPU, in batches of at most 256 rows (512 where that is all of them)
+    and with at most 8 MB of data in memory; and nobody who wants to see one training at a time
+    (callbacks, a checkpoint, ``verbose``, ``net_params``, ``compile``, ``distributed``, an
+    optimiser of the user's own).
 
     Parameters
     ----------
@@ -53,10 +62,17 @@ def may_run_beside_others(plan: FusionPlan, options: TrainingOptions, rows: FitI
     elsewhere = options.compile or options.bfloat16 or options.parallel is not None
     if watched or elsewhere or type(spec) not in (AdamW, SGD) or options.device != "cpu":
         return False
-    if min(options.batch_size, rows.data.n_samples) > _MAX_BATCH_ROWS or is_lazy(rows.data):
+    n = rows.data.n_samples
+    limit = _MAX_WHOLE_ROWS if options.batch_size >= n else _MAX_BATCH_ROWS
+    if min(options.batch_size, n) > limit or is_lazy(rows.data):
         return False
     n_bytes = sum(block.values.nbytes for block in rows.data.blocks)
     return n_bytes <= _MAX_BYTES and can_be_stacked(build_network(plan))
+
+
+def fits_at_a_time(plan: FusionPlan, options: TrainingOptions, rows: FitInput, n_fits: int) -> int:
+    """Return how many of several fits to the same rows, or parts of them, run side by side."""
+    return min(n_fits, _MAX_FITS) if may_run_beside_others(plan, options, rows) else 1
 
 
 def run_fittings(fittings: Sequence[Fitting]) -> None:

@@ -5,6 +5,7 @@ Letters: n network, m modality, b batch row, d feature, k output.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,13 +49,17 @@ class StackedPerceptrons:
     """Perceptrons of equal width: of each network one for each of some modalities."""
 
     def __init__(self, stack: Group, rows: Sequence[Sequence[MLPModule]]) -> None:
-        self.n, self.rows = len(rows), rows
+        self.n = len(rows)
+        # Inputs of equal width are dropped as one.
+        same = len({_input_width(member) for member in rows[0]}) == 1
+        heads = [0] if same else range(len(rows[0]))
+        self._inputs = [_Dropouts([row[m].input_dropout for row in rows]) for m in heads]
         self._layers: list[Any] = []
         for i, layer in enumerate(rows[0][0].layers):
             if isinstance(layer, nn.Linear):
                 self._layers.append(_Linears(stack, [[m.layers[i] for m in row] for row in rows]))
             elif isinstance(layer, Dropout):
-                self._layers.append([row[0].layers[i] for row in rows])
+                self._layers.append(_Dropouts([row[0].layers[i] for row in rows]))
             else:
                 self._layers.append(layer)
         self._skip = None
@@ -63,20 +68,16 @@ class StackedPerceptrons:
 
     def forward(self, values: Sequence[Tensor], strength: float) -> Sequence[Tensor]:
         """Return the encodings (n, b, k) of prepared values (n, b, d) of each modality."""
-        if len({value.shape[2] for value in values}) == 1:
-            dropouts = [row[0].input_dropout for row in self.rows]
-            xs = [_dropped(torch.stack(list(values), 1).flatten(0, 1), dropouts, strength)]
-        else:
-            xs = [
-                _dropped(value, [row[m].input_dropout for row in self.rows], strength)
-                for m, value in enumerate(values)
-            ]
+        xs = list(values)
+        if len(self._inputs) == 1:
+            xs = [torch.stack(xs, 1).flatten(0, 1)]
+        xs = [dropout(x, strength) for dropout, x in zip(self._inputs, xs, strict=True)]
         encoded: Any = xs
         for layer in self._layers:
             if isinstance(layer, _Linears):
                 encoded = layer(encoded if isinstance(encoded, list) else [encoded])
-            elif isinstance(layer, list):
-                encoded = _dropped(encoded, layer, strength)
+            elif isinstance(layer, _Dropouts):
+                encoded = layer(encoded, strength)
             else:
                 encoded = layer(encoded)
         if self._skip is not None:
@@ -84,29 +85,47 @@ class StackedPerceptrons:
         return encoded.unflatten(0, (self.n, -1)).unbind(1)  # type: ignore[no-any-return]
 
 
+def _input_width(member: MLPModule) -> int:
+    """Return the number of inputs of the first layer."""
+    first: Any = member.layers[0]
+    width: int = first.in_features
+    return width
+
+
 class StackedLinearMaps:
     """Linear encoders of one modality."""
 
     def __init__(self, stack: Group, rows: Sequence[Sequence[LinearModule]]) -> None:
-        self._dropouts = [row[0].dropout for row in rows]
+        self._dropout = _Dropouts([row[0].dropout for row in rows])
         self._linears = _Linears(stack, [[row[0].linear] for row in rows])
 
     def forward(self, values: Sequence[Tensor], strength: float) -> Sequence[Tensor]:
         """Return the encodings (n, b, k) of values (n, b, d)."""
-        return [self._linears([_dropped(values[0], self._dropouts, strength)])]
+        return [self._linears([self._dropout(values[0], strength)])]
 
 
-def _dropped(x: Tensor, dropouts: Sequence[Dropout], strength: float) -> Tensor:
-    """Apply to the rows (n m, b, d) of each network what it would draw alone, (b, m, d)."""
-    first = dropouts[0]
-    p = first.p * strength
-    if p in (0.0, 1.0):  # nothing is drawn
-        return x if p == 0.0 else torch.zeros_like(x)
-    n, rows = len(dropouts), x.unflatten(0, (len(dropouts), -1))
-    shape = (1 if first.shared else x.shape[1], rows.shape[1], x.shape[2])
-    mask = torch.empty(n, *shape, dtype=torch.float32)
-    for part, dropout in zip(mask, dropouts, strict=True):
-        part.uniform_(0, 1, generator=dropout.generator)
-    kept = mask.ge_(p).div_(1.0 - p).transpose(1, 2).to(x.dtype)
-    dropped: Tensor = rows * kept
-    return dropped.flatten(0, 1)
+class _Dropouts:
+    """Dropout at one place of each network: of all its modalities there one mask."""
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        self.layers: list[Dropout] = list(layers)
+        # Masks are drawn into the same memory at each step: to get it anew takes as long.
+        self._memory = torch.empty(0, dtype=torch.float32)
+
+    def __call__(self, x: Tensor, strength: float) -> Tensor:
+        """Drop from the rows (n m, b, d) of each network what it would alone, from (b, m, d)."""
+        first, n = self.layers[0], len(self.layers)
+        p = first.p * strength
+        if p in (0.0, 1.0):  # nothing is drawn
+            return x if p == 0.0 else torch.zeros_like(x)
+        rows = x.unflatten(0, (n, -1))
+        shape = (n, 1 if first.shared else x.shape[1], rows.shape[1], x.shape[2])
+        size = math.prod(shape)
+        if len(self._memory) < size:
+            self._memory = torch.empty(size, dtype=torch.float32)
+        masks = self._memory[:size].view(shape)
+        for mask, layer in zip(masks, self.layers, strict=True):
+            mask.uniform_(0, 1, generator=layer.generator)
+        kept = masks.ge_(p).div_(1.0 - p).transpose(1, 2)
+        dropped: Tensor = rows * kept.to(x.dtype)
+        return dropped.flatten(0, 1)
