@@ -251,8 +251,6 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
             self, X, y, sample_weight, classifier=is_classifier(self), lazy=True
         )
         plan, _ = self._make_plan(schema, target, data.n_samples, 0)
-        if any(isinstance(encoder, EstimatorEncoder) for encoder in plan.encoders):
-            return False  # their fits, one by one, are what takes the time
         whole = self._fit_input(plan, data, target, encoded, weight)
         whole.task = FitTask(self, X, y, sample_weight)
         return may_run_beside_others(plan, self._options(plan, whole), whole)

@@ -82,7 +82,8 @@ def relevance_intervals(
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows.
     n_jobs : int, default=None
-        Processes over the refits, one thread in each.
+        Processes over the refits, one thread in each. Small fits are trained five together in a
+        process, see the user guide; how many processes there are changes no fit.
     random_state : int, RandomState instance or None, default=None
         Seed of fits, weights and folds.
 

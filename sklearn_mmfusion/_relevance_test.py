@@ -70,7 +70,7 @@ def relevance_test(
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows, in training and test.
     n_jobs : int, default=None
-        Processes over the splits.
+        Processes over the splits; small fits of several splits are trained together in each.
     random_state : int, RandomState instance or None, default=None
         Seed of splits, fits and draws.
 

@@ -49,6 +49,7 @@ def stack_key(training: Training) -> Hashable | None:
     numbers = (
         options.batch_size, options.lr, options.lr_decay, options.reg > 0, options.p,
         options.weight_decay, options.ramp_epochs, options.dropout_epochs, options.patience,
+        network.modality_dropout,
     )  # fmt: skip
     arrays = network.state_dict().items()
     return (

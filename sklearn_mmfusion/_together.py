@@ -7,13 +7,14 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TypeVar
 
+from sklearn_mmfusion._block_head import BlockNormHead
+from sklearn_mmfusion._encoder_specs import IdentityEncoder, LinearEncoder, MLPEncoder
 from sklearn_mmfusion._fitting import FitInput, FitResult, FitSteps, Training
 from sklearn_mmfusion._lazy_blocks import is_lazy
 from sklearn_mmfusion._optimizers import SGD, AdamW
-from sklearn_mmfusion._plan import FusionPlan, build_network
+from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._stacked_training import stack_key, train_stack
 from sklearn_mmfusion._training import TrainingOptions, TrainingResult
-from sklearn_mmfusion.modules.stacked import can_be_stacked
 
 __all__ = [
     "Fitting",
@@ -35,16 +36,17 @@ Fitting = Generator[tuple[Iterator[FitSteps], bool], list[FitResult], None]
 _MAX_BATCH_ROWS, _MAX_WHOLE_ROWS = 256, 512
 _MAX_BYTES = 8 * 2**20  # of the rows of a fit: every fit has copies of some
 _MAX_FITS = 10  # at a time
+_ENCODERS = (MLPEncoder, LinearEncoder, IdentityEncoder)
 
 
 def may_run_beside_others(plan: FusionPlan, options: TrainingOptions, rows: FitInput) -> bool:
     """Whether a fit gains by running side by side with fits of the same shape, and none is lost.
 
     The rule: fusion by MNL or InTense of flat features whose encoders are perceptrons, linear maps
-    or none, all trained, on the CPU, in batches of at most 256 rows (512 where that is all of them)
-    and with at most 8 MB of data in memory; and nobody who wants to see one training at a time
-    (callbacks, a checkpoint, ``verbose``, ``net_params``, ``compile``, ``distributed``, an
-    optimiser of the user's own).
+    or none, on the CPU, in batches of at most 256 rows (512 where that is all of them) and with at
+    most 8 MB of data in memory; and nobody who wants to see one training at a time (callbacks, a
+    checkpoint, ``verbose``, ``net_params``, ``compile``, ``distributed``, an optimiser of the
+    user's own).
 
     Parameters
     ----------
@@ -66,8 +68,9 @@ def may_run_beside_others(plan: FusionPlan, options: TrainingOptions, rows: FitI
     limit = _MAX_WHOLE_ROWS if options.batch_size >= n else _MAX_BATCH_ROWS
     if min(options.batch_size, n) > limit or is_lazy(rows.data):
         return False
-    n_bytes = sum(block.values.nbytes for block in rows.data.blocks)
-    return n_bytes <= _MAX_BYTES and can_be_stacked(build_network(plan))
+    if sum(block.values.nbytes for block in rows.data.blocks) > _MAX_BYTES:
+        return False
+    return type(plan.head) is BlockNormHead and all(type(e) in _ENCODERS for e in plan.encoders)
 
 
 def fits_at_a_time(plan: FusionPlan, options: TrainingOptions, rows: FitInput, n_fits: int) -> int:
