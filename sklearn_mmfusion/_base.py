@@ -500,6 +500,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
         # Small data cannot spare rows: what is chosen is chosen in a first fit without some.
         kept, apart = whole.take(split[0]), whole.take(split[1])
         inner = yield from self._run_best(plan, kept, apart, start)
+        del kept, apart  # before all rows take memory of their own
         if inner.training.interrupted:
             return inner
         chosen = self._chosen(inner)
@@ -686,6 +687,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
         super()._restore(parts)
 
     def _warn(self, results: list[FitResult]) -> None:
+        """Warn of what the fit has left; the level is that of the line that calls ``fit``."""
         training = results[-1].training  # the one that was interrupted, if one was
         unfinished = [
             member.training
@@ -695,14 +697,14 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
             )
         ]
         if training.interrupted:
-            warnings.warn(_interruption(results), FitInterruptedWarning, stacklevel=5)
+            warnings.warn(_interruption(results), FitInterruptedWarning, stacklevel=7)
         elif unfinished:
             training = unfinished[0]
             warnings.warn(
                 f"training had not converged after max_epochs={training.n_epochs} epochs; "
                 "raise max_epochs or lr",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=7,
             )
         gain = float(np.mean([member.gain for member in results]))
         # Members hold out different rows of the same few: their errors are far from independent.
@@ -718,7 +720,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
             f"the model predicts {where} no better than a constant (gain {gain:.3f}, standard "
             f"error {error:.3f}): its {self._explains} mean nothing",
             RelevanceWarning,
-            stacklevel=5,
+            stacklevel=7,
         )
 
 

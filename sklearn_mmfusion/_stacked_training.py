@@ -21,6 +21,8 @@ from sklearn_mmfusion._stages import arrays_of
 from sklearn_mmfusion._training import (
     TrainingResult,
     divergence_text,
+    is_better,
+    parameter_groups,
     penalty_ramp,
     seed_for,
 )
@@ -134,7 +136,7 @@ class _Member:
         if patience is None or "valid_loss" not in self.history[-1]:
             return False
         loss = self.history[-1]["valid_loss"]
-        if loss < self.best_loss - 1e-6 * abs(self.best_loss if self.best_epoch else 0.0):
+        if is_better(loss, self.best_loss, self.best_epoch):
             self.best_loss, self.best_epoch, self.waited = loss, len(self.history), 0
             return True
         self.waited += 1
@@ -172,18 +174,8 @@ class _Company:
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         stack, options = self.stack, self.options
-        network = stack.networks[0]
-        decayed: list[Tensor] = []
-        plain: list[Tensor] = []
-        for name, leaf, is_matrix in stack.trained_parameters():
-            if leaf is not stack.bias:
-                (decayed if is_matrix and network.decays(name) else plain).append(leaf)
-        groups: list[dict[str, Any]] = [
-            {"params": leaves, "weight_decay": decay}
-            for leaves, decay in ((decayed, options.weight_decay), (plain, 0.0))
-            if leaves
-        ]
-        groups.append({"params": [stack.bias], "weight_decay": 0.0, "eps": 1e-2})
+        trained, decays = stack.trained_parameters(), stack.networks[0].decays
+        groups = parameter_groups(trained, stack.bias, decays, options.weight_decay)
         return options.build_optimizer(groups, lr=options.lr)
 
     def run_epoch(self) -> None:

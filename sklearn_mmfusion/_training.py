@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +45,8 @@ __all__ = [
     "TrainingOptions",
     "divergence_text",
     "intra_op_threads",
+    "is_better",
+    "parameter_groups",
     "penalty_ramp",
     "seed_for",
     "seeded_construction",
@@ -141,20 +143,8 @@ class FusionNet(NeuralNet):
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> FusionNet:
         options, module = self.options, self.module_
-        decayed: list[nn.Parameter] = []
-        plain: list[nn.Parameter] = []
-        bias = module.fusion.bias
-        for name, parameter, is_matrix in module.trained_parameters():
-            if parameter is not bias:
-                (decayed if is_matrix and module.decays(name) else plain).append(parameter)
-        groups = [
-            {"params": parameters, "weight_decay": decay}
-            for parameters, decay in ((decayed, options.weight_decay), (plain, 0.0))
-            if parameters
-        ]
-        # The intercept starts at its optimum, where the gradient is round-off: Adam would scale
-        # that up to whole steps. A large eps keeps it in proportion.
-        groups.append({"params": [bias], "weight_decay": 0.0, "eps": 1e-2})
+        trained, bias = module.trained_parameters(), module.fusion.bias
+        groups = parameter_groups(trained, bias, module.decays, options.weight_decay)
         self.optimizer_ = options.build_optimizer(groups, lr=options.lr)
         return self
 
@@ -280,6 +270,46 @@ class FusionNet(NeuralNet):
         return self
 
 
+def parameter_groups(
+    trained: Iterable[tuple[str, nn.Parameter, bool]],
+    bias: nn.Parameter,
+    decays: Callable[[str], bool],
+    weight_decay: float,
+) -> list[dict[str, Any]]:
+    """Group parameters for the optimiser.
+
+    Parameters
+    ----------
+    trained : iterable of (name, parameter, whether it is a matrix)
+        What training moves.
+    bias : Parameter
+        The intercept, which is one of them.
+    decays : callable
+        Says of a name whether weight decay reaches it, where it is a matrix.
+    weight_decay : float
+        Weight decay.
+    """
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for name, parameter, is_matrix in trained:
+        if parameter is not bias:
+            (decayed if is_matrix and decays(name) else plain).append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": parameters, "weight_decay": decay}
+        for parameters, decay in ((decayed, weight_decay), (plain, 0.0))
+        if parameters
+    ]
+    # The intercept starts at its optimum, where the gradient is round-off: Adam would scale that
+    # up to whole steps. A large eps keeps it in proportion.
+    groups.append({"params": [bias], "weight_decay": 0.0, "eps": 1e-2})
+    return groups
+
+
+def is_better(loss: float, best_loss: float, best_epoch: int) -> bool:
+    """Whether a held-out loss is below the best so far; ``best_epoch`` is 0 if there is none."""
+    return loss < best_loss - 1e-6 * abs(best_loss if best_epoch else 0.0)
+
+
 def penalty_ramp(n_epochs: int, ramp_epochs: int) -> float:
     """Share of the penalty in force after some epochs."""
     return 1.0 if n_epochs >= ramp_epochs else float((n_epochs / ramp_epochs) ** 2)
@@ -376,7 +406,7 @@ class _EpochKeeper(Callback):
             return False
         loss = net.history[-1]["valid_loss"]
         # The penalty is still growing in the first epochs, and the loss with it.
-        if loss < self.best_loss_ - 1e-6 * abs(self.best_loss_ if self.best_epoch_ else 0.0):
+        if is_better(loss, self.best_loss_, self.best_epoch_):
             self.best_loss_, self.best_epoch_, self.waited_ = loss, epoch, 0
             self.best_ = self.last_
             return False
