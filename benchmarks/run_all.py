@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 SYNTHETIC = (
-    "iterbn", "epoch_speed", "compile", "precision", "mult_speed", "routing_speed",
+    "iterbn", "epoch_speed", "compile", "precision", "together", "mult_speed", "routing_speed",
     "explain_speed", "inspection_speed",
     "sklearn_checks",
     "recovery", "synthgene", "synthgene_tri", "routing_tri",

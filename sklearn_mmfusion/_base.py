@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from numbers import Integral, Real
@@ -38,13 +38,19 @@ from sklearn_mmfusion._estimator_encoder import (
 )
 from sklearn_mmfusion._fingerprints import fingerprint
 from sklearn_mmfusion._fitted import FittedFusion, without_net
-from sklearn_mmfusion._fitting import FitInput, FitResult, fit_network
+from sklearn_mmfusion._fitting import FitInput, FitResult, FitSteps, fit_steps
 from sklearn_mmfusion._memory_errors import memory_errors, rows_text
 from sklearn_mmfusion._memory_estimate import MemoryEstimates, check_memory
 from sklearn_mmfusion._optimizers import AdamW
 from sklearn_mmfusion._plan import FusionPlan, Head, build_network, in_plan_order
 from sklearn_mmfusion._progress import CallbackSupport, FitTask
 from sklearn_mmfusion._splitting import split_by_content, split_rows
+from sklearn_mmfusion._together import (
+    Fitting,
+    may_run_beside_others,
+    run_alone,
+    run_fittings,
+)
 from sklearn_mmfusion._training import TrainingOptions, intra_op_threads, seed_for
 from sklearn_mmfusion._validation import (
     InputSchema,
@@ -175,6 +181,13 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
         CheckpointError
             The ``checkpoint`` is of another fit, damaged, or cannot be written; an OSError.
         """
+        run_fittings([self._fitting(X, y, sample_weight, X_val, y_val)])
+        return self
+
+    def _fitting(
+        self, X: Any, y: Any, sample_weight: Any, X_val: Any = None, y_val: Any = None
+    ) -> Fitting:
+        """Fit the model: yield the fits of the members to be run, and take their results."""
         schema, data, target, encoded, weight = check_fit_inputs(
             self, X, y, sample_weight, classifier=is_classifier(self), lazy=True
         )
@@ -219,7 +232,8 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
         task = whole.task = FitTask(self, X, y, sample_weight, attributes)
         try:
             with intra_op_threads(self.n_threads), self._memory_errors(plan, whole):
-                results = self._run_members(whole, held, starts)
+                beside = may_run_beside_others(plan, self._options(plan, whole), whole)
+                results = yield self._run_members(whole, held, starts), beside
         except DivergedError:
             if checkpoint is not None:
                 checkpoint.remove()  # going on would end in the same
@@ -230,7 +244,16 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
         if checkpoint is not None and not results[-1].training.interrupted:
             checkpoint.remove()
         self._warn(results)
-        return self
+
+    def _refits_gain_together(self, X: Any, y: Any, sample_weight: Any) -> bool:
+        """Whether several fits to these rows, or to some of them, gain by being run together."""
+        schema, data, target, encoded, weight = check_fit_inputs(
+            self, X, y, sample_weight, classifier=is_classifier(self), lazy=True
+        )
+        plan, _ = self._make_plan(schema, target, data.n_samples, 0)
+        whole = self._fit_input(plan, data, target, encoded, weight)
+        whole.task = FitTask(self, X, y, sample_weight)
+        return may_run_beside_others(plan, self._options(plan, whole), whole)
 
     def _memory_errors(self, plan: FusionPlan, rows: FitInput) -> AbstractContextManager[None]:
         def describe() -> str:
@@ -306,7 +329,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
         self._refuse_estimators(plan)
         batch = self._fit_input(plan, data, target, encoded, weight)
         with intra_op_threads(self.n_threads), self._memory_errors(plan, batch):
-            result = fit_network(
+            steps = fit_steps(
                 plan,
                 batch,
                 None,
@@ -326,6 +349,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
                 one_epoch=True,
                 last=None if first else self._result,
             )
+            (result,) = run_alone([steps])
         n_before = 0 if first else self.n_iter_
         history = [] if first else self.history_
         self._set_fitted(schema, target, display, [result])
@@ -441,20 +465,16 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
 
     def _run_members(
         self, whole: FitInput, held: FitInput | None, starts: list[tuple[FusionPlan, Any]]
-    ) -> list[FitResult]:
-        """Fit one member after the other, up to one that is interrupted."""
-        results: list[FitResult] = []
+    ) -> Iterator[FitSteps]:
+        """Yield the fit of each member."""
         for plan, start in starts:
             if held is None:
-                results.append(self._run(plan, whole, start))
+                yield self._run(plan, whole, start)
             else:
                 self._begin(plan, whole, self._n_tries(plan, start))
-                results.append(self._run_best(plan, whole, held, start))
-            if results[-1].training.interrupted:
-                break
-        return results
+                yield self._run_best(plan, whole, held, start)
 
-    def _run(self, plan: FusionPlan, whole: FitInput, start: Any) -> FitResult:
+    def _run(self, plan: FusionPlan, whole: FitInput, start: Any) -> FitSteps:
         """Fit with held-out rows, or choose on them in a first fit and then fit all rows."""
         n = whole.data.n_samples
         early = n > SMALL_SAMPLE if self.early_stopping == "auto" else self.early_stopping
@@ -465,7 +485,8 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
             split = split_rows(whole.target, whole.kind, fraction, seed_for(plan.seed, "split"))
             if split is not None:
                 self._begin(plan, whole, self._n_tries(plan, start))
-                return self._run_best(plan, whole.take(split[0]), whole.take(split[1]), start)
+                kept, apart = whole.take(split[0]), whole.take(split[1])
+                return (yield from self._run_best(plan, kept, apart, start))
         fraction = 0.2 if self.validation_fraction == "auto" else self.validation_fraction
         seed = seed_for(plan.seed, "inner split")
         if n > _HASHED_ROWS:
@@ -474,17 +495,19 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
             split = split_by_content(whole.data, whole.target, whole.kind, fraction, seed)
         if split is None:
             self._begin(plan, whole, 1)
-            return self._run_once(plan, whole, None, start)
+            return (yield from self._run_once(plan, whole, None, start))
         self._begin(plan, whole, self._n_tries(plan, start) + 1)
         # Small data cannot spare rows: what is chosen is chosen in a first fit without some.
-        inner = self._run_best(plan, whole.take(split[0]), whole.take(split[1]), start)
+        kept, apart = whole.take(split[0]), whole.take(split[1])
+        inner = yield from self._run_best(plan, kept, apart, start)
+        del kept, apart  # before all rows take memory of their own
         if inner.training.interrupted:
             return inner
         chosen = self._chosen(inner)
         if self.early_stopping == "auto" and inner.training.best_epoch is not None:
             chosen["max_epochs"] = inner.training.best_epoch
         plan = replace(plan, terms=inner.plan.terms)
-        result = self._run_once(plan, whole, None, start, **chosen)
+        result = yield from self._run_once(plan, whole, None, start, **chosen)
         if "max_epochs" in chosen and chosen["max_epochs"] < inner.training.n_epochs:
             # It ends where held-out rows did best, whether or not the training loss is at rest.
             result = replace(result, training=replace(result.training, stopped=True))
@@ -500,9 +523,9 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
         """Return how many fits :meth:`_run_best` makes at most."""
         return 1
 
-    def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitResult:
+    def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitSteps:
         """Fit on some rows, and choose on the others what there is to choose."""
-        result = self._run_once(plan, kept, held, start)
+        result = yield from self._run_once(plan, kept, held, start)
         return replace(result, held_losses=None, held_share=None)
 
     def _chosen(self, inner: FitResult) -> dict[str, Any]:
@@ -518,12 +541,12 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
         polish: bool = False,
         vote: bool = False,
         **chosen: Any,
-    ) -> FitResult:
+    ) -> FitSteps:
         options = self._options(plan, kept)
         patience = options.patience if held else None
         options = replace(options, patience=patience, checkpoint=kept.checkpoint, **chosen)
         check_memory(plan, options, self._training_dtype(kept.data), kept.data)
-        return fit_network(
+        steps = fit_steps(
             plan,
             kept,
             held,
@@ -534,6 +557,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
             vote=vote,
             start=start,
         )
+        return (yield from steps)
 
     def _options(self, plan: FusionPlan, rows: FitInput) -> TrainingOptions:
         n_rows = rows.data.n_samples
@@ -663,6 +687,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
         super()._restore(parts)
 
     def _warn(self, results: list[FitResult]) -> None:
+        """Warn of what the fit has left; the level is that of the line that calls ``fit``."""
         training = results[-1].training  # the one that was interrupted, if one was
         unfinished = [
             member.training
@@ -672,21 +697,14 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
             )
         ]
         if training.interrupted:
-            warnings.warn(
-                "fit was interrupted; the model is that of epoch "
-                f"{training.best_epoch or training.n_epochs}"
-                + f" of member {len(results)} and those before it"
-                * (len(results) > 1),
-                FitInterruptedWarning,
-                stacklevel=3,
-            )
+            warnings.warn(_interruption(results), FitInterruptedWarning, stacklevel=7)
         elif unfinished:
             training = unfinished[0]
             warnings.warn(
                 f"training had not converged after max_epochs={training.n_epochs} epochs; "
                 "raise max_epochs or lr",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=7,
             )
         gain = float(np.mean([member.gain for member in results]))
         # Members hold out different rows of the same few: their errors are far from independent.
@@ -702,8 +720,20 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
             f"the model predicts {where} no better than a constant (gain {gain:.3f}, standard "
             f"error {error:.3f}): its {self._explains} mean nothing",
             RelevanceWarning,
-            stacklevel=3,
+            stacklevel=7,
         )
+
+
+def _interruption(results: list[FitResult]) -> str:
+    """Say what an interrupted fit has left."""
+    last, cut = results[-1].training, sum(result.training.interrupted for result in results)
+    text = f"fit was interrupted; the model is that of epoch {last.best_epoch or last.n_epochs}"
+    if len(results) == 1:
+        return text
+    if cut == 1:
+        return f"{text} of member {len(results)} and those before it"
+    epochs = [r.training.best_epoch or r.training.n_epochs for r in results]
+    return f"fit was interrupted; its {len(results)} members are those of epochs {epochs}"
 
 
 def _member_seed(seed: int, member: int) -> int:

@@ -18,7 +18,7 @@ from sklearn_mmfusion._base import BaseFusion
 from sklearn_mmfusion._block_head import BlockNormHead
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._fitted import AdditivePredictions
-from sklearn_mmfusion._fitting import FitInput, FitResult
+from sklearn_mmfusion._fitting import FitInput, FitResult, FitSteps
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._sweep import SweptTerms
 from sklearn_mmfusion._validation import TargetSchema
@@ -66,22 +66,23 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         """Whether more than one number per modality has to earn its place."""
         return bool(start is None and self.reg == "auto" and self.polish and plan.votes)
 
-    def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitResult:
+    def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitSteps:
         """Fit, and where ``reg`` is "auto" let a simpler model win unless held-out rows object.
 
         Interactions have to earn their place; and where all modalities are log-posteriors, so do
         weights that are more than one number per modality.
         """
-        full = self._run_once(plan, kept, held, start)
+        full = yield from self._run_once(plan, kept, held, start)
         if full.training.interrupted:
             return replace(full, held_losses=None, held_share=None)
         single = tuple(term for term in plan.terms if len(term) == 1)
         if self._tries_single_terms(plan, start):
-            simple = self._run_once(replace(plan, terms=single), kept, held, None)
+            simple = yield from self._run_once(replace(plan, terms=single), kept, held, None)
             if not full.clearly_beats(simple):
                 full = simple
         if self._tries_vote(plan, start):
-            vote = self._run_once(replace(plan, terms=single), kept, held, None, vote=True)
+            single_plan = replace(plan, terms=single)
+            vote = yield from self._run_once(single_plan, kept, held, None, vote=True)
             if not full.clearly_beats(vote):
                 full = vote
         return replace(full, held_losses=None, held_share=None)
@@ -99,12 +100,13 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         polish: bool = True,
         vote: bool = False,
         **chosen: Any,
-    ) -> FitResult:
+    ) -> FitSteps:
         polish = bool(self.polish) and polish
         if vote:
             # The weights are solved for at the end, and nothing else is there to train.
             chosen = {**chosen, "max_epochs": 1}
-        result = super()._run_once(plan, kept, held, start, polish=polish, vote=vote, **chosen)
+        steps = super()._run_once(plan, kept, held, start, polish=polish, vote=vote, **chosen)
+        result = yield from steps
         if vote:
             result = replace(result, training=replace(result.training, stopped=True))
         return result

@@ -7,6 +7,7 @@ what to keep. Steps: hold rows out, scale, build, train, exact statistics, polis
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +24,13 @@ from sklearn_mmfusion._polish import FusionProblem, clearly_less, polish
 from sklearn_mmfusion._progress import FitTask
 from sklearn_mmfusion._scaling import block_moments, column_moments, warn_of_lost_digits
 from sklearn_mmfusion._stages import ProgressFile
-from sklearn_mmfusion._training import TrainingOptions, TrainingResult, seed_for, train
+from sklearn_mmfusion._training import (
+    FusionNet,
+    TrainingOptions,
+    TrainingResult,
+    seed_for,
+    train,
+)
 from sklearn_mmfusion._vote import set_vote
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.losses import LOSSES, smooth_loss
@@ -36,10 +43,12 @@ __all__ = [
     "PREPARED_BYTES",
     "FitInput",
     "FitResult",
+    "FitSteps",
     "TargetScale",
+    "Training",
     "chunk_rows",
     "feature_bytes",
-    "fit_network",
+    "fit_steps",
     "prepared_row_bytes",
 ]
 
@@ -165,7 +174,40 @@ class FitResult:
         return clearly_less(mine, others, share, self.n_held, n_errors=2.0)
 
 
-def fit_network(
+@dataclass
+class Training:
+    """What a fit asks for: epochs of a network on rows, alone or beside others.
+
+    Attributes
+    ----------
+    network : FusionNetwork
+        Network that is trained in place.
+    rows, stopping : FusionDataset
+        Training rows, and held-out rows for early stopping or None.
+    options : TrainingOptions
+        Options.
+    net : FusionNet or None
+        Net of an earlier call to go on with.
+    """
+
+    network: FusionNetwork
+    rows: FusionDataset
+    stopping: FusionDataset | None
+    options: TrainingOptions
+    net: FusionNet | None = None
+
+    def run(self) -> TrainingResult:
+        """Train the network alone."""
+        if self.options.n_phases > 1:
+            return _train_in_phases(self.network, self.rows, self.stopping, self.options)
+        return train(self.network, self.rows, self.stopping, self.options, self.net)
+
+
+# Trainings that a fit asks for, one after the other; it takes their results and returns its own.
+FitSteps = Generator[Training, TrainingResult, FitResult]
+
+
+def fit_steps(
     plan: FusionPlan,
     train_input: FitInput,
     valid_input: FitInput | None,
@@ -178,8 +220,11 @@ def fit_network(
     start: State | None = None,
     one_epoch: bool = False,
     last: FitResult | None = None,
-) -> FitResult:
+) -> FitSteps:
     """Fit a plan to data.
+
+    A generator: it yields the training of its network, is sent the result, and returns what the fit
+    leaves. So whoever runs several fits can train their networks together.
 
     Parameters
     ----------
@@ -253,12 +298,11 @@ def fit_network(
     options = replace(options, so_far=lambda result: finished(result, False))
     stopping = held if options.patience is not None else None
     if one_epoch:
-        result = train(network, rows, stopping, options, net)
+        result = yield Training(network, rows, stopping, replace(options, n_phases=1), net)
     else:
         seen = _prepared(network, rows)
         stopping = None if stopping is None else _prepared(network, stopping)
-        fit = _train_in_phases if options.n_phases > 1 else train
-        result = fit(network, seen, stopping, options)
+        result = yield Training(network, seen, stopping, options)
         del seen, stopping  # before the readings, which take memory of their own
     return finished(result, polish_weights)
 

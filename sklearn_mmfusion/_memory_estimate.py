@@ -27,6 +27,7 @@ from sklearn_mmfusion._fitting import (
 from sklearn_mmfusion._lazy_blocks import LARGE_BYTES, VIEW_BYTES, LazyBlock, is_lazy
 from sklearn_mmfusion._plan import FusionPlan, build_network, in_plan_order
 from sklearn_mmfusion._scaling import CHUNK_VALUES
+from sklearn_mmfusion._together import fits_at_a_time
 from sklearn_mmfusion._training import TrainingOptions
 from sklearn_mmfusion._validation import TargetSchema, check_target, check_X
 from sklearn_mmfusion.data._blocks import ModalityData
@@ -140,13 +141,22 @@ class MemoryEstimates:
             raise InputError("the memory of an EstimatorEncoder is not known before fit")
         data = in_plan_order(plan, data)
         rows = FitInput(data, np.zeros(0), None, target.kind)
-        return _estimate(plan, self._options(plan, rows), self._training_dtype(data), data)
+        options = self._options(plan, rows)
+        n_fits = fits_at_a_time(plan, options, rows, self._n_members())
+        return _estimate(plan, options, self._training_dtype(data), data, n_fits)
 
 
 def _estimate(
-    plan: FusionPlan, options: TrainingOptions, dtype: torch.dtype, data: ModalityData
+    plan: FusionPlan,
+    options: TrainingOptions,
+    dtype: torch.dtype,
+    data: ModalityData,
+    n_fits: int = 1,
 ) -> dict[str, int]:
-    """Estimate what a fit of a plan takes; see :meth:`MemoryEstimates.estimate_memory`."""
+    """Estimate what fits of a plan take that run side by side.
+
+    See :meth:`MemoryEstimates.estimate_memory`.
+    """
     n, size = data.n_samples, dtype.itemsize
     unit = (np.zeros(()), np.ones(()))
     scalings = tuple(None if plan.takes_codes(m) else unit for m in range(len(plan.layouts)))
@@ -173,11 +183,13 @@ def _estimate(
     # Features and those that are not zero; or encodings and the products of latent vectors.
     polish = 2 * features + min(n, rows) * 8 * 4 * values
     scaled = 3 * 8 * min(CHUNK_VALUES, max(math.prod(b.values.shape) for b in data.blocks))
-    copies = copied_bytes(data)
-    training = optimizer + max(batches, evaluated) + prepared
+    # Every fit has its rows and its network; what comes after training is done one by one.
+    copies, model, optimizer = (n_fits * part for part in (copied_bytes(data), model, optimizer))
+    batches = n_fits * max(batches, evaluated)
+    training = optimizer + batches + n_fits * prepared
     return {
         "data": copies,
-        "batches": max(batches, evaluated),
+        "batches": batches,
         "model": model,
         "optimizer": optimizer,
         "polish": polish,

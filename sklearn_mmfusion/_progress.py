@@ -61,8 +61,13 @@ class FitTask:
 
     def begin_part(self, name: str, n_steps: int) -> PartTask:
         """Begin a part with at most this many steps; without any it is done in one go."""
-        listens = self.context is not None and getattr(self.estimator, "_skl_callbacks", None)
-        return PartTask(self, name, n_steps) if listens else PartTask(None, name, n_steps)
+        listens = self.context is not None and self.has_listeners
+        return PartTask(self if listens else None, name, n_steps)
+
+    @property
+    def has_listeners(self) -> bool:
+        """Whether a callback follows the fit."""
+        return bool(getattr(self.estimator, "_skl_callbacks", None))
 
     def end(self) -> None:
         """End the task, once the estimator is fitted."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,8 +17,11 @@ from sklearn.utils import _safe_indexing
 
 from sklearn_mmfusion._errors import RelevanceWarning
 from sklearn_mmfusion._held_out import row_frame
+from sklearn_mmfusion._together import Fitting, run_fittings
 
-__all__ = ["refit", "take_rows", "warn_of_refits"]
+__all__ = ["Refit", "in_companies", "refit", "take_rows", "warn_of_refits"]
+
+_COMPANY = 5  # refits that are trained together: few enough for several processes to have work
 
 
 def take_rows(values: Any, rows: npt.NDArray[np.intp] | None) -> Any:
@@ -25,21 +31,113 @@ def take_rows(values: Any, rows: npt.NDArray[np.intp] | None) -> Any:
     return _safe_indexing(row_frame(values), rows)
 
 
-def refit(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, seed: int, **changes: Any
-) -> tuple[Any, Counter[str]]:
-    """Fit a clone with a seed and other parameters; return it and what it warned of."""
-    fitted = clone(estimator)
-    known = fitted.get_params(deep=False)
-    wanted = {"random_state": seed, "n_threads": 1, "warm_start": False, "verbose": 0, **changes}
-    fitted.set_params(**{name: value for name, value in wanted.items() if name in known})
+@dataclass
+class Refit:
+    """A fit of a clone with its own seed, one thread, and other parameters.
+
+    Attributes
+    ----------
+    estimator : estimator
+        What is cloned.
+    X, y, sample_weight : object
+        Rows; the weights may be None.
+    rows : ndarray of int or None
+        Which of them; None: all.
+    seed : int
+        Seed.
+    changes : dict
+        Parameters that differ from those of the estimator; unknown ones are left out.
+    """
+
+    estimator: Any
+    X: Any
+    y: Any
+    sample_weight: Any
+    rows: npt.NDArray[np.intp] | None
+    seed: int
+    changes: dict[str, Any] = field(default_factory=dict)
+
+    def part(self) -> tuple[Any, Any, Any]:
+        """Return X, y and weights of the rows, which are taken now."""
+        X, y, weight = (take_rows(v, self.rows) for v in (self.X, self.y, self.sample_weight))
+        return X, y, weight
+
+    def make(self) -> Any:
+        """Return the estimator to fit."""
+        made = clone(self.estimator)
+        known = made.get_params(deep=False)
+        wanted = {"random_state": self.seed, "n_threads": 1, "warm_start": False, "verbose": 0}
+        wanted |= self.changes
+        return made.set_params(**{name: value for name, value in wanted.items() if name in known})
+
+
+def in_companies(jobs: Sequence[Refit]) -> list[list[Refit]]:
+    """Group refits of one estimator: those of a group are trained together, if any can be.
+
+    The groups do not depend on the number of processes, and so neither do the fits.
+    """
+    size = _COMPANY if len(jobs) > 1 and _gain_together(jobs[0]) else 1
+    parts = np.array_split(np.arange(len(jobs)), -(-len(jobs) // size))
+    return [[jobs[i] for i in part] for part in parts]
+
+
+def _gain_together(job: Refit) -> bool:
+    estimator = job.make()
+    if not _has_own_fit(estimator):
+        return False
+    return bool(estimator._refits_gain_together(*job.part()))
+
+
+def _has_own_fit(estimator: Any) -> bool:
+    """Whether ``fit`` of an estimator is that of the template, which can run beside others."""
+    of_fit, of_steps = (
+        next((cls for cls in type(estimator).__mro__ if name in vars(cls)), None)
+        for name in ("fit", "_fitting")
+    )
+    return of_fit is of_steps is not None
+
+
+def refit(jobs: Sequence[Refit]) -> list[tuple[Any, Counter[str]]]:
+    """Fit clones, together where they can be trained so; return each and what it warned of."""
+    made = [job.make() for job in jobs]
+    counts: list[Counter[str]] = [Counter() for _ in jobs]
+    each = list(zip(made, jobs, counts, strict=True))
+    if len(jobs) > 1 and _has_own_fit(made[0]):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # those that count are recorded
+            run_fittings([_recorded(*one) for one in each])
+    else:
+        for estimator, job, warned in each:
+            X, y, weight = job.part()
+            with _recording(warned):
+                estimator.fit(X, y, **({} if weight is None else {"sample_weight": weight}))
+    if any(warned["FitInterruptedWarning"] for warned in counts):
+        raise KeyboardInterrupt  # scores of a fit that was cut short are no draw
+    return list(zip(made, counts, strict=True))
+
+
+def _recorded(estimator: Any, job: Refit, warned: Counter[str]) -> Fitting:
+    """Fit an estimator as its ``fit`` does, with its warnings counted."""
+    estimator._validate_params()
+    fitting: Fitting = estimator._fitting(*job.part())
+    with _recording(warned):
+        members = next(fitting)
+    try:
+        results = yield members
+    except BaseException as error:
+        fitting.throw(error)
+        raise
+    with _recording(warned), suppress(StopIteration):
+        fitting.send(results)
+
+
+@contextmanager
+def _recording(warned: Counter[str]) -> Iterator[None]:
+    """Count warnings by the names of their categories in place of showing them."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        if sample_weight is None:
-            fitted.fit(X, y)
-        else:
-            fitted.fit(X, y, sample_weight=sample_weight)
-    return fitted, Counter(warning.category.__name__ for warning in caught)
+        yield
+    warned.update(warning.category.__name__ for warning in caught)
 
 
 def warn_of_refits(found: list[Counter[str]]) -> None:

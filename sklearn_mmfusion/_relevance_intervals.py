@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._held_out import row_frame
-from sklearn_mmfusion._refits import refit, take_rows, warn_of_refits
+from sklearn_mmfusion._refits import Refit, in_companies, refit, take_rows, warn_of_refits
 from sklearn_mmfusion._relevance_results import RelevanceIntervals
 from sklearn_mmfusion._validation import check_fit_inputs, check_sample_weight
 
@@ -82,7 +82,8 @@ def relevance_intervals(
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows.
     n_jobs : int, default=None
-        Processes over the refits, one thread in each.
+        Processes over the refits, one thread in each. Small fits are trained five together in a
+        process, see the user guide; how many processes there are changes no fit.
     random_state : int, RandomState instance or None, default=None
         Seed of fits, weights and folds.
 
@@ -174,7 +175,7 @@ def relevance_intervals(
     jobs: list[tuple[Any, Any]]
     if method == "cv":
         parts, scale = _folds(estimator, n, y, groups, cv, int(n_refits), rng)
-        jobs = [(rows, take_rows(weight, rows)) for rows in parts]
+        jobs = [(rows, weight) for rows in parts]
     elif method == "bootstrap":
         scale = 1.0
         jobs = [(None, _drawn_weight(weight, groups, n, rng)) for _ in range(n_refits)]
@@ -184,9 +185,12 @@ def relevance_intervals(
     seeds = rng.randint(2**31 - 1, size=len(jobs)).tolist()
     jobs, seeds = [(None, weight), *jobs], [first, *seeds]
     parallel = Parallel(n_jobs=n_jobs)
-    fits = parallel(
-        delayed(_scores)(estimator, take_rows(X, rows), take_rows(y, rows), w, seed)
-        for (rows, w), seed in zip(jobs, seeds, strict=True)
+    fits = _all_scores(
+        [
+            Refit(estimator, X, y, w, rows, seed)
+            for (rows, w), seed in zip(jobs, seeds, strict=True)
+        ],
+        parallel,
     )
     names, modalities = fits[0][:2]
     warn_of_refits([fit[3] for fit in fits])
@@ -219,15 +223,24 @@ def relevance_intervals(
     )
 
 
-def _scores(
-    estimator: Any, X: Any, y: Any, weight: Floats | None, seed: int
-) -> tuple[list[str], list[tuple[str, ...]], Floats, Any]:
-    """Return term names, their modalities, the scores and the warnings of one refit."""
-    fitted, warned = refit(estimator, X, y, weight, seed)
-    if not hasattr(fitted, "relevance_scores_"):
-        raise InputTypeError(f"{type(estimator).__name__} has no relevance_scores_")
-    scores = np.array(list(fitted.relevance_scores_.values()))
-    return list(fitted.term_names_), list(fitted.term_modalities_), scores, warned
+Scores = tuple[list[str], list[tuple[str, ...]], Floats, Any]
+
+
+def _all_scores(jobs: list[Refit], parallel: Parallel) -> list[Scores]:
+    """Return what :func:`_scores` says of each refit."""
+    parts = parallel(delayed(_scores)(company) for company in in_companies(jobs))
+    return [scores for part in parts for scores in part]
+
+
+def _scores(jobs: list[Refit]) -> list[Scores]:
+    """Return term names, their modalities, the scores and the warnings of refits."""
+    found = []
+    for fitted, warned in refit(jobs):
+        if not hasattr(fitted, "relevance_scores_"):
+            raise InputTypeError(f"{type(fitted).__name__} has no relevance_scores_")
+        scores = np.array(list(fitted.relevance_scores_.values()))
+        found.append((list(fitted.term_names_), list(fitted.term_modalities_), scores, warned))
+    return found
 
 
 def _interval(
@@ -311,41 +324,41 @@ def _null_scores(
     seed = int(rng.randint(2**31 - 1))
     splitter = _shuffled_folds(estimator, y, groups, _NULL_FOLDS, seed)
     folds = list(splitter.split(np.zeros(len(y)), y, groups))
-    predicted = parallel(
-        delayed(_additive_predictions)(estimator, X, y, weight, fold, seed) for fold in folds
+    if is_classifier(estimator) and not hasattr(estimator, "predict_proba"):
+        raise InputTypeError(
+            f"{type(estimator).__name__} has no predict_proba to draw classes from; pass null=False"
+        )
+    additive = {"interactions": 1}
+    jobs = [Refit(estimator, X, y, weight, train, seed, additive) for train, _ in folds]
+    tests = iter([take_rows(X, test) for _, test in folds])
+    found = parallel(
+        delayed(_additive_predictions)(company, [next(tests) for _ in company], y)
+        for company in in_companies(jobs)
     )
+    predicted = [part for parts in found for part in parts]
     whole = np.zeros((len(y), *predicted[0].shape[1:]))
     for (_, test), part in zip(folds, predicted, strict=True):
         whole[test] = part
     seeds = rng.randint(2**31 - 1, size=n_refits).tolist()
     targets = [_null_target(estimator, y, whole, rng) for _ in seeds]
-    fits = parallel(
-        delayed(_scores)(estimator, X, target, weight, seed)
-        for target, seed in zip(targets, seeds, strict=True)
+    fits = _all_scores(
+        [
+            Refit(estimator, X, target, weight, None, seed)
+            for target, seed in zip(targets, seeds, strict=True)
+        ],
+        parallel,
     )
     return np.array([fit[2] for fit in fits])
 
 
-def _additive_predictions(
-    estimator: Any,
-    X: Any,
-    y: Any,
-    weight: Floats | None,
-    fold: tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]],
-    seed: int,
-) -> Floats:
-    """Predictions, or probabilities, of the model without interactions on one fold."""
-    train, test = fold
-    if is_classifier(estimator) and not hasattr(estimator, "predict_proba"):
-        raise InputTypeError(
-            f"{type(estimator).__name__} has no predict_proba to draw classes from; pass null=False"
-        )
-    train_weight = take_rows(weight, train)
-    fitted, _ = refit(
-        estimator, take_rows(X, train), take_rows(y, train), train_weight, seed, interactions=1
-    )
-    rows = take_rows(X, test)
-    if not is_classifier(estimator):
+def _additive_predictions(jobs: list[Refit], tests: list[Any], y: Any) -> list[Floats]:
+    """Predictions, or probabilities, of models without interactions on their folds."""
+    pairs = zip(refit(jobs), tests, strict=True)
+    return [_prediction(fitted, rows, y) for (fitted, _), rows in pairs]
+
+
+def _prediction(fitted: Any, rows: Any, y: Any) -> Floats:
+    if not is_classifier(fitted):
         return np.asarray(fitted.predict(rows), dtype=np.float64)
     found = np.asarray(fitted.predict_proba(rows))
     if np.ndim(y) == 2 and np.shape(y)[1] > 1:

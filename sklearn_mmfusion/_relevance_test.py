@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn_mmfusion._block_norm import auto_reg
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._held_out import HeldOut, check_additive, row_frame
-from sklearn_mmfusion._refits import refit, take_rows
+from sklearn_mmfusion._refits import Refit, in_companies, refit, take_rows
 from sklearn_mmfusion._relevance_results import RelevanceTest
 from sklearn_mmfusion._splitting import split_by_content
 from sklearn_mmfusion._validation import check_fit_inputs, check_sample_weight
@@ -70,7 +70,7 @@ def relevance_test(
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows, in training and test.
     n_jobs : int, default=None
-        Processes over the splits.
+        Processes over the splits; small fits of several splits are trained together in each.
     random_state : int, RandomState instance or None, default=None
         Seed of splits, fits and draws.
 
@@ -141,10 +141,17 @@ def relevance_test(
     seeds = rng.randint(2**31 - 1, size=int(n_splits)).tolist()
     weight = _checked_weight(sample_weight, y)
     splits = [_split(estimator, X, y, groups, float(test_size), seed) for seed in seeds]
-    found = Parallel(n_jobs=n_jobs)(
-        delayed(_test_split)(estimator, X, y, weight, groups, split, int(n_null), seed)
-        for split, seed in zip(splits, seeds, strict=True)
+    changes = _without_selection(estimator, X, y)
+    jobs = [
+        Refit(estimator, X, y, weight, train, seed, changes)
+        for (train, _), seed in zip(splits, seeds, strict=True)
+    ]
+    tests = iter([test for _, test in splits])
+    parts = Parallel(n_jobs=n_jobs)(
+        delayed(_test_splits)(company, [next(tests) for _ in company], X, y, weight, groups, n_null)
+        for company in in_companies(jobs)
     )
+    found = [split for part in parts for split in part]
     names, modalities = found[0][:2]
     statistics, p_values = (np.array([part[i] for part in found]) for i in (2, 3))
     p = p_values[0] if n_splits == 1 else np.minimum(1.0, 2 * np.median(p_values, axis=0))
@@ -224,26 +231,23 @@ def _split(
     return found
 
 
+Tested = tuple[list[str], list[tuple[str, ...]], Floats, Floats]
+
+
+def _test_splits(
+    jobs: list[Refit], tests: list[Rows], X: Any, y: Any, weight: Any, groups: Any, n_null: int
+) -> list[Tested]:
+    """Return what :func:`_test_split` says of some splits."""
+    return [
+        _test_split(fitted, test, X, y, weight, groups, int(n_null), job.seed)
+        for (fitted, _), job, test in zip(refit(jobs), jobs, tests, strict=True)
+    ]
+
+
 def _test_split(
-    estimator: Any,
-    X: Any,
-    y: Any,
-    weight: Floats | None,
-    groups: Any,
-    split: tuple[Rows, Rows],
-    n_null: int,
-    seed: int,
-) -> tuple[list[str], list[tuple[str, ...]], Floats, Floats]:
+    fitted: Any, test: Rows, X: Any, y: Any, weight: Any, groups: Any, n_null: int, seed: int
+) -> Tested:
     """Return names and modalities of the terms, statistics and p-values of one split."""
-    train, test = split
-    fitted, _ = refit(
-        estimator,
-        take_rows(X, train),
-        take_rows(y, train),
-        take_rows(weight, train),
-        seed,
-        **_without_selection(estimator, X, y),
-    )
     rows = HeldOut(fitted, take_rows(X, test), take_rows(y, test), take_rows(weight, test))
     n_terms = len(fitted.term_names_)
     scores = np.column_stack([rows.effective_scores(term) for term in range(n_terms)])

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,11 +43,17 @@ from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
 __all__ = [
     "FusionNet",
     "TrainingOptions",
+    "divergence_text",
     "intra_op_threads",
+    "is_better",
+    "parameter_groups",
+    "penalty_ramp",
     "seed_for",
     "seeded_construction",
     "train",
 ]
+
+Weights = Mapping[str, Tensor]
 
 _CONSTRUCTION_LOCK = threading.Lock()
 
@@ -136,20 +143,8 @@ class FusionNet(NeuralNet):
 
     def initialize_optimizer(self, triggered_directly: bool | None = None) -> FusionNet:
         options, module = self.options, self.module_
-        decayed: list[nn.Parameter] = []
-        plain: list[nn.Parameter] = []
-        bias = module.fusion.bias
-        for name, parameter, is_matrix in module.trained_parameters():
-            if parameter is not bias:
-                (decayed if is_matrix and module.decays(name) else plain).append(parameter)
-        groups = [
-            {"params": parameters, "weight_decay": decay}
-            for parameters, decay in ((decayed, options.weight_decay), (plain, 0.0))
-            if parameters
-        ]
-        # The intercept starts at its optimum, where the gradient is round-off: Adam would scale
-        # that up to whole steps. A large eps keeps it in proportion.
-        groups.append({"params": [bias], "weight_decay": 0.0, "eps": 1e-2})
+        trained, bias = module.trained_parameters(), module.fusion.bias
+        groups = parameter_groups(trained, bias, module.decays, options.weight_decay)
         self.optimizer_ = options.build_optimizer(groups, lr=options.lr)
         return self
 
@@ -204,10 +199,7 @@ class FusionNet(NeuralNet):
 
     def _ramp(self) -> float:
         """Share of the penalty in force: an XOR has no signal to hold against it at first."""
-        done = len(self.history) - 1
-        if done >= self.options.ramp_epochs:
-            return 1.0
-        return float((done / self.options.ramp_epochs) ** 2)
+        return penalty_ramp(len(self.history) - 1, self.options.ramp_epochs)
 
     def run_single_epoch(
         self,
@@ -276,6 +268,51 @@ class FusionNet(NeuralNet):
             self.stopped_ = _raised_by_callback(error)
             self.interrupted_ = not self.stopped_
         return self
+
+
+def parameter_groups(
+    trained: Iterable[tuple[str, nn.Parameter, bool]],
+    bias: nn.Parameter,
+    decays: Callable[[str], bool],
+    weight_decay: float,
+) -> list[dict[str, Any]]:
+    """Group parameters for the optimiser.
+
+    Parameters
+    ----------
+    trained : iterable of (name, parameter, whether it is a matrix)
+        What training moves.
+    bias : Parameter
+        The intercept, which is one of them.
+    decays : callable
+        Says of a name whether weight decay reaches it, where it is a matrix.
+    weight_decay : float
+        Weight decay.
+    """
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    for name, parameter, is_matrix in trained:
+        if parameter is not bias:
+            (decayed if is_matrix and decays(name) else plain).append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": parameters, "weight_decay": decay}
+        for parameters, decay in ((decayed, weight_decay), (plain, 0.0))
+        if parameters
+    ]
+    # The intercept starts at its optimum, where the gradient is round-off: Adam would scale that
+    # up to whole steps. A large eps keeps it in proportion.
+    groups.append({"params": [bias], "weight_decay": 0.0, "eps": 1e-2})
+    return groups
+
+
+def is_better(loss: float, best_loss: float, best_epoch: int) -> bool:
+    """Whether a held-out loss is below the best so far; ``best_epoch`` is 0 if there is none."""
+    return loss < best_loss - 1e-6 * abs(best_loss if best_epoch else 0.0)
+
+
+def penalty_ramp(n_epochs: int, ramp_epochs: int) -> float:
+    """Share of the penalty in force after some epochs."""
+    return 1.0 if n_epochs >= ramp_epochs else float((n_epochs / ramp_epochs) ** 2)
 
 
 class _EnoughEpochs(KeyboardInterrupt):
@@ -369,7 +406,7 @@ class _EpochKeeper(Callback):
             return False
         loss = net.history[-1]["valid_loss"]
         # The penalty is still growing in the first epochs, and the loss with it.
-        if loss < self.best_loss_ - 1e-6 * abs(self.best_loss_ if self.best_epoch_ else 0.0):
+        if is_better(loss, self.best_loss_, self.best_epoch_):
             self.best_loss_, self.best_epoch_, self.waited_ = loss, epoch, 0
             self.best_ = self.last_
             return False
@@ -393,26 +430,40 @@ class _EpochKeeper(Callback):
             total = torch.stack(parts).sum()
         if math.isfinite(loss) and bool(total == 0):
             return
-        raise DivergedError(_divergence_text(net, loss, self.last_))
+        now = dict(net.module_.named_parameters())
+        raise DivergedError(divergence_text(net.module_, net.history[-1], now, self.last_ or {}))
 
 
-def _divergence_text(net: FusionNet, loss: float, before: dict[str, Tensor] | None) -> str:
-    epoch, lr = len(net.history), net.history[-1]["lr"]
+def divergence_text(
+    module: FusionNetwork, last: Mapping[str, Any], now: Weights, before: Weights
+) -> str:
+    """Say in which epoch a training diverged, and which encoder moved most in it.
+
+    Parameters
+    ----------
+    module : FusionNetwork
+        The network.
+    last : mapping
+        The entry of the epoch in the history.
+    now, before : mapping of str to Tensor
+        Parameters after and before that epoch.
+    """
     moved: dict[int, float] = {}
-    for name, value in net.module_.named_parameters():
-        if name.startswith("encoders.") and before is not None:
+    for name, value in now.items():
+        if name.startswith("encoders.") and name in before:
             modality = int(name.split(".")[1])
             change = (value.detach() - before[name]).abs().max()
             size = float(change) if bool(change.isfinite()) else math.inf
             moved[modality] = max(moved.get(modality, 0.0), size)
-    names = getattr(net.module_, "modality_names", None)
+    names = getattr(module, "modality_names", None)
     who = ""
     if moved and names:
         largest = max(moved, key=lambda m: moved[m])
         who = f"; the encoder of modality {names[largest]!r} moved most"
     return (
-        f"training diverged in epoch {epoch}: the loss or a weight is not finite (loss {loss}, "
-        f"lr {lr:g}){who}. Lower lr, or look for extreme values in the data."
+        f"training diverged in epoch {last['epoch']}: the loss or a weight is not finite "
+        f"(loss {last['train_loss']}, lr {last['lr']:g}){who}. Lower lr, or look for extreme "
+        "values in the data."
     )
 
 

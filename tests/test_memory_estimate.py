@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from skorch.callbacks import Callback
 
 from sklearn_mmfusion import (
     EstimatorEncoder,
@@ -16,6 +17,7 @@ from sklearn_mmfusion import (
     LazyArray,
     LinearEncoder,
     MLPEncoder,
+    MNLClassifier,
     MulTRegressor,
     RoutingClassifier,
     _lazy_blocks,
@@ -169,3 +171,21 @@ def test_fit_on_views_of_large_modalities_is_that_on_copies_to_the_bit(monkeypat
     assert views.training.history == copies.training.history
     for name, value in copies.state.items():
         np.testing.assert_array_equal(views.state[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize(("n_bags", "n_fits"), [(4, 4), (25, 10)])
+def test_members_that_are_trained_together_count_each(n_bags, n_fits):
+    X = {"a": np.zeros((300, 8)), "b": np.zeros((300, 8))}
+    one = MNLClassifier(batch_size=32).estimate_memory(X)
+    many = MNLClassifier(batch_size=32, n_bags=n_bags).estimate_memory(X)
+    for part in ("data", "batches", "model", "optimizer"):
+        assert many[part] == n_fits * one[part]
+    assert many["polish"] == one["polish"]
+    assert one["total"] < many["total"] <= n_fits * one["total"]
+
+
+def test_members_that_are_trained_one_after_another_count_once():
+    X = {"a": np.zeros((300, 8)), "b": np.zeros((300, 8))}
+    settings = {"batch_size": 32, "callbacks": [Callback()]}
+    one = MNLClassifier(**settings).estimate_memory(X)
+    assert MNLClassifier(**settings, n_bags=5).estimate_memory(X) == one

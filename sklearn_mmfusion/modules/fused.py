@@ -226,8 +226,8 @@ def block_norm_penalty(weight: Tensor, term_of_column: Tensor, n_terms: int, p: 
 
     Parameters
     ----------
-    weight : Tensor of shape (n_outputs, n_columns)
-        Fusion weights of all terms side by side.
+    weight : Tensor of shape (..., n_outputs, n_columns)
+        Fusion weights of all terms side by side; leading axes hold models of their own.
     term_of_column : Tensor of int64 of shape (n_columns,)
         Index of the term that each column belongs to.
     n_terms : int
@@ -237,7 +237,7 @@ def block_norm_penalty(weight: Tensor, term_of_column: Tensor, n_terms: int, p: 
 
     Returns
     -------
-    Tensor of shape ()
+    Tensor of shape (...)
         What :func:`~sklearn_mmfusion.functional.block_norm_penalty` makes of
         :func:`~sklearn_mmfusion.functional.block_norms`, in float64.
     """
@@ -251,21 +251,27 @@ class _BlockNormPenalty(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, term_of_column: Tensor, n_terms: int, p: float) -> Tensor:
         q = F.penalty_exponent(p)
+        scale = None  # squares of what fits in float32 fit in float64
         if weight.dtype == torch.float64:
-            norms = F.block_norms(weight, term_of_column, n_terms)
-        else:  # squares of what fits in float32 fit in float64
-            squares = weight.double().square().sum(0)
-            norms = squares.new_zeros(n_terms).index_add_(0, term_of_column, squares).sqrt_()
-        largest = norms.amax()
+            tiny = torch.finfo(torch.float64).tiny
+            scale = weight.abs().amax((-2, -1)).clamp_min(tiny)[..., None]
+            squares = (weight / scale[..., None]).square().sum(-2)
+        else:
+            squares = weight.double().square().sum(-2)
+        norms = squares.new_zeros(*squares.shape[:-1], n_terms)
+        norms = norms.index_add_(-1, term_of_column, squares).sqrt_()
+        norms = norms if scale is None else norms * scale
+        largest = norms.amax(-1, keepdim=True)
         # Relative to the largest: no power overflows, and the scale cancels in the gradient.
         shares = norms / largest.clamp_min(torch.finfo(norms.dtype).tiny)
-        total = shares.pow(q).sum()
+        total = shares.pow(q).sum(-1, keepdim=True)
         slopes = torch.where(shares > 0, 2 * total ** (2 / q - 1) * shares ** (q - 2), 0.0)
-        ctx.save_for_backward(weight, slopes[term_of_column])
-        return total ** (2 / q) * largest.square()
+        ctx.save_for_backward(weight, slopes[..., term_of_column].unsqueeze(-2))
+        return (total ** (2 / q) * largest.square()).squeeze(-1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         weight, slopes = ctx.saved_tensors
-        return (weight * (slopes * grad)).to(weight.dtype), None, None, None
+        slopes = slopes * grad[..., None, None]
+        return (weight * slopes).to(weight.dtype), None, None, None

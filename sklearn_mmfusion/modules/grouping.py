@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sklearn_mmfusion.modules.encoders import MLPModule
 
-__all__ = ["Group", "MLPGroup", "MapGroup", "group_encoders"]
+__all__ = ["Group", "MLPGroup", "MapGroup", "alike_encoders", "group_encoders"]
 
 
 class Group:
@@ -184,16 +184,26 @@ def group_encoders(encoders: Sequence[nn.Module], used: Sequence[int]) -> list[M
         Groups of at least two perceptrons of equal widths, activation and dropout, all of whose
         weights are trained.
     """
-    alike: dict[tuple[object, ...], list[int]] = {}
-    for m in used:
-        encoder = encoders[m]
-        if type(encoder) is MLPModule and all(p.requires_grad for p in encoder.parameters()):
-            alike.setdefault(tuple(_signature(encoder)), []).append(m)
     return [
         MLPGroup(members, [cast(MLPModule, encoders[m]) for m in members])
-        for members in alike.values()
+        for members in alike_encoders(encoders, used)
         if len(members) > 1
     ]
+
+
+def alike_encoders(encoders: Sequence[nn.Module], used: Sequence[int]) -> list[list[int]]:
+    """Return the positions of encoders in the order in which a network computes them.
+
+    Those that can be computed side by side are together, and come first.
+    """
+    alike: dict[object, list[int]] = {}
+    for m in used:
+        encoder = encoders[m]
+        key: object = m
+        if type(encoder) is MLPModule and all(p.requires_grad for p in encoder.parameters()):
+            key = tuple(_signature(encoder))
+        alike.setdefault(key, []).append(m)
+    return sorted(alike.values(), key=lambda members: len(members) == 1)
 
 
 def _signature(encoder: MLPModule) -> Iterator[object]:

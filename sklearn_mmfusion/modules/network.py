@@ -322,7 +322,8 @@ class FusionNetwork(nn.Module):
             encodings.append(call(values[m], batch.lengths[m], weight))
         return encodings
 
-    def _noise(self, shape: torch.Size) -> Tensor:
+    def noise(self, shape: torch.Size) -> Tensor:
+        """Draw from [0, 1), for masks of training."""
         assert self.generator is not None  # set by whoever trains
         return self.draw(shape, self.generator)
 
@@ -330,7 +331,7 @@ class FusionNetwork(nn.Module):
         if not self.modality_dropout:
             return batch.present
         shape = torch.Size((len(batch), len(batch.values)))
-        noise = self._noise(shape) if self.tape is None else self.tape.take(self._noise, shape)
+        noise = self.noise(shape) if self.tape is None else self.tape.take(self.noise, shape)
         keep = noise.to(batch.values[0].device) >= self.modality_dropout
         return [
             keep[:, m] if mask is None else keep[:, m] & mask

@@ -122,6 +122,23 @@ def test_penalty_of_zero_weights_is_zero_with_zero_gradient(p):
     assert (weight.grad == 0).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("p", [1.0, 2.0, float("inf")])
+def test_penalties_of_several_models_are_those_of_each(p, dtype):
+    columns = torch.tensor([0, 0, 1, 2, 2, 3])
+    sizes = torch.tensor([1.0, 0.0, 1e-12, 1e12], dtype=dtype)
+    weight = randn(4, 2, 6).to(dtype) * sizes[:, None, None]
+    weight.requires_grad_()
+    found = fused.block_norm_penalty(weight, columns, 4, p)
+    expected = [F.block_norm_penalty(F.block_norms(w, columns, 4), p) for w in weight]
+    np.testing.assert_allclose(array(found), [float(e.detach()) for e in expected], rtol=1e-12)
+    factors = torch.arange(1.0, 5.0, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((factors * found).sum(), weight)
+    (wanted,) = torch.autograd.grad((factors * torch.stack(expected)).sum(), weight)
+    rtol = 1e-11 if dtype == torch.float64 else 1e-5
+    np.testing.assert_allclose(array(gradient), array(wanted), rtol=rtol)
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_norms_together_equal_norms_one_by_one(weighted):
     dims = [2, 3, 2, 2]
