@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from sklearn_mmfusion import functional as F
+from sklearn_mmfusion.modules import folded
 from sklearn_mmfusion.modules.row_shares import (
     before_centring,
     before_unit_norm,
@@ -61,7 +62,7 @@ def vector_batch_norm(
 def interaction_batch_norm(
     us: Tensor, weight: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor, dict[tuple[int, ...], Tensor]]:
-    """Centred and scaled interaction features of terms of order 2 or 3.
+    """Centred and scaled interaction features of terms of one order.
 
     Parameters
     ----------
@@ -82,6 +83,8 @@ def interaction_batch_norm(
         Moments of the subsets of at least two modalities, without gradients.
     """
     order = len(us)
+    if order not in FUSED_ORDERS:
+        return folded.interaction_batch_norm(us, weight, eps)
     share = shares_of(weight, us[0])
     if order == 2:
         features, norm, whole = _apply(_PairBatchNorm, us, share, eps)

@@ -224,11 +224,7 @@ class IterBatchNorm(RunningStatistics):
             return self._scaled(self._centred(us, moments), self.running_norm)
         if self.is_alone:
             stacked = us if isinstance(us, Tensor) else torch.stack(list(us))
-            if self.order in fused.FUSED_ORDERS:
-                found = fused.interaction_batch_norm(stacked, weight, self.eps)
-            else:
-                found = folded.interaction_batch_norm(stacked, weight, self.eps)
-            scaled, norm, moments = found
+            scaled, norm, moments = fused.interaction_batch_norm(stacked, weight, self.eps)
         else:
             moments = F.interaction_moments(list(us), weight, centred=True, mean=self.mean)
             features = self._centred(us, moments)

@@ -16,11 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_mmfusion import functional as F
-from sklearn_mmfusion.modules.fused import (
-    FUSED_ORDERS,
-    interaction_batch_norm,
-    vector_batch_norm,
-)
+from sklearn_mmfusion.modules.fused import interaction_batch_norm, vector_batch_norm
 from sklearn_mmfusion.modules.fusion import TermFeatures, term_presence
 from sklearn_mmfusion.modules.grouping import Group
 
@@ -128,13 +124,7 @@ class StackedTerms:
             kept = {name: buffer.flatten(0, 2) for name, buffer in norm.terms().items()}
             moments = {axes: kept[layer._buffer_name(axes)] for axes in layer._sets}
             return F.scale_to_unit(layer._centred(us, moments), kept["running_norm"], norm.eps)
-        if k in FUSED_ORDERS:
-            z, size, moments = interaction_batch_norm(us, share, norm.eps)
-        else:
-            moments = F.interaction_moments(list(us), share, centred=True)
-            features = layer._centred(us, moments)
-            size = F.weighted_mean(features.square().sum(-1), share)
-            z = F.scale_to_unit(features, size, norm.eps)
+        z, size, moments = interaction_batch_norm(us, share, norm.eps)
         found = {layer._buffer_name(axes): moment for axes, moment in moments.items()}
         found["running_norm"] = size
         shaped = {name: value.unflatten(0, (self.n, 1, -1)) for name, value in found.items()}
