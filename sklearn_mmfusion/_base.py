@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from numbers import Integral, Real
@@ -14,22 +13,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from sklearn.base import BaseEstimator, _fit_context, clone, is_classifier
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mmfusion._checkpoint import Checkpoint
 from sklearn_mmfusion._diagram import DiagramMixin
 from sklearn_mmfusion._distributed import join_processes
-from sklearn_mmfusion._encoders import SMALL_SAMPLE, EncodersMixin, resolve_encoders
+from sklearn_mmfusion._encoders import EncodersMixin, resolve_encoders
 from sklearn_mmfusion._errors import (
     DivergedError,
-    FitInterruptedWarning,
     InputError,
     InputTypeError,
-    RelevanceWarning,
 )
 from sklearn_mmfusion._estimator_encoder import (
     EstimatorEncoder,
@@ -37,21 +32,21 @@ from sklearn_mmfusion._estimator_encoder import (
     represent,
 )
 from sklearn_mmfusion._fingerprints import fingerprint
+from sklearn_mmfusion._fit_runs import FitRuns
+from sklearn_mmfusion._fit_warnings import warn_of_fit
 from sklearn_mmfusion._fitted import FittedFusion, without_net
-from sklearn_mmfusion._fitting import FitInput, FitResult, FitSteps, fit_steps
+from sklearn_mmfusion._fitting import FitInput, FitResult, fit_steps
 from sklearn_mmfusion._memory_errors import memory_errors, rows_text
-from sklearn_mmfusion._memory_estimate import MemoryEstimates, check_memory
-from sklearn_mmfusion._optimizers import AdamW
-from sklearn_mmfusion._plan import FusionPlan, Head, build_network, in_plan_order
+from sklearn_mmfusion._memory_estimate import MemoryEstimates
+from sklearn_mmfusion._plan import FusionPlan, Head, in_plan_order
 from sklearn_mmfusion._progress import CallbackSupport, FitTask
-from sklearn_mmfusion._splitting import split_by_content, split_rows
 from sklearn_mmfusion._together import (
     Fitting,
     may_run_beside_others,
     run_alone,
     run_fittings,
 )
-from sklearn_mmfusion._training import TrainingOptions, intra_op_threads, seed_for
+from sklearn_mmfusion._training import intra_op_threads
 from sklearn_mmfusion._validation import (
     InputSchema,
     TargetSchema,
@@ -59,22 +54,18 @@ from sklearn_mmfusion._validation import (
     set_input_attributes,
 )
 from sklearn_mmfusion.data._blocks import ModalityData, ModalityLayout
-from sklearn_mmfusion.modules.losses import LOSSES
 
 __all__ = ["BaseFusion"]
 
-_MIN_EFFECT = 2.0  # standard errors that the held-out gain must exceed to count as learned
-_DEVICE_AUTO_VALUES = 20_000_000  # below this many input values "auto" stays on the CPU
-_HASHED_ROWS = 50_000  # above, rows are not told apart by what is in them
-_SPARE_ROWS = 5000  # below, validation_fraction="auto" holds out 0.2 of the rows, above 0.1
 
-
-class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, FittedFusion):
+class BaseFusion(
+    EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, FitRuns, FittedFusion
+):
     """Base of all estimators that train a network.
 
     A subclass says which terms there are (:meth:`_make_terms`), how their encodings become
-    outputs (:meth:`_make_head`), which loss, and what it reads off a fit (:meth:`_set_readings`);
-    everything else is here and in the floors below.
+    outputs (:meth:`_make_head`), which loss (:meth:`_loss_name`), and what it reads off a fit
+    (:meth:`_set_readings`); everything else is here and in the floors below.
     """
 
     _takes_joint_encoder: ClassVar[bool] = False
@@ -130,14 +121,6 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
     def _make_head(self, target: TargetSchema) -> Head:
         """Head of the network."""
         raise NotImplementedError  # pragma: no cover - abstract
-
-    def _loss_name(self, kind: str) -> str:
-        """Key of the loss for a kind of target."""
-        raise NotImplementedError  # pragma: no cover - abstract
-
-    def _method_options(self, plan: FusionPlan) -> dict[str, Any]:
-        """Options of training that only this method has."""
-        return {"reg": 0.0, "reg_factors": (), "p": 1.0}
 
     def _set_readings(self) -> None:
         """Set the fitted attributes that only this method has."""
@@ -243,7 +226,7 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
         task.end()
         if checkpoint is not None and not results[-1].training.interrupted:
             checkpoint.remove()
-        self._warn(results)
+        warn_of_fit(results, self._explains)
 
     def _refits_gain_together(self, X: Any, y: Any, sample_weight: Any) -> bool:
         """Whether several fits to these rows, or to some of them, gain by being run together."""
@@ -445,203 +428,6 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
     ) -> npt.NDArray[np.float64] | None:
         return weight
 
-    def _n_members(self) -> int:
-        """Return how many networks there are whose outputs are averaged."""
-        return int(getattr(self, "n_bags", 1))
-
-    def _warm_starts(self, plan: FusionPlan) -> list[tuple[FusionPlan, Any]]:
-        """Plan of each member, its seed included, and the arrays that it starts from or None."""
-        n_members = self._n_members()
-        plans = [replace(plan, seed=_member_seed(plan.seed, i)) for i in range(n_members)]
-        last: list[FitResult] = getattr(self, "_results", []) if self.warm_start else []
-        if not last:
-            return [(member, None) for member in plans]
-        if len(last) != n_members:
-            raise InputError(
-                f"warm_start: n_bags={n_members}, but the last fit has {len(last)} members; "
-                "set warm_start=False, or n_bags to that number"
-            )
-        return [self._warm_state(*pair) for pair in zip(plans, last, strict=True)]
-
-    def _run_members(
-        self, whole: FitInput, held: FitInput | None, starts: list[tuple[FusionPlan, Any]]
-    ) -> Iterator[FitSteps]:
-        """Yield the fit of each member."""
-        for plan, start in starts:
-            if held is None:
-                yield self._run(plan, whole, start)
-            else:
-                self._begin(plan, whole, self._n_tries(plan, start))
-                yield self._run_best(plan, whole, held, start)
-
-    def _run(self, plan: FusionPlan, whole: FitInput, start: Any) -> FitSteps:
-        """Fit with held-out rows, or choose on them in a first fit and then fit all rows."""
-        n = whole.data.n_samples
-        early = n > SMALL_SAMPLE if self.early_stopping == "auto" else self.early_stopping
-        if early:
-            fraction = self.validation_fraction
-            if fraction == "auto":
-                fraction = 0.2 if n < _SPARE_ROWS else 0.1
-            split = split_rows(whole.target, whole.kind, fraction, seed_for(plan.seed, "split"))
-            if split is not None:
-                self._begin(plan, whole, self._n_tries(plan, start))
-                kept, apart = whole.take(split[0]), whole.take(split[1])
-                return (yield from self._run_best(plan, kept, apart, start))
-        fraction = 0.2 if self.validation_fraction == "auto" else self.validation_fraction
-        seed = seed_for(plan.seed, "inner split")
-        if n > _HASHED_ROWS:
-            split = split_rows(whole.target, whole.kind, fraction, seed)
-        else:
-            split = split_by_content(whole.data, whole.target, whole.kind, fraction, seed)
-        if split is None:
-            self._begin(plan, whole, 1)
-            return (yield from self._run_once(plan, whole, None, start))
-        self._begin(plan, whole, self._n_tries(plan, start) + 1)
-        # Small data cannot spare rows: what is chosen is chosen in a first fit without some.
-        kept, apart = whole.take(split[0]), whole.take(split[1])
-        inner = yield from self._run_best(plan, kept, apart, start)
-        del kept, apart  # before all rows take memory of their own
-        if inner.training.interrupted:
-            return inner
-        chosen = self._chosen(inner)
-        if self.early_stopping == "auto" and inner.training.best_epoch is not None:
-            chosen["max_epochs"] = inner.training.best_epoch
-        plan = replace(plan, terms=inner.plan.terms)
-        result = yield from self._run_once(plan, whole, None, start, **chosen)
-        if "max_epochs" in chosen and chosen["max_epochs"] < inner.training.n_epochs:
-            # It ends where held-out rows did best, whether or not the training loss is at rest.
-            result = replace(result, training=replace(result.training, stopped=True))
-        return replace(result, gain=inner.gain, gain_error=inner.gain_error)
-
-    def _begin(self, plan: FusionPlan, whole: FitInput, n_fits: int) -> None:
-        """Begin the task of a fit that trains this many times."""
-        if whole.task is not None:
-            n_phases = int(self._method_options(plan).get("n_phases", 1))
-            whole.task.begin(n_fits * n_phases * self._n_members())
-
-    def _n_tries(self, plan: FusionPlan, start: Any) -> int:
-        """Return how many fits :meth:`_run_best` makes at most."""
-        return 1
-
-    def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitSteps:
-        """Fit on some rows, and choose on the others what there is to choose."""
-        result = yield from self._run_once(plan, kept, held, start)
-        return replace(result, held_losses=None, held_share=None)
-
-    def _chosen(self, inner: FitResult) -> dict[str, Any]:
-        """Options that a first fit on some rows has settled for the fit on all rows."""
-        return {}
-
-    def _run_once(
-        self,
-        plan: FusionPlan,
-        kept: FitInput,
-        held: FitInput | None,
-        start: Any,
-        polish: bool = False,
-        vote: bool = False,
-        **chosen: Any,
-    ) -> FitSteps:
-        options = self._options(plan, kept)
-        patience = options.patience if held else None
-        options = replace(options, patience=patience, checkpoint=kept.checkpoint, **chosen)
-        check_memory(plan, options, self._training_dtype(kept.data), kept.data)
-        steps = fit_steps(
-            plan,
-            kept,
-            held,
-            options=options,
-            loss_name=self._loss_name(kept.kind),
-            dtype=self._training_dtype(kept.data),
-            polish_weights=polish,
-            vote=vote,
-            start=start,
-        )
-        return (yield from steps)
-
-    def _options(self, plan: FusionPlan, rows: FitInput) -> TrainingOptions:
-        n_rows = rows.data.n_samples
-        small = n_rows <= SMALL_SAMPLE
-        if self.batch_size == "auto":
-            # About 30 steps an epoch, in powers of two; full batch on small data.
-            size = 2 ** round(float(np.log2(max(n_rows, 2) / 30)))
-            batch_size = n_rows if small else int(np.clip(size, 32, 512))
-        else:
-            batch_size = int(min(self.batch_size, n_rows))
-        parallel = join_processes(self.distributed)
-        max_epochs = (200 if small else 100) if self.max_epochs == "auto" else self.max_epochs
-        lr = 0.003 if self.lr == "auto" else float(self.lr)
-        optimizer = AdamW() if self.optimizer is None else self.optimizer
-        if self.early_stopping is False:
-            patience = None
-        else:
-            # An epoch of one step says little: all of them are run, and the best is kept.
-            patience = int(max_epochs) if batch_size >= n_rows else self.n_iter_no_change
-        return TrainingOptions(
-            max_epochs=int(max_epochs),
-            batch_size=batch_size,
-            lr=lr,
-            lr_decay=float(self.lr_decay),
-            **self._method_options(plan),
-            loss=LOSSES[self._loss_name(rows.kind)],
-            build_optimizer=optimizer.build,
-            weight_decay=float(self.weight_decay),
-            seed=plan.seed,
-            ramp_epochs=min(10, int(max_epochs) // 3),
-            dropout_epochs=int(max_epochs),
-            patience=patience,
-            callbacks=self.callbacks,
-            net_params=dict(self.net_params or {}),
-            verbose=0 if parallel is not None and parallel.rank else int(self.verbose),
-            parallel=parallel,
-            device=self._training_device(plan, n_rows),
-            compile=self.compile,
-            bfloat16=self.dtype == "bfloat16",
-            task=rows.task,
-            title=f"training on {'a part of the' if rows.is_part else 'all'} rows",
-        )
-
-    def _training_device(self, plan: FusionPlan, n_rows: int) -> str:
-        if self.device == "auto":
-            values = n_rows * sum(int(np.prod(layout.shape)) for layout in plan.layouts)
-            large = values >= _DEVICE_AUTO_VALUES
-            return "cuda" if large and torch.cuda.is_available() else "cpu"
-        try:
-            device = torch.device(self.device)
-        except RuntimeError as error:
-            raise InputError(f"device={self.device!r} is not a torch device: {error}") from None
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise InputError(
-                f"device={self.device!r}: cuda is not available here, or has only "
-                f"{torch.cuda.device_count()} device(s); use device='cpu' or 'auto'"
-            )
-        return str(device)
-
-    def _training_dtype(self, data: ModalityData) -> torch.dtype:
-        if self.dtype != "auto":
-            return torch.float64 if self.dtype == "float64" else torch.float32
-        double = any(block.values.dtype == np.float64 for block in data.blocks)
-        on_cpu = self.device in ("auto", "cpu")
-        return torch.float64 if double and on_cpu else torch.float32
-
-    def _warm_state(self, plan: FusionPlan, result: FitResult) -> tuple[FusionPlan, Any]:
-        """Plan and arrays to start from: those of the last fit, if it was of the same model."""
-        old = result.plan
-        shapes = [[layout.shape for layout in p.layouts] for p in (old, plan)]
-        same = old.names == plan.names and shapes[0] == shapes[1]
-        plan = replace(plan, terms=old.terms)
-        if not same or any(
-            name not in result.state or result.state[name].shape != tuple(value.shape)
-            for name, value in build_network(replace(plan, scalings=old.scalings))
-            .state_dict()
-            .items()
-        ):
-            raise InputError(
-                "warm_start: modalities, encoders or outputs differ from those of the last fit; "
-                "set warm_start=False"
-            )
-        return plan, result.state
-
     # -- fitted attributes ---------------------------------------------------------------------
 
     def _set_fitted(
@@ -686,75 +472,9 @@ class BaseFusion(EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, 
         # What was not read off the last fit: epochs of partial_fit, parameters at the fit.
         super()._restore(parts)
 
-    def _warn(self, results: list[FitResult]) -> None:
-        """Warn of what the fit has left; the level is that of the line that calls ``fit``."""
-        training = results[-1].training  # the one that was interrupted, if one was
-        unfinished = [
-            member.training
-            for member in results
-            if not _has_converged(
-                member.training.history, member.training.stopped, member.training.n_epochs
-            )
-        ]
-        if training.interrupted:
-            warnings.warn(_interruption(results), FitInterruptedWarning, stacklevel=7)
-        elif unfinished:
-            training = unfinished[0]
-            warnings.warn(
-                f"training had not converged after max_epochs={training.n_epochs} epochs; "
-                "raise max_epochs or lr",
-                ConvergenceWarning,
-                stacklevel=7,
-            )
-        gain = float(np.mean([member.gain for member in results]))
-        # Members hold out different rows of the same few: their errors are far from independent.
-        error = float(np.mean([member.gain_error for member in results]))
-        if not self._explains or np.isnan(gain) or gain > _MIN_EFFECT * error:
-            return
-        where = (
-            "held-out rows"
-            if training.used_held_out
-            else "rows held out of a second fit on the others"
-        )
-        warnings.warn(
-            f"the model predicts {where} no better than a constant (gain {gain:.3f}, standard "
-            f"error {error:.3f}): its {self._explains} mean nothing",
-            RelevanceWarning,
-            stacklevel=7,
-        )
-
-
-def _interruption(results: list[FitResult]) -> str:
-    """Say what an interrupted fit has left."""
-    last, cut = results[-1].training, sum(result.training.interrupted for result in results)
-    text = f"fit was interrupted; the model is that of epoch {last.best_epoch or last.n_epochs}"
-    if len(results) == 1:
-        return text
-    if cut == 1:
-        return f"{text} of member {len(results)} and those before it"
-    epochs = [r.training.best_epoch or r.training.n_epochs for r in results]
-    return f"fit was interrupted; its {len(results)} members are those of epochs {epochs}"
-
-
-def _member_seed(seed: int, member: int) -> int:
-    """Seed of a member; the first is the fit without others."""
-    return seed if member == 0 else seed_for(seed, "bag", str(member))
-
 
 def _intercept(result: FitResult) -> npt.NDArray[np.float64]:
     """Intercept of one network in y's units."""
     bias = result.state["fusion.bias"].astype(np.float64)
     scaled: npt.NDArray[np.float64] = bias * result.target_scale.scale + result.target_scale.mean
     return scaled
-
-
-def _has_converged(history: list[dict[str, Any]], stopped: bool, n_epochs: int) -> bool:
-    """Whether early stopping ended the fit, or the training loss had come to rest."""
-    if stopped:
-        return True
-    losses = [float(epoch["train_loss"]) for epoch in history]
-    window = max(1, len(losses) // 20)
-    if len(losses) < 20:
-        return False
-    late, earlier = np.mean(losses[-window:]), np.mean(losses[-2 * window : -window])
-    return bool(earlier - late <= 0.02 * max(abs(losses[0]), 1e-12))

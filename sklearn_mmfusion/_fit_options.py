@@ -1,0 +1,115 @@
+"""Options of one training, from the parameters of an estimator and the rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_mmfusion._distributed import join_processes
+from sklearn_mmfusion._encoders import SMALL_SAMPLE
+from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._fitting import FitInput
+from sklearn_mmfusion._optimizers import AdamW
+from sklearn_mmfusion._plan import FusionPlan
+from sklearn_mmfusion._training import TrainingOptions
+from sklearn_mmfusion.data._blocks import ModalityData
+from sklearn_mmfusion.modules.losses import LOSSES
+
+__all__ = ["FitOptions"]
+
+_DEVICE_AUTO_VALUES = 20_000_000  # below this many input values "auto" stays on the CPU
+
+
+class FitOptions:
+    """Parameters of training, with their "auto" settled."""
+
+    batch_size: int | str
+    max_epochs: int | str
+    lr: float | str
+    lr_decay: float
+    optimizer: Any
+    weight_decay: float
+    n_iter_no_change: int
+    callbacks: Any
+    net_params: Any
+    verbose: int
+    distributed: str | None
+    device: str
+    dtype: str
+    compile: bool
+    early_stopping: bool | str
+
+    def _loss_name(self, kind: str) -> str:
+        """Key of the loss for a kind of target."""
+        raise NotImplementedError  # pragma: no cover - abstract
+
+    def _method_options(self, plan: FusionPlan) -> dict[str, Any]:
+        """Options of training that only this method has."""
+        return {"reg": 0.0, "reg_factors": (), "p": 1.0}
+
+    def _options(self, plan: FusionPlan, rows: FitInput) -> TrainingOptions:
+        n_rows = rows.data.n_samples
+        small = n_rows <= SMALL_SAMPLE
+        if self.batch_size == "auto":
+            # About 30 steps an epoch, in powers of two; full batch on small data.
+            size = 2 ** round(float(np.log2(max(n_rows, 2) / 30)))
+            batch_size = n_rows if small else int(np.clip(size, 32, 512))
+        else:
+            batch_size = int(min(self.batch_size, n_rows))
+        parallel = join_processes(self.distributed)
+        max_epochs = (200 if small else 100) if self.max_epochs == "auto" else self.max_epochs
+        lr = 0.003 if self.lr == "auto" else float(self.lr)
+        optimizer = AdamW() if self.optimizer is None else self.optimizer
+        if self.early_stopping is False:
+            patience = None
+        else:
+            # An epoch of one step says little: all of them are run, and the best is kept.
+            patience = int(max_epochs) if batch_size >= n_rows else self.n_iter_no_change
+        return TrainingOptions(
+            max_epochs=int(max_epochs),
+            batch_size=batch_size,
+            lr=lr,
+            lr_decay=float(self.lr_decay),
+            **self._method_options(plan),
+            loss=LOSSES[self._loss_name(rows.kind)],
+            build_optimizer=optimizer.build,
+            weight_decay=float(self.weight_decay),
+            seed=plan.seed,
+            ramp_epochs=min(10, int(max_epochs) // 3),
+            dropout_epochs=int(max_epochs),
+            patience=patience,
+            callbacks=self.callbacks,
+            net_params=dict(self.net_params or {}),
+            verbose=0 if parallel is not None and parallel.rank else int(self.verbose),
+            parallel=parallel,
+            device=self._training_device(plan, n_rows),
+            compile=self.compile,
+            bfloat16=self.dtype == "bfloat16",
+            task=rows.task,
+            title=f"training on {'a part of the' if rows.is_part else 'all'} rows",
+        )
+
+    def _training_device(self, plan: FusionPlan, n_rows: int) -> str:
+        if self.device == "auto":
+            values = n_rows * sum(int(np.prod(layout.shape)) for layout in plan.layouts)
+            large = values >= _DEVICE_AUTO_VALUES
+            return "cuda" if large and torch.cuda.is_available() else "cpu"
+        try:
+            device = torch.device(self.device)
+        except RuntimeError as error:
+            raise InputError(f"device={self.device!r} is not a torch device: {error}") from None
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            raise InputError(
+                f"device={self.device!r}: cuda is not available here, or has only "
+                f"{torch.cuda.device_count()} device(s); use device='cpu' or 'auto'"
+            )
+        return str(device)
+
+    def _training_dtype(self, data: ModalityData) -> torch.dtype:
+        if self.dtype != "auto":
+            return torch.float64 if self.dtype == "float64" else torch.float32
+        double = any(block.values.dtype == np.float64 for block in data.blocks)
+        on_cpu = self.device in ("auto", "cpu")
+        return torch.float64 if double and on_cpu else torch.float32

@@ -1,0 +1,166 @@
+"""Which networks a fit trains, on which rows: members, held-out rows, what is chosen on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from sklearn_mmfusion._encoders import SMALL_SAMPLE
+from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._fit_options import FitOptions
+from sklearn_mmfusion._fitting import FitInput, FitResult, FitSteps, fit_steps
+from sklearn_mmfusion._memory_estimate import check_memory
+from sklearn_mmfusion._plan import FusionPlan, build_network
+from sklearn_mmfusion._splitting import split_by_content, split_rows
+from sklearn_mmfusion._training import seed_for
+
+__all__ = ["FitRuns"]
+
+_HASHED_ROWS = 50_000  # above, rows are not told apart by what is in them
+_SPARE_ROWS = 5000  # below, validation_fraction="auto" holds out 0.2 of the rows, above 0.1
+
+
+class FitRuns(FitOptions):
+    """Runs of the networks of one call of ``fit``."""
+
+    early_stopping: bool | str
+    validation_fraction: Any
+    warm_start: bool
+
+    def _n_members(self) -> int:
+        """Return how many networks there are whose outputs are averaged."""
+        return int(getattr(self, "n_bags", 1))
+
+    def _warm_starts(self, plan: FusionPlan) -> list[tuple[FusionPlan, Any]]:
+        """Plan of each member, its seed included, and the arrays that it starts from or None."""
+        n_members = self._n_members()
+        plans = [replace(plan, seed=_member_seed(plan.seed, i)) for i in range(n_members)]
+        last: list[FitResult] = getattr(self, "_results", []) if self.warm_start else []
+        if not last:
+            return [(member, None) for member in plans]
+        if len(last) != n_members:
+            raise InputError(
+                f"warm_start: n_bags={n_members}, but the last fit has {len(last)} members; "
+                "set warm_start=False, or n_bags to that number"
+            )
+        return [self._warm_state(*pair) for pair in zip(plans, last, strict=True)]
+
+    def _run_members(
+        self, whole: FitInput, held: FitInput | None, starts: list[tuple[FusionPlan, Any]]
+    ) -> Iterator[FitSteps]:
+        """Yield the fit of each member."""
+        for plan, start in starts:
+            if held is None:
+                yield self._run(plan, whole, start)
+            else:
+                self._begin(plan, whole, self._n_tries(plan, start))
+                yield self._run_best(plan, whole, held, start)
+
+    def _run(self, plan: FusionPlan, whole: FitInput, start: Any) -> FitSteps:
+        """Fit with held-out rows, or choose on them in a first fit and then fit all rows."""
+        n = whole.data.n_samples
+        early = n > SMALL_SAMPLE if self.early_stopping == "auto" else self.early_stopping
+        if early:
+            fraction = self.validation_fraction
+            if fraction == "auto":
+                fraction = 0.2 if n < _SPARE_ROWS else 0.1
+            split = split_rows(whole.target, whole.kind, fraction, seed_for(plan.seed, "split"))
+            if split is not None:
+                self._begin(plan, whole, self._n_tries(plan, start))
+                kept, apart = whole.take(split[0]), whole.take(split[1])
+                return (yield from self._run_best(plan, kept, apart, start))
+        fraction = 0.2 if self.validation_fraction == "auto" else self.validation_fraction
+        seed = seed_for(plan.seed, "inner split")
+        if n > _HASHED_ROWS:
+            split = split_rows(whole.target, whole.kind, fraction, seed)
+        else:
+            split = split_by_content(whole.data, whole.target, whole.kind, fraction, seed)
+        if split is None:
+            self._begin(plan, whole, 1)
+            return (yield from self._run_once(plan, whole, None, start))
+        self._begin(plan, whole, self._n_tries(plan, start) + 1)
+        # Small data cannot spare rows: what is chosen is chosen in a first fit without some.
+        kept, apart = whole.take(split[0]), whole.take(split[1])
+        inner = yield from self._run_best(plan, kept, apart, start)
+        del kept, apart  # before all rows take memory of their own
+        if inner.training.interrupted:
+            return inner
+        chosen = self._chosen(inner)
+        if self.early_stopping == "auto" and inner.training.best_epoch is not None:
+            chosen["max_epochs"] = inner.training.best_epoch
+        plan = replace(plan, terms=inner.plan.terms)
+        result = yield from self._run_once(plan, whole, None, start, **chosen)
+        if "max_epochs" in chosen and chosen["max_epochs"] < inner.training.n_epochs:
+            # It ends where held-out rows did best, whether or not the training loss is at rest.
+            result = replace(result, training=replace(result.training, stopped=True))
+        return replace(result, gain=inner.gain, gain_error=inner.gain_error)
+
+    def _begin(self, plan: FusionPlan, whole: FitInput, n_fits: int) -> None:
+        """Begin the task of a fit that trains this many times."""
+        if whole.task is not None:
+            n_phases = int(self._method_options(plan).get("n_phases", 1))
+            whole.task.begin(n_fits * n_phases * self._n_members())
+
+    def _n_tries(self, plan: FusionPlan, start: Any) -> int:
+        """Return how many fits :meth:`_run_best` makes at most."""
+        return 1
+
+    def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitSteps:
+        """Fit on some rows, and choose on the others what there is to choose."""
+        result = yield from self._run_once(plan, kept, held, start)
+        return replace(result, held_losses=None, held_share=None)
+
+    def _chosen(self, inner: FitResult) -> dict[str, Any]:
+        """Options that a first fit on some rows has settled for the fit on all rows."""
+        return {}
+
+    def _run_once(
+        self,
+        plan: FusionPlan,
+        kept: FitInput,
+        held: FitInput | None,
+        start: Any,
+        polish: bool = False,
+        vote: bool = False,
+        **chosen: Any,
+    ) -> FitSteps:
+        options = self._options(plan, kept)
+        patience = options.patience if held else None
+        options = replace(options, patience=patience, checkpoint=kept.checkpoint, **chosen)
+        check_memory(plan, options, self._training_dtype(kept.data), kept.data)
+        steps = fit_steps(
+            plan,
+            kept,
+            held,
+            options=options,
+            loss_name=self._loss_name(kept.kind),
+            dtype=self._training_dtype(kept.data),
+            polish_weights=polish,
+            vote=vote,
+            start=start,
+        )
+        return (yield from steps)
+
+    def _warm_state(self, plan: FusionPlan, result: FitResult) -> tuple[FusionPlan, Any]:
+        """Plan and arrays to start from: those of the last fit, if it was of the same model."""
+        old = result.plan
+        shapes = [[layout.shape for layout in p.layouts] for p in (old, plan)]
+        same = old.names == plan.names and shapes[0] == shapes[1]
+        plan = replace(plan, terms=old.terms)
+        if not same or any(
+            name not in result.state or result.state[name].shape != tuple(value.shape)
+            for name, value in build_network(replace(plan, scalings=old.scalings))
+            .state_dict()
+            .items()
+        ):
+            raise InputError(
+                "warm_start: modalities, encoders or outputs differ from those of the last fit; "
+                "set warm_start=False"
+            )
+        return plan, result.state
+
+
+def _member_seed(seed: int, member: int) -> int:
+    """Seed of a member; the first is the fit without others."""
+    return seed if member == 0 else seed_for(seed, "bag", str(member))

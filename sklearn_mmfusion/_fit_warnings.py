@@ -1,0 +1,86 @@
+"""What a fit that has ended should be warned of."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from sklearn_mmfusion._errors import FitInterruptedWarning, RelevanceWarning
+from sklearn_mmfusion._fitting import FitResult
+
+__all__ = ["warn_of_fit"]
+
+_MIN_EFFECT = 2.0  # standard errors that the held-out gain must exceed to count as learned
+
+
+def warn_of_fit(results: list[FitResult], explains: str) -> None:
+    """Warn of a fit that was cut short, has not converged, or has learned nothing.
+
+    The level is that of the line that calls ``fit``.
+
+    Parameters
+    ----------
+    results : list of FitResult
+        Results of the members.
+    explains : str
+        What means nothing where nothing was learned; "" for models that explain nothing.
+    """
+    training = results[-1].training  # the one that was interrupted, if one was
+    unfinished = [
+        member.training
+        for member in results
+        if not _has_converged(
+            member.training.history, member.training.stopped, member.training.n_epochs
+        )
+    ]
+    if training.interrupted:
+        warnings.warn(_interruption(results), FitInterruptedWarning, stacklevel=7)
+    elif unfinished:
+        training = unfinished[0]
+        warnings.warn(
+            f"training had not converged after max_epochs={training.n_epochs} epochs; "
+            "raise max_epochs or lr",
+            ConvergenceWarning,
+            stacklevel=7,
+        )
+    gain = float(np.mean([member.gain for member in results]))
+    # Members hold out different rows of the same few: their errors are far from independent.
+    error = float(np.mean([member.gain_error for member in results]))
+    if not explains or np.isnan(gain) or gain > _MIN_EFFECT * error:
+        return
+    where = (
+        "held-out rows" if training.used_held_out else "rows held out of a second fit on the others"
+    )
+    warnings.warn(
+        f"the model predicts {where} no better than a constant (gain {gain:.3f}, standard "
+        f"error {error:.3f}): its {explains} mean nothing",
+        RelevanceWarning,
+        stacklevel=7,
+    )
+
+
+def _interruption(results: list[FitResult]) -> str:
+    """Say what an interrupted fit has left."""
+    last, cut = results[-1].training, sum(result.training.interrupted for result in results)
+    text = f"fit was interrupted; the model is that of epoch {last.best_epoch or last.n_epochs}"
+    if len(results) == 1:
+        return text
+    if cut == 1:
+        return f"{text} of member {len(results)} and those before it"
+    epochs = [r.training.best_epoch or r.training.n_epochs for r in results]
+    return f"fit was interrupted; its {len(results)} members are those of epochs {epochs}"
+
+
+def _has_converged(history: list[dict[str, Any]], stopped: bool, n_epochs: int) -> bool:
+    """Whether early stopping ended the fit, or the training loss had come to rest."""
+    if stopped:
+        return True
+    losses = [float(epoch["train_loss"]) for epoch in history]
+    window = max(1, len(losses) // 20)
+    if len(losses) < 20:
+        return False
+    late, earlier = np.mean(losses[-window:]), np.mean(losses[-2 * window : -window])
+    return bool(earlier - late <= 0.02 * max(abs(losses[0]), 1e-12))
