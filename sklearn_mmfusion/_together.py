@@ -33,7 +33,7 @@ Fitting = Generator[tuple[Iterator[FitSteps], bool], list[FitResult], None]
 
 # In larger batches operations cost what they compute: little is gained by doing several as one.
 # All rows at once share their dropout masks, which are no small part else.
-_MAX_BATCH_ROWS, _MAX_WHOLE_ROWS = 256, 512
+_MAX_BATCH_ROWS, _MAX_WHOLE_ROWS = 128, 512
 _MAX_BYTES = 8 * 2**20  # of the rows of a fit: every fit has copies of some
 _MAX_FITS = 10  # at a time
 _ENCODERS = (MLPEncoder, LinearEncoder, IdentityEncoder)
@@ -43,7 +43,7 @@ def may_run_beside_others(plan: FusionPlan, options: TrainingOptions, rows: FitI
     """Whether a fit gains by running side by side with fits of the same shape, and none is lost.
 
     The rule: fusion by MNL or InTense of flat features whose encoders are perceptrons, linear maps
-    or none, on the CPU, in batches of at most 256 rows (512 where that is all of them) and with at
+    or none, on the CPU, in batches of at most 128 rows (512 where that is all of them) and with at
     most 8 MB of data in memory; and nobody who wants to see one training at a time (callbacks, a
     checkpoint, ``verbose``, ``net_params``, ``compile``, ``distributed``, an optimiser of the
     user's own).
