@@ -30,7 +30,8 @@ from sklearn_mmfusion import (
     MulTEncoder,
 )
 from sklearn_mmfusion._dataset import FusionDataset, to_dataset
-from sklearn_mmfusion._fitting import FitInput, _input_scalings
+from sklearn_mmfusion._fit_data import FitInput
+from sklearn_mmfusion._fit_scales import input_scalings
 from sklearn_mmfusion._plan import build_network, in_plan_order
 from sklearn_mmfusion._training import TrainingOptions, intra_op_threads, train
 from sklearn_mmfusion._validation import check_fit_inputs
@@ -132,7 +133,7 @@ def prepare(
     schema, data, target, encoded, _ = check_fit_inputs(estimator, X, y, None, classifier=True)
     plan, _ = estimator._make_plan(schema, target, n, 0)
     rows = FitInput(in_plan_order(plan, data), encoded, None, target.kind)
-    plan = replace(plan, scalings=_input_scalings(plan, rows))
+    plan = replace(plan, scalings=input_scalings(plan, rows))
     network = build_network(plan).float().to(device)
     options = replace(estimator._options(plan, rows), ramp_epochs=0)
     dataset = to_dataset(rows.data, rows.target, None, torch.float32).on_device(device)

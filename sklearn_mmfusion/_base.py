@@ -32,10 +32,11 @@ from sklearn_mmfusion._estimator_encoder import (
     represent,
 )
 from sklearn_mmfusion._fingerprints import fingerprint
+from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fit_runs import FitRuns
 from sklearn_mmfusion._fit_warnings import warn_of_fit
 from sklearn_mmfusion._fitted import FittedFusion, without_net
-from sklearn_mmfusion._fitting import FitInput, FitResult, fit_steps
+from sklearn_mmfusion._fitting import fit_steps
 from sklearn_mmfusion._memory_errors import memory_errors, rows_text
 from sklearn_mmfusion._memory_estimate import MemoryEstimates
 from sklearn_mmfusion._plan import FusionPlan, Head, in_plan_order

@@ -17,8 +17,9 @@ from sklearn_mmfusion import functional as F
 from sklearn_mmfusion._base import BaseFusion
 from sklearn_mmfusion._block_head import BlockNormHead
 from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fitted import AdditivePredictions
-from sklearn_mmfusion._fitting import FitInput, FitResult, FitSteps
+from sklearn_mmfusion._fitting import FitSteps
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._sweep import SweptTerms
 from sklearn_mmfusion._validation import TargetSchema

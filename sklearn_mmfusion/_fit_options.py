@@ -10,7 +10,7 @@ import torch
 from sklearn_mmfusion._distributed import join_processes
 from sklearn_mmfusion._encoders import SMALL_SAMPLE
 from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion._fitting import FitInput
+from sklearn_mmfusion._fit_data import FitInput
 from sklearn_mmfusion._optimizers import AdamW
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._training import TrainingOptions

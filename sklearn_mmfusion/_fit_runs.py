@@ -8,8 +8,9 @@ from typing import Any
 
 from sklearn_mmfusion._encoders import SMALL_SAMPLE
 from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fit_options import FitOptions
-from sklearn_mmfusion._fitting import FitInput, FitResult, FitSteps, fit_steps
+from sklearn_mmfusion._fitting import FitSteps, fit_steps
 from sklearn_mmfusion._memory_estimate import check_memory
 from sklearn_mmfusion._plan import FusionPlan, build_network
 from sklearn_mmfusion._splitting import split_by_content, split_rows

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sklearn_mmfusion._errors import FitInterruptedWarning, RelevanceWarning
-from sklearn_mmfusion._fitting import FitResult
+from sklearn_mmfusion._fit_data import FitResult
 
 __all__ = ["warn_of_fit"]
 

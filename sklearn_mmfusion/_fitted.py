@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_mmfusion._dataset import to_dataset
 from sklearn_mmfusion._estimator_encoder import represent
 from sklearn_mmfusion._explained import ExplainedTerms
-from sklearn_mmfusion._fitting import FitResult
+from sklearn_mmfusion._fit_data import FitResult
 from sklearn_mmfusion._lazy_blocks import is_lazy
 from sklearn_mmfusion._memory_errors import memory_errors, rows_text
 from sklearn_mmfusion._moments import (

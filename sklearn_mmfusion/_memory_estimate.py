@@ -15,15 +15,9 @@ from torch import Tensor
 from sklearn_mmfusion._dataset import GATHER_BYTES, FusionDataset, to_dataset
 from sklearn_mmfusion._errors import FusionMemoryError, InputError
 from sklearn_mmfusion._estimator_encoder import EstimatorEncoder
-from sklearn_mmfusion._fitting import (
-    FEATURE_BYTES,
-    LAZY_FEATURE_BYTES,
-    PREPARED_BYTES,
-    FitInput,
-    chunk_rows,
-    feature_bytes,
-    prepared_row_bytes,
-)
+from sklearn_mmfusion._finishing import FEATURE_BYTES, LAZY_FEATURE_BYTES, chunk_rows, feature_bytes
+from sklearn_mmfusion._fit_data import FitInput
+from sklearn_mmfusion._fitting import PREPARED_BYTES, prepared_row_bytes
 from sklearn_mmfusion._lazy_blocks import LARGE_BYTES, VIEW_BYTES, LazyBlock, is_lazy
 from sklearn_mmfusion._plan import FusionPlan, build_network, in_plan_order
 from sklearn_mmfusion._scaling import CHUNK_VALUES

@@ -11,8 +11,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mmfusion._base import BaseFusion
 from sklearn_mmfusion._docs import share_parameter_docs
+from sklearn_mmfusion._fit_data import FitResult
 from sklearn_mmfusion._fitted import AdditivePredictions
-from sklearn_mmfusion._fitting import FitResult
 from sklearn_mmfusion._joint_encoders import OrderEncoder
 from sklearn_mmfusion._plain_heads import OrderHead
 from sklearn_mmfusion._plan import FusionPlan

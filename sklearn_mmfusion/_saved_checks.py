@@ -12,7 +12,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch.overrides import TorchFunctionMode
 
-from sklearn_mmfusion._fitting import FitResult
+from sklearn_mmfusion._fit_data import FitResult
 from sklearn_mmfusion._input_schema import InputSchema
 from sklearn_mmfusion._modality_spec import ColumnGroup, check_names
 from sklearn_mmfusion._plan import FusionPlan, build_network

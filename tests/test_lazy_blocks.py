@@ -33,7 +33,7 @@ from sklearn_mmfusion import (
     SummaryEncoder,
     TensorFusionClassifier,
     _dataset,
-    _fitting,
+    _finishing,
     _lazy_blocks,
 )
 from sklearn_mmfusion._dataset import Batches, to_dataset
@@ -162,7 +162,7 @@ def test_no_more_rows_than_a_window_are_read_at_a_time(monkeypatch):
     monkeypatch.setattr(_lazy_blocks, "_SCAN_BYTES", 16 * 100)
     monkeypatch.setattr(_dataset, "GATHER_BYTES", 16 * 1024)
     monkeypatch.setattr("sklearn_mmfusion._scaling.CHUNK_VALUES", 400)
-    monkeypatch.setattr(_fitting, "_CHUNK_ROWS", 100)
+    monkeypatch.setattr(_finishing, "_CHUNK_ROWS", 100)
     monkeypatch.setattr("sklearn_mmfusion._fitted._PREDICT_VALUES", 8 * 4 * 100)
     LateFusionClassifier(max_epochs=1, encoders=LinearEncoder(), random_state=0).fit(
         {"flat": LazyArray(array)}, y
@@ -321,7 +321,7 @@ def test_statistics_of_too_many_rows_are_those_of_a_sample(tmp_path, monkeypatch
     whole = estimator.fit(X, y)._result
     encoder = whole.state["encoders.0.linear.weight"]
     for limit in ("FEATURE_BYTES", "LAZY_FEATURE_BYTES"):
-        monkeypatch.setattr(_fitting, limit, 1000 * 8 * 2 * len(encoder))
+        monkeypatch.setattr(_finishing, limit, 1000 * 8 * 2 * len(encoder))
     part = estimator.fit(X, y)._result
     name = "features.unimodal_norms.0.running_mean"
     np.testing.assert_array_equal(part.state["encoders.0.linear.weight"], encoder)

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from sklearn_mmfusion._fit_data import FitResult
 from sklearn_mmfusion._fitted import FittedFusion
-from sklearn_mmfusion._fitting import FitResult
 from sklearn_mmfusion._training import intra_op_threads
 from sklearn_mmfusion.inspection._parts import Part, table_part
 from sklearn_mmfusion.inspection._routed_outputs import routed_function

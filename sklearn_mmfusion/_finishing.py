@@ -1,0 +1,229 @@
+"""The end of a fit: exact statistics, the polish, and what is read off the trained network."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from sklearn_mmfusion._dataset import FusionDataset
+from sklearn_mmfusion._errors import DivergedError
+from sklearn_mmfusion._fit_data import FitResult, TargetScale
+from sklearn_mmfusion._fit_scales import best_constant, row_shares
+from sklearn_mmfusion._plan import FusionPlan, network_state
+from sklearn_mmfusion._polish import FusionProblem, clearly_less, polish
+from sklearn_mmfusion._training import TrainingOptions, TrainingResult, seed_for
+from sklearn_mmfusion._vote import set_vote
+from sklearn_mmfusion.modules.losses import LOSSES, smooth_loss
+from sklearn_mmfusion.modules.network import FusionNetwork, joined
+
+__all__ = ["FEATURE_BYTES", "LAZY_FEATURE_BYTES", "chunk_rows", "feature_bytes", "finish"]
+
+Floats = npt.NDArray[np.float64]
+
+# Encodings and features of the training rows, in float64, of which exact statistics, the polish
+# and the readings are made; above, they are made of as many rows at random. Whoever has a modality
+# on disk has little memory.
+FEATURE_BYTES, LAZY_FEATURE_BYTES = 2 * 2**30, 64 * 2**20
+_CHUNK_ROWS = 4096
+_CHUNK_VALUES = 2**22  # numbers within the network for a chunk of rows: 32 MB in float64
+_SHRINKAGES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
+_ALLOWANCE = 0.02  # share of a constant's loss that exactness may cost on held-out rows
+
+
+def finish(
+    plan: FusionPlan,
+    network: FusionNetwork,
+    rows: FusionDataset,
+    held: FusionDataset | None,
+    result: TrainingResult,
+    scale: TargetScale,
+    loss_name: str,
+    options: TrainingOptions,
+    *,
+    exact: bool,
+    polish_weights: bool,
+    vote: bool,
+) -> FitResult:
+    """Exact statistics, polish, and everything that is read off the trained network."""
+    some = _some_rows(network, rows, plan.seed)
+    if exact:
+        network.recompute_statistics(some.chunks(chunk_rows(network, some)), some.batch)
+    features = _features(network, some)
+    _check_finite(plan, network, features)
+    gap, reg = float("nan"), options.reg
+    share = row_shares(some)
+    if vote:
+        prior = best_constant(some, loss_name, plan.n_outputs)
+        set_vote(network, features, some.target, share, prior, loss_name, some.n_counted)
+    elif polish_weights and options.reg > 0:
+        tried = None if held is None else _some_rows(network, held, plan.seed)
+        gap, reg = _polish_in_place(network, features, some, tried, share, loss_name, options)
+        _check_finite(plan, network)
+    with torch.no_grad():
+        readings = network.fusion.readings(features, share, some.n_counted)
+        spread = torch.zeros(0, plan.n_outputs, dtype=torch.float64)
+        if hasattr(network.fusion, "contributions"):
+            spread = _contribution_std(network, features, share)
+    held_losses, gain, error = _judged(network, rows, held, loss_name)
+    return FitResult(
+        plan=plan,
+        state=network_state(network),
+        target_scale=scale,
+        training=result,
+        readings={name: value.numpy() for name, value in readings.items()},
+        contribution_std=spread.numpy() * scale.scale,
+        reg=reg,
+        polish_gap=gap,
+        gain=gain,
+        gain_error=error,
+        held_losses=held_losses,
+        held_share=None if held is None else row_shares(held).numpy(),
+        n_held=0.0 if held is None else held.n_counted,
+        n_rows=len(rows),
+        is_vote=vote,
+    )
+
+
+def _check_finite(plan: FusionPlan, network: FusionNetwork, features: Tensor | None = None) -> None:
+    """Refuse a model that would predict NaN: statistics can overflow where weights do not."""
+    sound = {name: bool(v.isfinite().all()) for name, v in network.state_dict().items()}
+    if features is not None:
+        # Minus infinity is the activation logit of a term that is not there.
+        sound["features of terms"] = bool((features < math.inf).all())
+    for name, is_sound in sound.items():
+        if is_sound:
+            continue
+        parts = name.split(".")
+        is_of_one = parts[0] == "encoders" and not plan.is_joint
+        who = f" of modality {plan.names[int(parts[1])]!r}" if is_of_one else ""
+        raise DivergedError(
+            f"the fitted model is not finite ({name}{who}): look for extreme values in the data, "
+            "or lower lr"
+        )
+
+
+def _polish_in_place(
+    network: FusionNetwork,
+    features: Tensor,
+    rows: FusionDataset,
+    held: FusionDataset | None,
+    share: Tensor,
+    loss_name: str,
+    options: TrainingOptions,
+) -> tuple[float, float]:
+    """Replace the fusion weights by the exact solution, where that predicts as well.
+
+    Returns the duality gap (nan where the trained weights stay) and the strength of the penalty.
+    """
+    fusion = network.fusion
+    problem = FusionProblem(
+        features,
+        rows.target,
+        share,
+        smooth_loss(loss_name),
+        fusion.term_of_column,
+        len(fusion.block_sizes),
+        options.p,
+        options.reg,
+    )
+    weight, bias = fusion.weight.detach().clone(), fusion.bias.detach().clone()
+    if held is None or not options.reg_factors:
+        # A number for reg is the user's word.
+        solution = polish(problem, weight, bias)
+        _set_fusion(network, solution.weight, solution.bias)
+        return solution.gap, options.reg
+    held_features = _features(network, held)
+    held_share = row_shares(held)
+
+    def losses(w: Tensor, b: Tensor) -> Tensor:
+        # At the best common factor of the contributions: the penalty shrinks them all, on
+        # purpose, and only how well they tell rows apart is in question.
+        signal = held_features @ w.T
+        scaled = [LOSSES[loss_name](factor * signal + b, held.target) for factor in _SHRINKAGES]
+        return min(scaled, key=lambda loss: float((loss * held_share).sum()))
+
+    trained = losses(weight, bias)
+    constant = torch.zeros_like(weight), best_constant(rows, loss_name, len(bias))
+    allowance = _ALLOWANCE * float((losses(*constant) * held_share).sum())
+    for factor in options.reg_factors:
+        reg = factor * options.reg
+        solution = polish(replace(problem, reg=reg), weight, bias)
+        # Features that were fitted too closely to the training rows mislead the exact solution.
+        solved = losses(solution.weight, solution.bias) - allowance
+        if not clearly_less(trained, solved, held_share, held.n_counted):
+            _set_fusion(network, solution.weight, solution.bias)
+            return solution.gap, reg
+    return float("nan"), options.reg
+
+
+@torch.no_grad()
+def _set_fusion(network: FusionNetwork, weight: Tensor, bias: Tensor) -> None:
+    network.fusion.weight.copy_(weight)
+    network.fusion.bias.copy_(bias)
+
+
+def _judged(
+    network: FusionNetwork, rows: FusionDataset, held: FusionDataset | None, loss_name: str
+) -> tuple[Floats | None, float, float]:
+    """Losses of held-out rows, gain over the best constant of the training rows, its error."""
+    if held is None:
+        return None, float("nan"), float("nan")
+    prior = best_constant(rows, loss_name, len(network.fusion.bias)).expand(len(held), -1)
+    loss = LOSSES[loss_name]
+    before, after = loss(prior, held.target), loss(_outputs(network, held), held.target)
+    share, difference = row_shares(held), before - after
+    reference = float((before * share).sum())
+    if reference <= 0:
+        return after.numpy(), float("nan"), float("nan")
+    mean = (difference * share).sum()
+    variance = (share * (difference - mean).square()).sum() / held.n_counted
+    return after.numpy(), float(mean) / reference, float(variance.sqrt()) / reference
+
+
+def _contribution_std(network: FusionNetwork, features: Tensor, share: Tensor) -> Tensor:
+    """Weighted standard deviation of every contribution, (t, k)."""
+    rows = max(1, min(_CHUNK_ROWS, _CHUNK_VALUES // network.fusion.values_per_row))
+    parts = [network.fusion.contributions(part) for part in features.split(rows)]
+    contributions = torch.cat(parts)
+    centred = contributions - torch.einsum("b,btk->tk", share, contributions)
+    return torch.einsum("b,btk->tk", share, centred.square()).sqrt()
+
+
+@torch.no_grad()
+def _some_rows(network: FusionNetwork, rows: FusionDataset, seed: int) -> FusionDataset:
+    """Return as many rows as have encodings and features that fit in memory."""
+    limit = LAZY_FEATURE_BYTES if rows.is_large else FEATURE_BYTES
+    return rows.sample(limit // feature_bytes(network, rows), seed_for(seed, "features"))
+
+
+@torch.no_grad()
+def _features(network: FusionNetwork, rows: FusionDataset) -> Tensor:
+    """Return the features of all terms in all rows."""
+    chunks = rows.chunks(chunk_rows(network, rows))
+    parts = ([network.term_features(batch, batch.present)] for batch in chunks)
+    return joined(parts, len(rows))[0]
+
+
+@torch.no_grad()
+def _outputs(network: FusionNetwork, dataset: FusionDataset) -> Tensor:
+    chunks = dataset.chunks(chunk_rows(network, dataset))
+    return joined(([network(batch)] for batch in chunks), len(dataset))[0]
+
+
+@torch.no_grad()
+def feature_bytes(network: FusionNetwork, rows: FusionDataset) -> int:
+    """Bytes of the encodings and features of a row in float64."""
+    first, _ = rows[:2]
+    encodings = network.encode(first, first.present)
+    features = network.features(encodings, first.present, first.weight)
+    return 8 * sum(part[0].numel() for part in (*encodings, features) if len(part))
+
+
+def chunk_rows(network: FusionNetwork, rows: FusionDataset) -> int:
+    """Rows that go through the network at a time."""
+    return max(16, min(_CHUNK_ROWS, _CHUNK_VALUES // max(1, network.values_per_row(rows.batch))))

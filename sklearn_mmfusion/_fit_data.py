@@ -1,0 +1,128 @@
+"""What goes into the fit of a network, and what comes out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from sklearn_mmfusion._lazy_blocks import take_rows
+from sklearn_mmfusion._plan import FusionPlan, State
+from sklearn_mmfusion._polish import clearly_less
+from sklearn_mmfusion._progress import FitTask
+from sklearn_mmfusion._stages import ProgressFile
+from sklearn_mmfusion._training import TrainingResult
+from sklearn_mmfusion.data._blocks import ModalityData
+
+__all__ = ["FitInput", "FitResult", "TargetScale"]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass
+class TargetScale:
+    """Mean and scale of regression targets; 0 and 1 for classification."""
+
+    mean: Floats
+    scale: Floats
+
+
+@dataclass
+class FitInput:
+    """Validated data of a fit.
+
+    Attributes
+    ----------
+    data : ModalityData
+        Modalities in the order of the plan.
+    target : ndarray
+        Encoded target.
+    weight : ndarray or None
+        Row weights, class weights included.
+    kind : str
+        Kind of the target.
+    task : FitTask or None
+        Who is told how far the fit is.
+    is_part : bool
+        Whether these are some of the rows of a fit.
+    checkpoint : ProgressFile or None
+        Where the trainings on these rows are kept.
+    """
+
+    data: ModalityData
+    target: npt.NDArray[Any]
+    weight: Floats | None
+    kind: str
+    task: FitTask | None = None
+    checkpoint: ProgressFile | None = None
+    is_part: bool = False
+
+    def take(self, rows: npt.NDArray[np.intp]) -> FitInput:
+        """Return some rows."""
+        weight = None if self.weight is None else self.weight[rows]
+        data, target = take_rows(self.data, rows), self.target[rows]
+        return FitInput(data, target, weight, self.kind, self.task, self.checkpoint, is_part=True)
+
+
+@dataclass
+class FitResult:
+    """What a fit leaves: arrays and plain Python.
+
+    Attributes
+    ----------
+    plan : FusionPlan
+        Plan with the scalings of the training rows.
+    state : dict of str to ndarray
+        Arrays of the network.
+    target_scale : TargetScale
+        Units of the outputs.
+    training : TrainingResult
+        Epochs.
+    readings : dict of str to ndarray
+        What the fusion says of its terms over the training rows: ``norms``, block norms in
+        standardised units of the target, or the summaries of routing.
+    contribution_std : ndarray of shape (n_terms, n_outputs)
+        Weighted standard deviation of each contribution over the training rows, y's units; no
+        rows where outputs are no sums of contributions.
+    reg : float
+        Strength of the penalty behind the fusion weights.
+    polish_gap : float
+        Relative duality gap of the weights; nan where they are not polished.
+    gain, gain_error : float
+        Share of the held-out loss of the best constant that the model takes away, and its
+        standard error; nan without held-out rows.
+    held_losses, held_share : ndarray of shape (n_held,) or None
+        Loss and weight of each held-out row.
+    n_held : float
+        Number of rows that the weights of the held-out rows stand for.
+    n_rows : int
+        Number of training rows.
+    is_vote : bool
+        Whether the fusion is a weighted sum of log-posteriors.
+    """
+
+    plan: FusionPlan
+    state: State
+    target_scale: TargetScale
+    training: TrainingResult
+    readings: dict[str, Floats]
+    contribution_std: Floats
+    reg: float
+    polish_gap: float
+    gain: float
+    gain_error: float
+    held_losses: Floats | None = None
+    held_share: Floats | None = None
+    n_held: float = 0.0
+    n_rows: int = 0
+    is_vote: bool = False
+
+    def clearly_beats(self, other: FitResult) -> bool:
+        """Whether the held-out loss is lower by more than two standard errors."""
+        mine, others, share = map(
+            torch.from_numpy, (self.held_losses, other.held_losses, self.held_share)
+        )
+        return clearly_less(mine, others, share, self.n_held, n_errors=2.0)
