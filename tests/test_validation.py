@@ -10,6 +10,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from skorch.helper import SliceDict
 
+from sklearn_mmfusion import _terms
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._validation import check_fit_inputs, check_terms, check_X, term_name
 from sklearn_mmfusion.data._frame import ModalityFrame
@@ -459,11 +460,24 @@ def test_check_terms_bad_interactions_raise(interactions, error, pattern):
         check_terms(interactions, NAMES)
 
 
+def test_check_terms_of_two_modalities_have_no_third_order():
+    with pytest.raises(InputError, match="interactions=3 is more than the 2 modalities"):
+        check_terms(3, NAMES[:2])
+
+
+def test_check_terms_limit_of_terms_is_the_most_that_there_may_be(monkeypatch):
+    monkeypatch.setattr(_terms, "_MAX_TERMS", 7)
+    assert len(check_terms("all", NAMES)) == 7
+    monkeypatch.setattr(_terms, "_MAX_TERMS", 6)
+    with pytest.raises(InputError, match=r"interactions='all' of 3 modalities are 7 terms"):
+        check_terms("all", NAMES)
+
+
 def test_check_terms_too_large_is_refused_with_both_numbers():
     pattern = r"'a x b x c' needs 1_000_000_000 features \(limit 1_000_000\)"
     for interactions in (3, "all", [("b", "a", "c")]):
         with pytest.raises(ValueError, match=pattern):
             check_terms(interactions, NAMES, latent_dim=1000)
     assert len(check_terms(2, NAMES, latent_dim=1000)) == 6
-    with pytest.raises(ValueError, match="1_073_741_823 terms"):
+    with pytest.raises(ValueError, match=r"1_073_741_823 terms \(limit 100_000\)"):
         check_terms("all", [f"m{i}" for i in range(30)])
