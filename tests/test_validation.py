@@ -396,6 +396,34 @@ def test_fit_one_row_with_weight_raises():
         Fusion().fit(good(), sample_weight=np.eye(N)[0])
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_fit_needs_two_rows_that_count(weighted):
+    def fit(n):
+        X = good() if weighted else {name: value[:n] for name, value in good().items()}
+        y, weights = (np.arange(N), np.arange(N) < n) if weighted else (np.arange(n), None)
+        data = check_fit_inputs(Fusion(), X, y, weights, classifier=False)[1]
+        return data.n_samples
+
+    assert fit(2) == 2
+    text = "n_samples = 1 with a positive weight: " if weighted else "n_samples = 1: "
+    with pytest.raises(InputError, match=f"{text}fit needs at least 2 rows"):
+        fit(1)
+
+
+def test_fit_sequences_that_are_full_without_the_rows_of_weight_zero_have_no_lengths():
+    text = good()["text"]
+    text[0, 1:] = np.nan  # padded, and of weight zero
+    text[1] = np.nan  # missing
+    weights = np.array([0, 1, 1, 1, 1, 0])
+    est = Fusion(missing="mask")
+    data = check_fit_inputs(est, {"text": text}, np.arange(N), weights, classifier=False)[1]
+    assert data.blocks[0].lengths is None
+    np.testing.assert_array_equal(data.blocks[0].present, [False, True, True, True])
+    text[2, 2:] = np.nan
+    data = check_fit_inputs(est, {"text": text}, np.arange(N), weights, classifier=False)[1]
+    np.testing.assert_array_equal(data.blocks[0].lengths, [1, 2, 3, 3])
+
+
 def test_check_fit_inputs_with_a_schema_goes_on_with_it():
     est = Fusion().fit(good())
     one = {name: value[:1] for name, value in good().items()}
