@@ -46,16 +46,16 @@ _PERSISTENCE = [
 TARGETS = {
     "functional": ["tests/test_functional.py"],
     "_absence": ["tests/test_absence.py", "tests/test_validation.py"],
-    "_modality_values": ["tests/test_validation.py"],
+    "_modality_values": ["tests/test_modality_values.py", "tests/test_validation.py"],
     "_modality_spec": ["tests/test_modality_spec.py", "tests/test_validation.py"],
-    "_input_forms": ["tests/test_validation.py"],
+    "_input_forms": ["tests/test_input_forms.py", "tests/test_validation.py"],
     "_validation_targets": ["tests/test_validation_targets.py"],
     "_terms": ["tests/test_validation.py"],
     "_scaling": ["tests/test_scaling.py"],
     "_validation": ["tests/test_validation.py", "tests/test_validation_rows.py"],
     "_persistence": _PERSISTENCE,
     "_saved_checks": _PERSISTENCE,
-    "_tensor_files": _PERSISTENCE,
+    "_tensor_files": ["tests/test_tensor_files.py"],
 }
 OPTIONS = [
     *("-q", "-n0", "-s", "-x", "-m", "not slow", "--tb=no", "--assert=plain"),
@@ -186,7 +186,14 @@ def _copy(members: dict[str, Any], target: Any) -> None:
             if len(old.__code__.co_freevars) == len(new.__code__.co_freevars):
                 old.__code__, old.__defaults__ = new.__code__, new.__defaults__
                 old.__kwdefaults__ = new.__kwdefaults__
+        elif isinstance(new, types.FunctionType) and old is None and isinstance(target, type):
+            setattr(target, name, new)
         elif isinstance(new, type) and isinstance(old, type) and new.__module__ == old.__module__:
+            gone = vars(old).keys() - vars(new).keys()
+            for method in [
+                name for name in gone if isinstance(vars(old)[name], types.FunctionType)
+            ]:
+                delattr(old, method)
             _copy(dict(vars(new)), old)
         elif isinstance(new, int | float | str | tuple | frozenset) and not name.startswith("__"):
             setattr(target, name, new)

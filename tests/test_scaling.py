@@ -107,8 +107,9 @@ def test_small_spread_on_a_large_mean_is_found():
 
 
 @pytest.mark.parametrize("extreme", [1e100, 1e308, np.inf])
-def test_rows_without_weight_do_not_count_however_extreme(extreme):
-    values = rng().normal(size=(10, 2))
+@pytest.mark.parametrize("factor", [1, 1e-200])
+def test_rows_without_weight_do_not_count_however_extreme(extreme, factor):
+    values = rng().normal(size=(10, 2)) * factor
     values[3] = extreme
     weight = np.ones(10)
     weight[3] = 0

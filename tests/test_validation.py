@@ -13,7 +13,7 @@ from skorch.helper import SliceDict
 from sklearn_mmfusion import _terms
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._validation import check_fit_inputs, check_terms, check_X, term_name
-from sklearn_mmfusion.data._frame import ModalityFrame
+from sklearn_mmfusion.data import LazyArray, ModalityFrame
 
 N = 6
 
@@ -220,6 +220,22 @@ def test_only_of_an_unknown_name_raises_with_a_hint():
         check_X(good(), estimator=Fusion(), modalities=["text"], only="audio")
     with pytest.raises(InputError, match="'txt': there is none of this name, only"):
         check_X(np.ones((N, 2)), estimator=Fusion(), only="txt")
+
+
+@pytest.mark.parametrize("checked", ["X", "fit_inputs"])
+def test_modality_on_disk_is_read_unless_it_is_to_stay_there(checked, tmp_path):
+    np.save(tmp_path / "a.npy", good()["audio"])
+    X = {"audio": LazyArray(np.load(tmp_path / "a.npy", mmap_mode="r"))}
+
+    def block(**how):
+        if checked == "X":
+            return check_X(X, estimator=Fusion(), **how)[1].blocks[0]
+        y = np.arange(N)
+        return check_fit_inputs(Fusion(), X, y, None, classifier=False, **how)[1].blocks[0]
+
+    assert type(block().values) is np.ndarray
+    assert type(block(lazy=True).values) is LazyArray
+    np.testing.assert_array_equal(block(lazy=True).read().values, block().values)
 
 
 def test_predict_any_order_of_names_gives_the_fitted_order():
@@ -497,6 +513,7 @@ def test_check_terms_limit_of_terms_is_the_most_that_there_may_be(monkeypatch):
     monkeypatch.setattr(_terms, "_MAX_TERMS", 7)
     assert len(check_terms("all", NAMES)) == 7
     monkeypatch.setattr(_terms, "_MAX_TERMS", 6)
+    assert len(check_terms(2, NAMES)) == 6
     with pytest.raises(InputError, match=r"interactions='all' of 3 modalities are 7 terms"):
         check_terms("all", NAMES)
 
