@@ -54,7 +54,7 @@ TARGETS = {
     "_scaling": ["tests/test_scaling.py"],
     "_validation": ["tests/test_validation.py", "tests/test_validation_rows.py"],
     "_persistence": _PERSISTENCE,
-    "_saved_checks": _PERSISTENCE,
+    "_saved_checks": ["tests/test_saved_checks.py"],
     "_tensor_files": ["tests/test_tensor_files.py"],
 }
 OPTIONS = [

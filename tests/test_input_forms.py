@@ -108,6 +108,11 @@ def test_fault_of_a_table_names_the_modality_where_there_are_some():
         check_X(X, estimator=Estimator())
 
 
+def test_modalities_of_different_numbers_of_rows_are_refused_with_the_numbers():
+    with pytest.raises(InputError, match="different numbers of samples: text: 8, audio: 7$"):
+        check_X(good(audio=np.ones((7, 4))), estimator=Estimator())
+
+
 def test_warning_of_one_modality_is_that_of_the_caller():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

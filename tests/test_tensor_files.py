@@ -288,9 +288,11 @@ def test_json_of_64_levels_is_read_and_of_65_is_not(opening, closing):
             + b"}"
         )
 
-    assert parse_json(nested(64))["x"]
-    with pytest.raises(ValueError, match="too deep"):
-        parse_json(nested(65))
+    before = b'{"lists":' + b"[" + b"[],{}," * 100 + b"[]],"
+    for start in (b"{", before):
+        assert parse_json(start + nested(64)[1:])["x"]
+        with pytest.raises(ValueError, match="too deep"):
+            parse_json(start + nested(65)[1:])
 
 
 def test_brackets_in_texts_and_beside_each_other_are_no_depth():
