@@ -346,6 +346,7 @@ def main() -> None:
     os.environ.setdefault("SCIPY_ARRAY_API", "1")
     import pytest
     import torch
+    import torch._dynamo  # a second and a half, in which the first optimiser would import it
 
     torch.set_num_threads(1)
     _without_shrinking()

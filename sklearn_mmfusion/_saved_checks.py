@@ -238,10 +238,8 @@ class _Budget(TorchFunctionMode):
         """Count what a call would make, and let it run."""
         if func in self._MAKERS:
             self._spend(_size(func, args, kwargs or {}))
-        elif (
-            func is torch.repeat_interleave and len(args) > 1 and isinstance(args[1], torch.Tensor)
-        ):
-            self._spend(int(args[1].sum()))
+        elif func is torch.repeat_interleave and isinstance(args[-1], torch.Tensor):
+            self._spend(int(args[-1].sum()))
         return func(*args, **(kwargs or {}))
 
     def _spend(self, numbers: int) -> None:

@@ -284,6 +284,8 @@ def test_numbers_are_found_wherever_they_are_but_for_those_that_size_nothing():
     inner = [1, (2, True, 0.5), {"x": 3, "4": "5"}, ColumnGroup("a", (6,), (8, 9)), None]
     found = list(saved_checks._numbers(Specification(inner=inner)))
     assert sorted(found) == [1, 2, 3, 6, 7, 8, 9]
+    nested = Specification(inner=Specification(width=8))
+    assert sorted(saved_checks._numbers(nested)) == [7, 8]
 
 
 MADE = {
@@ -343,5 +345,8 @@ def test_repeats_count_as_what_they_make_and_other_calls_as_nothing():
         torch.repeat_interleave(few, counts)
         torch.repeat_interleave(few, 2)
         torch.cat([few, counts])
-    with pytest.raises(Mismatch, match="larger"), saved_checks._Budget(4, 1):
-        torch.repeat_interleave(few, counts)
+    for made in ((few, counts), (counts,)):
+        with saved_checks._Budget(5, 1):
+            torch.repeat_interleave(*made)
+        with pytest.raises(Mismatch, match="larger"), saved_checks._Budget(4, 1):
+            torch.repeat_interleave(*made)

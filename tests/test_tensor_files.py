@@ -86,6 +86,13 @@ def test_file_without_arrays_is_read(tmp_path):
     assert read_file(tmp_path / "f", KIND) == ({"x": 1}, {})
 
 
+def test_document_that_json_cannot_hold_is_not_written(tmp_path):
+    for value in (np.nan, -np.inf):
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            write_file(tmp_path / "f", KIND, {"x": value}, {})
+    assert not list(tmp_path.iterdir())
+
+
 # -- headers --------------------------------------------------------------------------------------
 
 
