@@ -87,7 +87,7 @@ def _check_columns(group: ColumnGroup, layout: ModalityLayout, n_columns: int) -
         step = 1 if columns.step is None else columns.step
         plain = all(type(part) is int for part in (columns.start, columns.stop, step))
         _need(
-            plain and 0 <= columns.start and columns.stop <= n_columns and step > 0,
+            plain and columns.start >= 0 and columns.stop <= n_columns and step > 0,
             "columns do not exist",
         )
         count = len(range(columns.start, columns.stop, step))
