@@ -652,6 +652,13 @@ def test_refusal_shows_the_first_forty_letters_of_a_name(change, text, good, tmp
         load(tmp_path / "m")
 
 
+@pytest.mark.parametrize("entry", ["params", "fitted"])
+def test_entries_that_are_lists_are_refused_as_such(entry, good, tmp_path):
+    _forge(good, tmp_path / "m", _set(entry, value=[]))
+    with pytest.raises(UnsafeFileError, match="entries are of the wrong type"):
+        load(tmp_path / "m")
+
+
 def test_refusal_of_a_newer_file_names_both_versions(good, tmp_path):
     def of_tomorrow(document, arrays):
         document.update(version=7, package="9" * 41)
