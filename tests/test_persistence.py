@@ -693,6 +693,7 @@ def test_saving_removes_what_a_save_left_an_hour_ago_and_nothing_younger(tmp_pat
     assert sorted(left) == [f".m.younger---------{atomic_files._SUFFIX}", "m"]
 
 
+@pytest.mark.slow  # an import of torch; that each of them is refused is in the fast part
 def test_hostile_files_take_little_time_and_memory_and_import_nothing(attacks, tmp_path):
     # In a process of its own, whose memory is that of loading alone.
     paths, canary = attacks

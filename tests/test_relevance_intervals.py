@@ -67,6 +67,7 @@ def draw(rng, n=N):
     return X, np.column_stack([a, b, a * b]) @ COEFFICIENTS + rng.normal(size=n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["bootstrap", "cv"])
 def test_interval_covers_the_truth_as_often_as_it_says(method):
     rng = np.random.default_rng(0)
