@@ -173,7 +173,13 @@ def test_null_is_low_and_a_real_interaction_is_above_it(kind):
 def test_trained_estimator_refits_with_weights_and_with_folds():
     X, y = draw(np.random.default_rng(5), n=60)
     est = InTenseRegressor(
-        encoders=LinearEncoder(), latent_dim=2, max_epochs=5, early_stopping=False, reg=0.01, lr=0.1
+        encoders=LinearEncoder(),
+        latent_dim=2,
+        max_epochs=3,
+        early_stopping=True,
+        polish=False,
+        reg=0.01,
+        lr=0.1,
     )
     for method in ("bootstrap", "cv", "seeds"):
         found = relevance_intervals(
