@@ -38,11 +38,6 @@ from _common import FOLDER, Cache, Report, make_parser
 
 ROOT = FOLDER.parent
 # Module -> what pytest is to run.
-_PERSISTENCE = [
-    "tests/test_persistence.py",
-    # In a process of its own, in which nothing is changed.
-    *("--deselect", "tests/test_persistence.py::test_hostile_files_take_little_time_and_memory"),
-]
 TARGETS = {
     "functional": ["tests/test_functional.py"],
     "_absence": ["tests/test_absence.py", "tests/test_validation.py"],
@@ -53,7 +48,7 @@ TARGETS = {
     "_terms": ["tests/test_validation.py"],
     "_scaling": ["tests/test_scaling.py"],
     "_validation": ["tests/test_validation.py", "tests/test_validation_rows.py"],
-    "_persistence": _PERSISTENCE,
+    "_persistence": ["tests/test_persistence.py"],
     "_saved_checks": ["tests/test_saved_checks.py"],
     "_tensor_files": ["tests/test_tensor_files.py"],
 }
