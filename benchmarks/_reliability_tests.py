@@ -104,7 +104,12 @@ FIGURES = [
     Figure(
         "8. model files: attacks, mutations, round trips",
         "all passed",
-        (("test_persistence.py", ""), ("test_unsafe_calls.py", "")),
+        (
+            ("test_persistence.py", ""),
+            ("test_saved_checks.py", ""),
+            ("test_tensor_files.py", ""),
+            ("test_unsafe_calls.py", ""),
+        ),
     ),
     Figure(
         "9. laws of the formulas, 200 examples each",

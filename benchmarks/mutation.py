@@ -1,8 +1,10 @@
 """Do the tests notice? Change one operator, comparison or number of a module at a time.
 
 Every mutant runs in a process of its own, in which the code of the module's functions is replaced,
-against the fast tests of that module. A mutant that no test notices is listed: it wants a test, or
-a reason. The reasons are in ``mutation_reasons.csv``, found by module, line of code and change.
+against the fast tests of that module. The tests are collected once, the process is forked from
+there, and what noticed the mutants before comes first. A mutant that no test notices is listed:
+it wants a test, or a reason. The reasons are in ``mutation_reasons.csv``, found by module, line of
+code and change.
 
 Outcomes are kept, so that a run that ``--minutes`` ended goes on where it was. A mutant that was
 noticed counts until its module changes (tests are only added), one that was missed until the
@@ -24,7 +26,10 @@ import signal
 import sys
 import time
 import types
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -35,25 +40,26 @@ ROOT = FOLDER.parent
 # Module -> what pytest is to run.
 TARGETS = {
     "functional": ["tests/test_functional.py"],
-    "_absence": ["tests/test_validation.py"],
-    "_modality_values": ["tests/test_validation.py", "tests/test_bad_input.py"],
-    "_modality_spec": ["tests/test_validation.py"],
-    "_input_forms": ["tests/test_validation.py", "tests/test_bad_input.py"],
+    "_absence": ["tests/test_absence.py", "tests/test_validation.py"],
+    "_modality_values": ["tests/test_modality_values.py", "tests/test_validation.py"],
+    "_modality_spec": ["tests/test_modality_spec.py", "tests/test_validation.py"],
+    "_input_forms": ["tests/test_input_forms.py", "tests/test_validation.py"],
     "_validation_targets": ["tests/test_validation_targets.py"],
     "_terms": ["tests/test_validation.py"],
     "_scaling": ["tests/test_scaling.py"],
     "_validation": ["tests/test_validation.py", "tests/test_validation_rows.py"],
     "_persistence": ["tests/test_persistence.py"],
-    "_saved_checks": ["tests/test_persistence.py"],
-    "_tensor_files": ["tests/test_persistence.py"],
+    "_saved_checks": ["tests/test_saved_checks.py"],
+    "_tensor_files": ["tests/test_tensor_files.py"],
 }
 OPTIONS = [
-    *("-q", "-n0", "-p", "no:cacheprovider"),
-    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # imported before pytest began
+    *("-q", "-n0", "-s", "-x", "-m", "not slow", "--tb=no", "--assert=plain"),
+    *("-p", "no:cacheprovider", "-o", "tmp_path_retention_policy=none"),
 ]
-SECONDS = 120  # an endless wait is noticed too
-CPU_SECONDS = 60  # and an endless loop
+SECONDS = 300  # an endless wait is noticed too
+CPU_TIMES = 3  # and an endless loop: so many times what all the tests take
 MEMORY = 8 * 2**30
+FIRST = 40  # tests that noticed something are tried before the rest
 
 SWAPS: dict[type, type] = {
     ast.Add: ast.Sub,
@@ -78,11 +84,33 @@ SWAPS: dict[type, type] = {
 }
 
 
-def mutants(source: str) -> Iterator[tuple[int, str, ast.Module]]:
-    """Yield line, description and tree of every mutant of a module."""
+@dataclass(frozen=True)
+class Mutant:
+    """A module with one change.
+
+    Attributes
+    ----------
+    line : int
+        Where it is.
+    change : str
+        What it is, with the column where the line has several of the same.
+    tree : ast.Module
+        The changed module.
+    """
+
+    line: int
+    change: str
+    tree: ast.Module
+
+
+def mutants(source: str) -> list[Mutant]:
+    """Return every mutant of a module."""
     tree = ast.parse(source)
+    # Annotations are never evaluated.
+    ignored = {id(part) for node in ast.walk(tree) for part in _annotation(node)}
+    found = []
     for position, original in enumerate(ast.walk(tree)):
-        if not isinstance(
+        if id(original) in ignored or not isinstance(
             original, ast.BinOp | ast.BoolOp | ast.Compare | ast.UnaryOp | ast.Constant
         ):
             continue
@@ -94,7 +122,20 @@ def mutants(source: str) -> Iterator[tuple[int, str, ast.Module]]:
             _change(node, variant)
             assert isinstance(node, ast.expr)
             text = f"{ast.unparse(original)[:60]} -> {ast.unparse(node)[:60]}"
-            yield node.lineno, text, changed
+            found.append((node.col_offset, Mutant(node.lineno, text, changed)))
+    counts = Counter((mutant.line, mutant.change) for _, mutant in found)
+    return [
+        mutant
+        if counts[mutant.line, mutant.change] == 1
+        else replace(mutant, change=f"{mutant.change}, column {column + 1}")
+        for column, mutant in found
+    ]
+
+
+def _annotation(node: ast.AST) -> Iterator[ast.AST]:
+    for name in ("annotation", "returns"):
+        if annotation := getattr(node, name, None):
+            yield from ast.walk(annotation)
 
 
 def _change(node: ast.AST, variant: int) -> bool:
@@ -140,31 +181,92 @@ def _copy(members: dict[str, Any], target: Any) -> None:
             if len(old.__code__.co_freevars) == len(new.__code__.co_freevars):
                 old.__code__, old.__defaults__ = new.__code__, new.__defaults__
                 old.__kwdefaults__ = new.__kwdefaults__
+        elif isinstance(new, types.FunctionType) and old is None and isinstance(target, type):
+            setattr(target, name, new)
         elif isinstance(new, type) and isinstance(old, type) and new.__module__ == old.__module__:
+            gone = vars(old).keys() - vars(new).keys()
+            for method in [
+                name for name in gone if isinstance(vars(old)[name], types.FunctionType)
+            ]:
+                delattr(old, method)
             _copy(dict(vars(new)), old)
         elif isinstance(new, int | float | str | tuple | frozenset) and not name.startswith("__"):
             setattr(target, name, new)
 
 
-def is_noticed(module: types.ModuleType, tree: ast.Module, tests: list[str]) -> bool:
-    """Run the tests against a mutant in a child process."""
-    child = os.fork()
-    if child == 0:
-        signal.alarm(SECONDS)
-        # In the child the processor's time counts from the fork on.
-        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-            os.dup2(nowhere.fileno(), 2)
-            code = 1
-            with contextlib.suppress(BaseException):
-                import pytest
+class Trial:
+    """The tests of a module, collected and ready to be run in child processes."""
 
-                replace_code(module, tree)
-                code = int(pytest.main([*OPTIONS, "-x", "-m", "not slow", *tests]))
-        os._exit(code)
-    return os.waitpid(child, 0)[1] != 0
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._items = list(session.items)
+        self._first: list[str] = []
+        self._cpu_seconds = 600.0
+        session.config._tmp_path_factory.getbasetemp()  # one for all children
+
+    def run(self, change: Callable[[], None]) -> tuple[bool, str]:
+        """Run the tests in a child process that was changed; say whether one failed, and which."""
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(reader)
+            signal.alarm(SECONDS)
+            # In the child the processor's time counts from the fork on.
+            seconds = int(self._cpu_seconds) + 1
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), 1)
+                os.dup2(nowhere.fileno(), 2)
+            name: str | None = "the change itself"
+            with contextlib.suppress(BaseException):
+                change()
+                name = self._failed()
+            os.write(writer, (name or "").encode())
+            os._exit(int(name is not None))
+        os.close(writer)
+        with open(reader, encoding="utf-8") as pipe:
+            name = pipe.read()
+        failed = os.waitpid(child, 0)[1] != 0
+        if failed and name:
+            self.prefer(name)
+        return failed, name or ("no end, or a crash" if failed else "")
+
+    def measure(self) -> None:
+        """Run all tests without a change, and allow a mutant a few times what they took."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        failed, name = self.run(lambda: None)
+        if failed:
+            raise SystemExit(f"the tests fail without any change: {name}")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        taken = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        print(f"  {len(self._items)} tests: {taken:.1f} s", flush=True)
+        self._cpu_seconds = 10 + CPU_TIMES * taken
+
+    def prefer(self, name: str) -> None:
+        """Try a test before the others from now on."""
+        self._first = [name, *(other for other in self._first if other != name)]
+
+    def _failed(self) -> str | None:
+        order = {name: i for i, name in enumerate(self._first[:FIRST])}
+        items = sorted(self._items, key=lambda item: order.get(item.nodeid, FIRST))
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if self._session.testsfailed:
+                return str(item.nodeid)
+        return None
+
+
+class Collected:
+    """A plugin of pytest that hands the collected tests over instead of running them."""
+
+    def __init__(self, use: Callable[[Trial], None]) -> None:
+        self._use = use
+
+    def pytest_runtestloop(self, session: Any) -> bool:
+        """Hand over."""
+        self._use(Trial(session))
+        return True
 
 
 def _without_shrinking() -> None:
@@ -187,20 +289,20 @@ class Outcomes:
         self._noticed = Cache("mutation", here, fresh=fresh)
         self._missed = Cache("mutation", with_tests, fresh=fresh)
 
-    def of(self, i: int, line: int, change: str) -> bool | None:
+    def of(self, mutant: Mutant) -> bool | None:
         """Return whether a mutant was noticed, None if it has not run."""
-        task = self._task(i, line, change)
+        task = self._task(mutant)
         if self._noticed.get(task) is not None:
             return True
         return None if self._missed.get(task) is None else False
 
-    def put(self, i: int, line: int, change: str, noticed: bool) -> None:
-        """Keep an outcome."""
+    def put(self, mutant: Mutant, noticed: bool, by: str) -> None:
+        """Keep an outcome, and the test that noticed the mutant."""
         cache = self._noticed if noticed else self._missed
-        cache.put(self._task(i, line, change), {"noticed": noticed})
+        cache.put(self._task(mutant), {"noticed": noticed, "by": by})
 
-    def _task(self, i: int, line: int, change: str) -> dict[str, Any]:
-        return {"module": self._module, "i": i, "line": line, "change": change}
+    def _task(self, mutant: Mutant) -> dict[str, Any]:
+        return {"module": self._module, "line": mutant.line, "change": mutant.change}
 
 
 def read_reasons() -> dict[tuple[str, str, str], str]:
@@ -211,6 +313,21 @@ def read_reasons() -> dict[tuple[str, str, str], str]:
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file)
         return {(row["module"], row["code"], row["change"]): row["reason"] for row in rows}
+
+
+def run_mutants(
+    module: types.ModuleType, missing: list[Mutant], outcomes: Outcomes, end: float, trial: Trial
+) -> None:
+    """Try mutants until the time is over."""
+    name = module.__name__.rpartition(".")[2]
+    trial.measure()
+    for mutant in missing:
+        if time.monotonic() > end:
+            return
+        noticed, by = trial.run(partial(replace_code, module, mutant.tree))
+        outcomes.put(mutant, noticed, by)
+        if not noticed:
+            print(f"  survives: {name}:{mutant.line}: {mutant.change}", flush=True)
 
 
 def main() -> None:
@@ -224,6 +341,7 @@ def main() -> None:
     os.environ.setdefault("SCIPY_ARRAY_API", "1")
     import pytest
     import torch
+    import torch._dynamo  # a second and a half, in which the first optimiser would import it
 
     torch.set_num_threads(1)
     _without_shrinking()
@@ -238,38 +356,29 @@ def main() -> None:
         module = importlib.import_module(f"sklearn_mmfusion.{name}")
         source = Path(str(module.__file__)).read_text(encoding="utf-8")
         outcomes = Outcomes(name, source, TARGETS[name], fresh=args.fresh)
-        found = [(i, *mutant) for i, mutant in enumerate(mutants(source))]
-        # Annotations are never evaluated.
-        found = [mutant for mutant in found if " | None -> " not in mutant[2]]
-        order = random.Random(args.first_seed).sample(found, len(found))
-        found = sorted(order[: args.sample or None], key=lambda mutant: mutant[0])
-        missing = [m for m in order if m in found and outcomes.of(*m[:3]) is None]
+        found = mutants(source)
+        if args.sample:
+            found = random.Random(args.first_seed).sample(found, min(args.sample, len(found)))
+        missing = [mutant for mutant in found if outcomes.of(mutant) is None]
         if missing and time.monotonic() < end:
-            # What the tests import is imported before the forks, once.
-            pytest.main([*OPTIONS, "--collect-only", "-qq", *TARGETS[name]])
-            if is_noticed(module, ast.parse(source), TARGETS[name]):
-                raise SystemExit(f"the tests of {name} fail without any change")
-        for i, line, change, tree in missing:
-            if time.monotonic() > end:
-                break
-            noticed = is_noticed(module, tree, TARGETS[name])
-            outcomes.put(i, line, change, noticed)
-            if not noticed:
-                print(f"  survives: {name}:{line}: {change}", flush=True)
-        known = [(line, change, outcomes.of(i, line, change)) for i, line, change, _ in found]
+            print(f"{name}: {len(missing)} of {len(found)} mutants to run", flush=True)
+            use = partial(run_mutants, module, missing, outcomes, end)
+            if ended := pytest.main([*OPTIONS, *TARGETS[name]], plugins=[Collected(use)]):
+                raise SystemExit(ended)
+        known = [(mutant, outcomes.of(mutant)) for mutant in found]
         missed = []
-        for line, change, noticed in known:
+        for mutant, noticed in known:
             if noticed is False:
-                code = source.splitlines()[line - 1].strip()
-                reason = reasons.get((name, code, change), "none yet")
-                where = {"module": name, "line": line, "code": code}
-                missed.append({**where, "change": change, "reason": reason})
+                code = source.splitlines()[mutant.line - 1].strip()
+                reason = reasons.get((name, code, mutant.change), "none yet")
+                where = {"module": name, "line": mutant.line, "code": code}
+                missed.append({**where, "change": mutant.change, "reason": reason})
         rows.append(
             {
                 "module": name,
                 "mutants": len(found),
-                "run": sum(noticed is not None for *_, noticed in known),
-                "noticed": sum(noticed is True for *_, noticed in known),
+                "run": sum(noticed is not None for _, noticed in known),
+                "noticed": sum(noticed is True for _, noticed in known),
                 "justified": sum(row["reason"] != "none yet" for row in missed),
             }
         )

@@ -114,7 +114,7 @@ def _number(row: int, rows: Sequence[int] | Array | None) -> int:
 def _check_range(
     values: Array, dtype: str | None, rows: Sequence[int] | Array | None = None
 ) -> None:
-    if dtype != "float32" or values.dtype != np.float64 or not values.size:
+    if dtype != "float32" or values.dtype != np.float64:
         return
     limit = np.finfo(np.float32).max
     with np.errstate(invalid="ignore"):

@@ -50,9 +50,10 @@ def as_known_form(X: Any) -> Any:
         raise InputError("X is None; expected a mapping of modalities or 2D array")
     if isinstance(X, Mapping):
         return X
-    if is_frame(X) and getattr(X.columns, "nlevels", 1) > 1:
-        if X.columns.nlevels != 2:
-            msg = f"MultiIndex columns are (modality, feature), got {X.columns.nlevels} levels"
+    n_levels = getattr(X.columns, "nlevels", 1) if is_frame(X) else 1
+    if n_levels != 1:
+        if n_levels != 2:
+            msg = f"MultiIndex columns are (modality, feature), got {n_levels} levels"
             raise InputError(msg)
         owner = X.columns.get_level_values(0)
         features = X.columns.get_level_values(1)
@@ -62,7 +63,7 @@ def as_known_form(X: Any) -> Any:
             groups[name] = X.iloc[:, positions].set_axis(features[positions], axis=1)
         return groups
     if isinstance(X, list | tuple):
-        if any(getattr(row, "ndim", 0) > 1 for row in X):
+        if any(hasattr(row, "ndim") and row.ndim > 1 for row in X):
             raise InputTypeError(
                 "X is a list of arrays: name the modalities, as in {'text': X[0], 'audio': X[1]}"
             )
@@ -139,7 +140,7 @@ def check_mapping(
 
 
 def _selection(modalities: Any) -> list[str]:
-    if isinstance(modalities, str | Mapping) or not isinstance(modalities, list | tuple):
+    if not isinstance(modalities, list | tuple):
         raise InputTypeError(
             "for a mapping of modalities, modalities= is a list of their names (columns are for "
             f"2D input), got {type(modalities).__name__}"

@@ -38,11 +38,11 @@ class ColumnGroup:
 
 def hint(unknown: Iterable[str], known: Sequence[str]) -> str:
     """Return "; did you mean ..." for names that are close to known ones, else an empty text."""
-    pairs = []
-    for name in unknown:
-        close = difflib.get_close_matches(str(name), list(known), n=1)
-        if close:
-            pairs.append(f"{close[0]!r} instead of {str(name)!r}")
+    pairs = [
+        f"{close!r} instead of {str(name)!r}"
+        for name in unknown
+        for close in difflib.get_close_matches(str(name), list(known), n=1)
+    ]
     return f"; did you mean {', '.join(pairs)}?" if pairs else ""
 
 
@@ -218,12 +218,17 @@ def _slice_positions(columns: slice, n_columns: int, names: Iterable[str] | None
         # By name the end is part of the slice, as in pandas and in ColumnTransformer.
         start = None if start is None else _named_positions([start], names)[0]
         stop = None if stop is None else _named_positions([stop], names)[0] + 1
+    try:
+        positions = list(range(n_columns)[slice(start, stop, columns.step)])
+    except (TypeError, ValueError) as error:
+        msg = f"{columns} is no slice of columns: {error}"
+        raise InputError(msg) from None
     # Python cuts a slice that is too long without a word; a meta-estimator that hands over some
     # of the columns only would then train on the wrong ones.
-    if (stop is not None and abs(stop) > n_columns) or (start is not None and start > n_columns):
+    if any(end is not None and abs(end) > n_columns for end in (start, stop)):
         msg = f"{columns} reaches beyond the {n_columns} columns of X"
         raise InputError(msg)
-    return list(range(n_columns)[slice(start, stop, columns.step)])
+    return positions
 
 
 def _as_slice(positions: list[int]) -> slice | tuple[int, ...]:

@@ -157,12 +157,12 @@ def _frame_values(frame: Any) -> Array:
 def _list_values(rows: Any, row_shape: tuple[int, ...] | None) -> Array:
     """Return a list of rows, of sequences or of images as one array."""
     first = next((row for row in rows if row is not None), None)
-    if not hasattr(first, "ndim") and not any(row is None for row in rows):
+    if not hasattr(first, "ndim"):
         try:
             return np.asarray(rows)
         except ValueError:  # ragged: numpy says "inhomogeneous", we say where
             pass
-    return _stack_rows(rows, row_shape) if len(rows) else np.asarray(rows)
+    return _stack_rows(rows, row_shape)
 
 
 def _is_absent(row: Any) -> bool:
@@ -174,15 +174,12 @@ def _is_absent(row: Any) -> bool:
 
 def _stack_rows(rows: Any, row_shape: tuple[int, ...] | None) -> Array:
     """Stack the rows of a list; sequences of unequal length are padded with NaN."""
-    if all(isinstance(row, str | bytes) or np.isscalar(row) for row in rows):
+    if all(np.isscalar(row) for row in rows):
         return np.asarray(rows)
-    arrays = [None if _is_absent(row) else _row_values(row) for row in rows]
-    deep = max((a.ndim for a in arrays if a is not None), default=0)
-    # An empty list is a sequence without steps, and that is a missing one.
-    arrays = [
-        None if a is None or (a.ndim <= deep and a.ndim > 0 and a.shape[0] == 0 and deep > 1) else a
-        for a in arrays
-    ]
+    arrays = [None if _is_absent(row) else as_numbers(row) for row in rows]
+    if any(a is not None and a.ndim > 1 for a in arrays):
+        # An empty list is a sequence without steps, and that is a missing one.
+        arrays = [None if a is None or a.shape[:1] == (0,) else a for a in arrays]
     known = [a for a in arrays if a is not None]
     if not known:
         if row_shape is None:
@@ -211,22 +208,16 @@ def _stack_rows(rows: Any, row_shape: tuple[int, ...] | None) -> Array:
     lengths = np.zeros(len(arrays), dtype=np.int64)
     lengths[here] = [len(a) for a in known]
     steps = np.arange(lengths.max()) < lengths[:, None]
-    padded = np.full((*steps.shape, widths[0]), np.nan, dtype=dtype)
+    padded = np.full((*steps.shape, *widths), np.nan, dtype=dtype)
     padded[steps] = np.concatenate(known)
     return padded
-
-
-def _row_values(row: Any) -> Array:
-    if isinstance(row, np.ndarray) and row.dtype.kind in "biuf":
-        return row
-    return as_numbers(row)
 
 
 def _real(array: Array) -> Array:
     """Return an array of numbers in one of the dtypes that the package computes with."""
     array = np.asarray(array)  # a memmap or a masked array without mask becomes a plain array
     kind = array.dtype.kind
-    if array.dtype.names is not None or kind == "V":
+    if kind == "V":
         msg = "Expected 2D array of numbers, got a structured array; pass its fields as columns"
         raise InputError(msg)
     if kind == "c":
@@ -264,11 +255,9 @@ def _object_numbers(array: Array) -> Array:
             "argument must be a string or a real number, not 'NoneType'; write NaN for what is "
             "missing"
         )
-    if any(kind.__name__ == "NAType" for kind in types):
-        flat = [np.nan if type(item).__name__ == "NAType" else item for item in array.flat]
-        array = np.array(flat, dtype=object).reshape(array.shape)
+    flat = [np.nan if type(item).__name__ == "NAType" else item for item in array.flat]
     try:
-        return array.astype(np.float64)
+        return np.array(flat, dtype=object).astype(np.float64).reshape(array.shape)
     except OverflowError:
         msg = "contains infinity or a value too large for dtype('float64')"
         raise InputError(msg) from None

@@ -84,10 +84,13 @@ def _check_schema(schema: InputSchema) -> None:
 def _check_columns(group: ColumnGroup, layout: ModalityLayout, n_columns: int) -> None:
     columns = group.columns
     if isinstance(columns, slice):
-        ends = columns.start, columns.stop, columns.step or 1
-        plain = all(type(end) is int and end >= 0 for end in ends)
-        _need(plain and ends[1] <= n_columns, "columns do not exist")
-        count = len(range(*ends))
+        step = 1 if columns.step is None else columns.step
+        plain = all(type(part) is int for part in (columns.start, columns.stop, step))
+        _need(
+            plain and columns.start >= 0 and columns.stop <= n_columns and step > 0,
+            "columns do not exist",
+        )
+        count = len(range(columns.start, columns.stop, step))
     else:
         _need(all(0 <= column < n_columns for column in columns), "columns do not exist")
         count = len(columns)
@@ -171,9 +174,7 @@ def _check_state(result: FitResult) -> None:
     }
     for name, dtype in wanted.items():
         if state[name].dtype.name != dtype:
-            raise Mismatch(
-                f"array {name[:80]!r}: expected dtype {dtype}, got {state[name].dtype.name}"
-            )
+            raise Mismatch(f"array {name!r}: expected dtype {dtype}, got {state[name].dtype.name}")
 
 
 def _numbers(value: Any) -> Iterator[int]:
@@ -237,10 +238,8 @@ class _Budget(TorchFunctionMode):
         """Count what a call would make, and let it run."""
         if func in self._MAKERS:
             self._spend(_size(func, args, kwargs or {}))
-        elif (
-            func is torch.repeat_interleave and len(args) > 1 and isinstance(args[1], torch.Tensor)
-        ):
-            self._spend(int(args[1].sum()))
+        elif func is torch.repeat_interleave and isinstance(args[-1], torch.Tensor):
+            self._spend(int(args[-1].sum()))
         return func(*args, **(kwargs or {}))
 
     def _spend(self, numbers: int) -> None:
@@ -251,12 +250,10 @@ class _Budget(TorchFunctionMode):
 
 
 def _size(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    values = [*args, *kwargs.values()]
     if func in (torch.arange, torch.linspace):
-        numbers = [value for value in (*args, *kwargs.values()) if isinstance(value, (int, float))]
-        return int(max((abs(number) for number in numbers), default=0))
+        return int(max(abs(value) for value in values if isinstance(value, (int, float))))
     if func is torch.eye:
-        return int(math.prod(args[:2])) ** (1 if len(args) > 1 else 2)
-    shape = args[0] if args else kwargs.get("size", ())
-    if isinstance(shape, (tuple, list)):
-        return math.prod(int(size) for size in shape)
-    return math.prod(value for value in args if isinstance(value, int))
+        return int(args[0] * args[-1])  # one number stands for both sides
+    shape = next((value for value in values if isinstance(value, (tuple, list))), args)
+    return math.prod(int(size) for size in shape)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +47,7 @@ def block_moments(block: ModalityBlock, weight: Floats | None) -> tuple[Floats, 
     pooled = values.ndim > 3 or (values.ndim == 3 and values.dtype == np.uint8)
 
     def chunks() -> Iterator[tuple[Floats, Floats]]:
-        per_row = max(1, int(np.prod(values.shape[1:])))
+        per_row = prod(values.shape[1:])
         step = max(1, CHUNK_VALUES // per_row)
         for start in range(0, len(values), step):
             rows = slice(start, start + step)
@@ -55,13 +56,12 @@ def block_moments(block: ModalityBlock, weight: Floats | None) -> tuple[Floats, 
             if block.present is not None:
                 w = w * block.present[rows]
             if pooled:
-                size = part[0].size
-                yield part.reshape(-1, 1), np.repeat(w, size)
+                yield part.reshape(-1, 1), np.repeat(w, per_row)
             elif part.ndim == 3:
                 w = np.repeat(w[:, None], part.shape[1], 1)
                 if block.lengths is not None:
                     w = w * (np.arange(part.shape[1]) < block.lengths[rows, None])
-                yield part.reshape(-1, part.shape[2]), w.reshape(-1)
+                yield part.reshape(-1, part.shape[2]), w.ravel()
             else:
                 yield part, w
 
@@ -107,22 +107,27 @@ def warn_of_lost_digits(name: str, mean: Floats, scale: Floats) -> None:
 
 def _moments(chunks: Callable[[], Iterator[tuple[Floats, Floats]]]) -> tuple[Floats, Floats]:
     """Mean and scale of values that come in chunks, which are overwritten."""
+
+    def counted() -> Iterator[tuple[Floats, Floats]]:
+        for part, w in chunks():
+            part[w == 0] = 0.0  # however extreme: neither their size nor their square counts
+            yield part, w
+
     largest: Floats | float = 0.0
     total = 0.0
-    for part, w in chunks():
+    for part, w in counted():
         np.abs(part, out=part)
-        part *= (w > 0)[:, None]
         largest = np.maximum(largest, part.max(0))
         total += float(w.sum())
     largest = np.asarray(largest)
     unit = np.where(largest > 0, largest, 1.0)
-    total = total if total > 0 else 1.0
+    total = total or 1.0
     mean: Floats | float = 0.0
-    for part, w in chunks():
+    for part, w in counted():
         part /= unit
         mean = mean + (w / total) @ part
     variance: Floats | float = 0.0
-    for part, w in chunks():
+    for part, w in counted():
         part /= unit
         part -= mean
         np.square(part, out=part)

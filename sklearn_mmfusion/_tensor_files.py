@@ -82,7 +82,7 @@ def write_file(
     plain = {name: _little(value) for name, value in arrays.items()}
     lines = "\n".join((kind, _digest(kind, text, plain), text))
     content = safetensors.numpy.save(plain, metadata={_KEY: lines})
-    if struct.unpack("<Q", content[:8])[0] > MAX_HEADER:
+    if int.from_bytes(content[:8], "little") > MAX_HEADER:
         raise error(
             f"cannot write {os.fspath(path)!r}: its header would take over {MAX_HEADER} bytes; "
             "there are too many terms, encoders or parameters"
@@ -124,8 +124,7 @@ class _Fault(Exception):
 
 def _read(file: BinaryIO, kind: str) -> tuple[dict[str, Any], Arrays]:
     size = os.fstat(file.fileno()).st_size
-    start = file.read(8)
-    length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+    length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= MAX_HEADER or 8 + length > size:
         raise _Fault(f"is not a {kind} file, or cut short")
     try:
@@ -139,8 +138,9 @@ def _read(file: BinaryIO, kind: str) -> tuple[dict[str, Any], Arrays]:
     found, digest, text = lines.split("\n", 2)
     if found != kind:
         raise _Fault(f"is not a {kind} file but says it is {found[:40]!r}")
-    places = _places(header, size - 8 - length)
-    payload = file.read(size - 8 - length)
+    n_bytes = size - 8 - length
+    places = _places(header, n_bytes)
+    payload = file.read(n_bytes)
     arrays = {
         name: np.ndarray(shape, dtype, payload, offset)
         for name, (dtype, shape, offset) in places.items()
@@ -273,5 +273,5 @@ def _digest(kind: str, document: str, arrays: Mapping[str, npt.NDArray[Any]]) ->
         value = arrays[name]
         label = json.dumps([name, value.dtype.str, list(value.shape)]).encode()
         digest.update(struct.pack("<Q", len(label)) + label)
-        digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+        digest.update(np.ascontiguousarray(value).ravel().view(np.uint8).data)
     return digest.hexdigest()

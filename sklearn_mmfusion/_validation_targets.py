@@ -168,7 +168,7 @@ def check_target(
     one_dimensional = array.ndim == 1
     if not one_dimensional and not tags.target_tags.multi_output:
         array, one_dimensional = _ravel_column(array), True
-    encoded = array[rows].reshape(-1, 1) if one_dimensional else array[rows]
+    encoded = array[rows, None] if one_dimensional else array[rows]
     return TargetSchema("regression", None, encoded.shape[1], one_dimensional), encoded
 
 
@@ -191,7 +191,7 @@ def _read(y: Any, estimator: Any, *, numeric: bool) -> Array:
             input_name="y",
             estimator=estimator,
         )
-    if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] == 0):
+    if array.ndim not in (1, 2):
         msg = f"y should be a 1d array, got an array of shape {array.shape} instead."
         raise InputError(msg)
     if array.dtype == object:
@@ -237,7 +237,7 @@ def _label_kind(array: Array, tags: Any) -> tuple[str, Array]:
             "several labels per row pass one column of 0 and 1 per label"
         )
     if not np.isin(array, (0, 1)).all():
-        msg = f"labels of a multilabel y are 0 or 1, got {np.unique(array)[:5].tolist()}"
+        msg = f"labels of a multilabel y are 0 or 1, got {np.unique(array).tolist()}"
         raise InputError(msg)
     if tags.classifier_tags is not None and not tags.classifier_tags.multi_label:
         raise InputError("multilabel-indicator targets are not supported by this estimator")
@@ -271,4 +271,4 @@ def _encode_classes(array: Array, classes: Any) -> tuple[TargetSchema, Array]:
         raise InputError(msg)
     kind = "binary" if len(classes) == 2 else "multiclass"
     n_outputs = 1 if kind == "binary" else len(classes)
-    return TargetSchema(kind, classes, n_outputs, True), codes.astype(np.int64).reshape(-1)
+    return TargetSchema(kind, classes, n_outputs, True), codes.astype(np.int64)

@@ -70,6 +70,11 @@ def make(name, kind="classifier", **changes):
     return cls(**settings | CASES[name][2] | changes)
 
 
+def quick(name, kind="classifier", **changes):
+    """Return an estimator that fits once: none of its fits is there to choose or to judge."""
+    return make(name, kind, **{"max_epochs": 1, "early_stopping": True} | changes)
+
+
 def target(kind):
     return (SIGNAL > 0).astype(int) if kind == "classifier" else 20 + 5 * SIGNAL
 
@@ -93,30 +98,30 @@ def test_it_learns(name, kind):
 def test_every_kind_of_target(name):
     several = np.column_stack([SIGNAL > 0, X["age"][:, 1] > 0]).astype(int)
     for y, columns in ((np.digitize(SIGNAL, [-1, 1]), 3), (several, 2)):
-        est = make(name, max_epochs=1).fit(X, y)
+        est = quick(name).fit(X, y)
         assert est.predict_proba(X).shape == (N, columns)
         assert est.predict(X).shape == y.shape
         assert est.intercept_.shape == (columns,)
     numbers = np.column_stack([SIGNAL, -SIGNAL])
-    assert make(name, "regressor", max_epochs=1).fit(X, numbers).predict(X).shape == (N, 2)
+    assert quick(name, "regressor").fit(X, numbers).predict(X).shape == (N, 2)
     labels = np.where(SIGNAL > 0, "yes", "no")
-    assert set(make(name, max_epochs=1).fit(X, labels).predict(X)) <= {"yes", "no"}
+    assert set(quick(name).fit(X, labels).predict(X)) <= {"yes", "no"}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_rows_pickles_seeds_and_orders_of_modalities(name):
     y = target("classifier")
-    est = make(name).fit(X, y)
+    est = quick(name).fit(X, y)
     whole = est.decision_function(X)
     again = pickle.loads(pickle.dumps(est))  # noqa: S301 our own bytes
     np.testing.assert_array_equal(again.decision_function(X), whole)
     # One row alone, and short rows without the padding of others.
     some = {key: values[15:30] for key, values in X.items()}
     np.testing.assert_allclose(est.decision_function(some), whole[15:30], rtol=1e-9, atol=1e-10)
-    np.testing.assert_array_equal(make(name).fit(X, y).decision_function(X), whole)
+    np.testing.assert_array_equal(quick(name).fit(X, y).decision_function(X), whole)
     backwards = {key: X[key] for key in reversed(X)}
-    np.testing.assert_array_equal(make(name).fit(backwards, y).decision_function(X), whole)
-    other = make(name, random_state=1).fit(X, y)
+    np.testing.assert_array_equal(quick(name).fit(backwards, y).decision_function(X), whole)
+    other = quick(name, random_state=1).fit(X, y)
     assert (other.decision_function(X) != whole).any()
 
 

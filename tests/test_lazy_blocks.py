@@ -83,16 +83,16 @@ def _assert_same(one, other):
     "estimator",
     [
         InTenseClassifier(max_epochs=2),
-        InTenseClassifier(max_epochs=2, reg=0.01, early_stopping=False),
+        InTenseClassifier(max_epochs=2, reg=0.01, early_stopping=False, encoders=SMALL),
         InTenseClassifier(
             max_epochs=1, reg=0.01, encoders={"sequence": Conv1dEncoder(batch_norm=True)}
         ),
-        RoutingClassifier(max_epochs=2),
-        GAMClassifier(max_epochs=1),
-        MROClassifier(max_epochs=1, schedule="sequential"),
-        LateFusionClassifier(max_epochs=2),
+        RoutingClassifier(max_epochs=2, encoders=SMALL),
+        GAMClassifier(max_epochs=1, encoders=SMALL),
+        MROClassifier(max_epochs=1, schedule="sequential", encoders=SMALL),
+        LateFusionClassifier(max_epochs=2, encoders=SMALL),
         EarlyFusionClassifier(max_epochs=2),
-        TensorFusionClassifier(max_epochs=2),
+        TensorFusionClassifier(max_epochs=2, encoders=SMALL),
     ],
     ids=lambda estimator: type(estimator).__name__,
 )
@@ -174,8 +174,8 @@ def test_scikit_learn_splits_searches_and_permutes_what_is_on_disk(tmp_path):
     X, y = _data(150)
     lazy = ModalityFrame(_on_disk(X, tmp_path))
     frame = ModalityFrame(X)
-    estimator = InTenseClassifier(
-        max_epochs=2, reg=0.01, missing="mask", random_state=0, encoders=SMALL, interactions=1
+    estimator = LateFusionClassifier(
+        max_epochs=2, early_stopping=True, missing="mask", random_state=0, encoders=SMALL
     )
     scores = [cross_validate(estimator, data, y, cv=2)["test_score"] for data in (frame, lazy)]
     np.testing.assert_array_equal(*scores)

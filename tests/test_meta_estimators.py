@@ -1,6 +1,7 @@
 """scikit-learn's tools around one classifier and one regressor of each family: 43 scenarios.
 
-The fast part has InTense in both containers; two jobs and the other families are slow.
+The fast part has LateFusion in both containers, whose fits take the least; InTense, two jobs and
+the other families are slow.
 
 A ModalityFrame passes all but the six that turn X into an array, which must answer with the
 recipe; a matrix with ``modalities=`` passes all.
@@ -448,10 +449,17 @@ def _check(name, container, family_name, tmp_path):
         _run(*run)
 
 
-@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("container", ["frame", "matrix"])
 @pytest.mark.parametrize("name", SCENARIOS)
-def test_scenario_passes_or_answers_with_the_recipe(name, container, n_jobs, tmp_path):
+def test_scenario_passes_or_answers_with_the_recipe(name, container, tmp_path):
+    _check(name, container, "LateFusion", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("container", ["frame", "matrix"])
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_scenario_passes_with_interactions_and_two_jobs(name, container, n_jobs, tmp_path):
     # Tools whose n_jobs is None, the default, take it from here.
     with joblib.parallel_config(n_jobs=n_jobs):
         _check(name, container, "InTense", tmp_path)
@@ -470,7 +478,7 @@ def _has_what_it_takes(family_name, name):
         (family_name, name)
         for family_name in FAMILIES
         for name in SCENARIOS
-        if family_name != "InTense" and _has_what_it_takes(family_name, name)
+        if family_name not in ("LateFusion", "InTense") and _has_what_it_takes(family_name, name)
     ],
 )
 def test_scenario_passes_for_every_family(family_name, name, tmp_path):

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from fleet import CLASSIFIERS, ESTIMATORS, REGRESSORS, family, small
 
-from sklearn_mmfusion import MNLClassifier, MNLRegressor, NumericalWarning
+from sklearn_mmfusion import (
+    InTenseClassifier,
+    LateFusionRegressor,
+    MNLClassifier,
+    MNLRegressor,
+    NumericalWarning,
+    RoutingClassifier,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -31,12 +38,25 @@ def by_class(classes=ESTIMATORS):
     return pytest.mark.parametrize("cls", classes, ids=lambda cls: cls.__name__)
 
 
-@by_class()
-def test_scale_of_each_modality_is_irrelevant(cls):
-    plain = small(cls).fit(X, target(cls))
+# A fit with held-out rows, and of some one that chooses and one on all rows, as by default.
+@pytest.mark.parametrize(
+    ("cls", "early_stopping"),
+    [
+        *((cls, True) for cls in ESTIMATORS),
+        *((cls, "auto") for cls in (InTenseClassifier, LateFusionRegressor, RoutingClassifier)),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_scale_of_each_modality_is_irrelevant(cls, early_stopping):
+    def make():
+        model = small(cls)
+        known = "early_stopping" in model.get_params()
+        return model.set_params(early_stopping=early_stopping) if known else model
+
+    plain = make().fit(X, target(cls))
     for large, tiny in ((1e30, 1e-30), (1e300, 1e-300)):
         scaled = {"a": X["a"] * large, "b": X["b"] * tiny}
-        model = small(cls).fit(scaled, target(cls))
+        model = make().fit(scaled, target(cls))
         np.testing.assert_allclose(values(model, scaled), values(plain, X), atol=1e-6)
         if hasattr(plain, "relevance_scores_"):
             assert model.relevance_scores_ == pytest.approx(plain.relevance_scores_, abs=1e-6)
@@ -60,7 +80,12 @@ def test_what_does_not_vary_is_finite(cls):
         assert np.isfinite(list(scores.values())).all()
 
 
-@by_class()
+def slow(cls):
+    return pytest.param(cls, marks=pytest.mark.slow)
+
+
+# Twelve modalities have 132 pairs, for each of which MulT has a transformer.
+@by_class([slow(cls) if family(cls) == "MulT" else cls for cls in ESTIMATORS])
 def test_few_rows_and_one_or_twelve_modalities_are_finite(cls):
     one = {"a": X["a"][:, :1]}
     twelve = {f"m{m}": np.random.default_rng(m).normal(size=(N, 2)) for m in range(12)}

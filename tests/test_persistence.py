@@ -1,13 +1,16 @@
 """Saving and loading: what comes back, and what a hostile file comes to."""
 
 import copy
+import inspect
 import json
+import os
 import pickle
 import random
 import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,6 +42,7 @@ from sklearn_mmfusion import (
     UnsafeFileError,
     load,
 )
+from sklearn_mmfusion import _atomic_files as atomic_files
 from sklearn_mmfusion import _tensor_files as tensor_files
 from sklearn_mmfusion._persistence import ESTIMATORS, KIND
 
@@ -63,6 +67,8 @@ def _fitted(name, **params):
     kind = getattr(sklearn_mmfusion, name)
     if not name.startswith("MKL"):
         params = {"max_epochs": 2, "random_state": 0} | params
+    if "early_stopping" in inspect.signature(kind).parameters:
+        params = {"early_stopping": True} | params  # one fit, where there would be two
     if name.startswith("Unimodal"):
         params = {"modality": "a"} | params
     X, y = _data()
@@ -628,6 +634,69 @@ def test_refusal_says_why(name, text, attacks):
         load(attacks[0][name])
 
 
+def _many_arrays(document, arrays):
+    for i in range(4):
+        arrays[f"{i}" * 41] = np.zeros(1)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (_set("version", value="v" * 41), f"its format version is '{'v' * 40}'"),
+        (_set("class", value="c" * 41), f"there is no estimator '{'c' * 40}'"),
+        (_set("params", "p" * 41, value=1), rf"has no parameters \['{'p' * 40}'\]"),
+        (_many_arrays, rf"nothing uses: {[f'{i}' * 40 for i in range(3)]}".replace("[", r"\[")),
+    ],
+    ids=["version", "class", "parameter", "arrays"],
+)
+def test_refusal_shows_the_first_forty_letters_of_a_name(change, text, good, tmp_path):
+    _forge(good, tmp_path / "m", change)
+    with pytest.raises(UnsafeFileError, match=text):
+        load(tmp_path / "m")
+
+
+@pytest.mark.parametrize("entry", ["params", "fitted"])
+def test_entries_that_are_lists_are_refused_as_such(entry, good, tmp_path):
+    _forge(good, tmp_path / "m", _set(entry, value=[]))
+    with pytest.raises(UnsafeFileError, match="entries are of the wrong type"):
+        load(tmp_path / "m")
+
+
+def test_refusal_of_a_newer_file_names_both_versions(good, tmp_path):
+    def of_tomorrow(document, arrays):
+        document.update(version=7, package="9" * 41)
+
+    _forge(good, tmp_path / "m", of_tomorrow)
+    text = (
+        f"format version 7 by sklearn-mmfusion {'9' * 40}, this is {sklearn_mmfusion.__version__}"
+    )
+    with pytest.raises(UnsafeFileError, match=f"{text}, which reads up to 1: update the package"):
+        load(tmp_path / "m")
+
+
+def test_refusal_names_the_first_five_of_many_unknown_parameters(good, tmp_path):
+    def invent(document, arrays):
+        document["params"].update(dict.fromkeys("fedcba", 1))
+
+    _forge(good, tmp_path / "m", invent)
+    with pytest.raises(UnsafeFileError, match=r"no parameters \['a', 'b', 'c', 'd', 'e'\]"):
+        load(tmp_path / "m")
+
+
+def test_saving_removes_what_a_save_left_an_hour_ago_and_nothing_younger(tmp_path, monkeypatch):
+    est = _fitted("MKLClassifier")
+    now = 1e9
+    monkeypatch.setattr(atomic_files, "time", SimpleNamespace(time=lambda: now))
+    for name, age in [("younger", 3599.5), ("old enough", 3600.5)]:
+        path = tmp_path / f".m.{name:-<16}{atomic_files._SUFFIX}"
+        path.touch()
+        os.utime(path, (now - age, now - age))
+    est.save(tmp_path / "m")
+    left = [path.name for path in tmp_path.iterdir()]
+    assert sorted(left) == [f".m.younger---------{atomic_files._SUFFIX}", "m"]
+
+
+@pytest.mark.slow  # an import of torch; that each of them is refused is in the fast part
 def test_hostile_files_take_little_time_and_memory_and_import_nothing(attacks, tmp_path):
     # In a process of its own, whose memory is that of loading alone.
     paths, canary = attacks

@@ -67,6 +67,7 @@ def draw(rng, n=N):
     return X, np.column_stack([a, b, a * b]) @ COEFFICIENTS + rng.normal(size=n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["bootstrap", "cv"])
 def test_interval_covers_the_truth_as_often_as_it_says(method):
     rng = np.random.default_rng(0)
@@ -172,7 +173,13 @@ def test_null_is_low_and_a_real_interaction_is_above_it(kind):
 def test_trained_estimator_refits_with_weights_and_with_folds():
     X, y = draw(np.random.default_rng(5), n=60)
     est = InTenseRegressor(
-        encoders=LinearEncoder(), latent_dim=2, max_epochs=5, early_stopping=False, reg=0.01, lr=0.1
+        encoders=LinearEncoder(),
+        latent_dim=2,
+        max_epochs=3,
+        early_stopping=True,
+        polish=False,
+        reg=0.01,
+        lr=0.1,
     )
     for method in ("bootstrap", "cv", "seeds"):
         found = relevance_intervals(

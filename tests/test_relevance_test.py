@@ -55,6 +55,7 @@ def draw(rng, n=80, pair=0.0):
     return X, X["a"][:, 0] + pair * X["a"][:, 0] * X["b"][:, 0] + noise
 
 
+@pytest.mark.slow
 def test_level_holds_for_uneven_noise_and_power_grows_with_the_pair():
     rng = np.random.default_rng(0)
     rates = {}

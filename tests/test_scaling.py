@@ -106,14 +106,56 @@ def test_small_spread_on_a_large_mean_is_found():
     np.testing.assert_allclose(scale, values.std(0), rtol=1e-4)
 
 
-def test_rows_without_weight_do_not_count_however_extreme():
-    values = rng().normal(size=(10, 2))
-    values[3] = 1e100
+@pytest.mark.parametrize("extreme", [1e100, 1e308, np.inf])
+@pytest.mark.parametrize("factor", [1, 1e-200])
+def test_rows_without_weight_do_not_count_however_extreme(extreme, factor):
+    values = rng().normal(size=(10, 2)) * factor
+    values[3] = extreme
     weight = np.ones(10)
     weight[3] = 0
     kept = np.arange(10) != 3
     expected = column_moments(values[kept], None)
     np.testing.assert_allclose(column_moments(values, weight), expected, rtol=1e-12)
+
+
+def test_modality_without_any_row_that_counts_has_mean_0_and_scale_1():
+    block = ModalityBlock("a", np.zeros((5, 3)), present=np.zeros(5, dtype=bool))
+    mean, scale = block_moments(block, None)
+    np.testing.assert_array_equal(mean, np.zeros(3))
+    np.testing.assert_array_equal(scale, np.ones(3))
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1e3])
+def test_only_ratios_of_weights_count(factor):
+    values, weight = rng().normal(size=(9, 2)), rng(1).random(9)
+    expected = weighted(values, weight)
+    np.testing.assert_allclose(column_moments(values, factor * weight), expected, rtol=1e-12)
+
+
+def test_spread_of_less_than_eight_roundings_of_the_mean_is_noise():
+    eps = np.finfo(np.float64).eps
+    values = np.array([[1, 1], [1 - 15 * eps, 1 - 16 * eps]])  # 7.5 and 8 of them
+    _, scale = column_moments(values, None)
+    np.testing.assert_array_equal(scale, [1, 8 * eps])
+
+
+def test_spread_below_the_smallest_number_is_no_divisor():
+    _, scale = column_moments(np.array([[0.0], [5e-324]]), None)
+    assert scale == 1
+
+
+@pytest.mark.parametrize("shape, n_rows", [((23, 4), 7), ((23, 3, 4), 2), ((5, 31), 1)])
+def test_chunks_are_as_many_rows_as_hold_the_limit_and_at_least_one(shape, n_rows, monkeypatch):
+    taken = []
+
+    class Recorded(ModalityBlock):
+        def take(self, rows):
+            taken.append(rows.stop - rows.start)
+            return super().take(rows)
+
+    monkeypatch.setattr(_scaling, "CHUNK_VALUES", 30)
+    block_moments(Recorded("a", rng().normal(size=shape)), None)
+    assert set(taken) == {n_rows}
 
 
 def test_bytes_and_booleans_are_computed_in_float64():
@@ -141,8 +183,17 @@ def test_constants_and_values_of_nine_digits_are_no_reason_to_warn(values):
 def test_lost_digits_name_the_modality_and_the_worst_feature():
     values = np.column_stack([rng().normal(size=9), 1e8 + 0.1 * rng(1).normal(size=9)])
     moments = block_moments(ModalityBlock("clock", values), None)
-    with pytest.warns(NumericalWarning, match=r"modality 'clock': 1 of 2 .*feature 1: .*1e\+08"):
+    text = r"modality 'clock': 1 of 2 .*feature 1: .*1e\+08"
+    with pytest.warns(NumericalWarning, match=text) as caught:
         warn_of_lost_digits("clock", *moments)
+    assert caught[0].filename == __file__
+
+
+def test_nine_digits_are_enough_and_less_are_not():
+    mean, scale = np.ones(1), np.array([np.finfo(np.float64).eps / 1e-9])
+    warn_of_lost_digits("a", mean, scale)
+    with pytest.warns(NumericalWarning, match="1 of 1 feature"):
+        warn_of_lost_digits("a", mean, scale * 0.999)
 
 
 @pytest.mark.parametrize("unit", [1e-20, 1.0, 1e20])

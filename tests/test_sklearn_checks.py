@@ -65,14 +65,13 @@ COUNTS = {
 }
 VERSION = ".".join(map(str, parse_version(sklearn.__version__).release[:2]))
 
-# In the fast part: training and its three kinds of heads, and what takes less than a second.
+# In the fast part: training of either kind of target, and what takes less than a second.
 FAST = {
     "LateFusionRegressor",
     "LateVotingClassifier",
     "MKLClassifier",
     "MKLRegressor",
     "MNLClassifier",
-    "RoutingClassifier",
 }
 # The methods of the papers, at default parameters: minutes.
 AT_DEFAULTS = [

@@ -10,9 +10,10 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from skorch.helper import SliceDict
 
+from sklearn_mmfusion import _terms
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._validation import check_fit_inputs, check_terms, check_X, term_name
-from sklearn_mmfusion.data._frame import ModalityFrame
+from sklearn_mmfusion.data import LazyArray, ModalityFrame
 
 N = 6
 
@@ -221,6 +222,22 @@ def test_only_of_an_unknown_name_raises_with_a_hint():
         check_X(np.ones((N, 2)), estimator=Fusion(), only="txt")
 
 
+@pytest.mark.parametrize("checked", ["X", "fit_inputs"])
+def test_modality_on_disk_is_read_unless_it_is_to_stay_there(checked, tmp_path):
+    np.save(tmp_path / "a.npy", good()["audio"])
+    X = {"audio": LazyArray(np.load(tmp_path / "a.npy", mmap_mode="r"))}
+
+    def block(**how):
+        if checked == "X":
+            return check_X(X, estimator=Fusion(), **how)[1].blocks[0]
+        y = np.arange(N)
+        return check_fit_inputs(Fusion(), X, y, None, classifier=False, **how)[1].blocks[0]
+
+    assert type(block().values) is np.ndarray
+    assert type(block(lazy=True).values) is LazyArray
+    np.testing.assert_array_equal(block(lazy=True).read().values, block().values)
+
+
 def test_predict_any_order_of_names_gives_the_fitted_order():
     est = Fusion().fit(good())
     data = est.predict(dict(reversed(good().items())))
@@ -395,6 +412,34 @@ def test_fit_one_row_with_weight_raises():
         Fusion().fit(good(), sample_weight=np.eye(N)[0])
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_fit_needs_two_rows_that_count(weighted):
+    def fit(n):
+        X = good() if weighted else {name: value[:n] for name, value in good().items()}
+        y, weights = (np.arange(N), np.arange(N) < n) if weighted else (np.arange(n), None)
+        data = check_fit_inputs(Fusion(), X, y, weights, classifier=False)[1]
+        return data.n_samples
+
+    assert fit(2) == 2
+    text = "n_samples = 1 with a positive weight: " if weighted else "n_samples = 1: "
+    with pytest.raises(InputError, match=f"{text}fit needs at least 2 rows"):
+        fit(1)
+
+
+def test_fit_sequences_that_are_full_without_the_rows_of_weight_zero_have_no_lengths():
+    text = good()["text"]
+    text[0, 1:] = np.nan  # padded, and of weight zero
+    text[1] = np.nan  # missing
+    weights = np.array([0, 1, 1, 1, 1, 0])
+    est = Fusion(missing="mask")
+    data = check_fit_inputs(est, {"text": text}, np.arange(N), weights, classifier=False)[1]
+    assert data.blocks[0].lengths is None
+    np.testing.assert_array_equal(data.blocks[0].present, [False, True, True, True])
+    text[2, 2:] = np.nan
+    data = check_fit_inputs(est, {"text": text}, np.arange(N), weights, classifier=False)[1]
+    np.testing.assert_array_equal(data.blocks[0].lengths, [1, 2, 3, 3])
+
+
 def test_check_fit_inputs_with_a_schema_goes_on_with_it():
     est = Fusion().fit(good())
     one = {name: value[:1] for name, value in good().items()}
@@ -459,11 +504,25 @@ def test_check_terms_bad_interactions_raise(interactions, error, pattern):
         check_terms(interactions, NAMES)
 
 
+def test_check_terms_of_two_modalities_have_no_third_order():
+    with pytest.raises(InputError, match="interactions=3 is more than the 2 modalities"):
+        check_terms(3, NAMES[:2])
+
+
+def test_check_terms_limit_of_terms_is_the_most_that_there_may_be(monkeypatch):
+    monkeypatch.setattr(_terms, "_MAX_TERMS", 7)
+    assert len(check_terms("all", NAMES)) == 7
+    monkeypatch.setattr(_terms, "_MAX_TERMS", 6)
+    assert len(check_terms(2, NAMES)) == 6
+    with pytest.raises(InputError, match=r"interactions='all' of 3 modalities are 7 terms"):
+        check_terms("all", NAMES)
+
+
 def test_check_terms_too_large_is_refused_with_both_numbers():
     pattern = r"'a x b x c' needs 1_000_000_000 features \(limit 1_000_000\)"
     for interactions in (3, "all", [("b", "a", "c")]):
         with pytest.raises(ValueError, match=pattern):
             check_terms(interactions, NAMES, latent_dim=1000)
     assert len(check_terms(2, NAMES, latent_dim=1000)) == 6
-    with pytest.raises(ValueError, match="1_073_741_823 terms"):
+    with pytest.raises(ValueError, match=r"1_073_741_823 terms \(limit 100_000\)"):
         check_terms("all", [f"m{i}" for i in range(30)])

@@ -1,5 +1,7 @@
 """Targets and sample weights."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,7 +67,7 @@ BAD_LABELS = [
     ("53-none", np.array([None, "a"] * 3, object), T, "mixed types: NoneType, str"),
     ("0d", np.array(1), E, "1d array"),
     ("3d", np.ones((N, 2, 2)), E, r"y should be a 1d array, got an array of shape \(6, 2, 2\)"),
-    ("no-column", np.ones((N, 0)), E, "y should be a 1d array|0 feature"),
+    ("no-column", np.ones((N, 0)), E, r"0 feature\(s\) \(shape=\(6, 0\)\) while a minimum of 1"),
     ("sparse", sparse.eye(N, format="csr"), T, "Sparse data was passed for y"),
 ]
 
@@ -162,6 +164,23 @@ def test_check_target_given_classes_are_used():
         labels(np.ones(N), classes=[1])
 
 
+def test_check_target_shows_the_first_ten_of_many_labels():
+    text = f"y has labels {list(range(10))} that are not in classes {list(range(50, 60))}"
+    y = np.arange(11)
+    with pytest.raises(ValueError, match=re.escape(text) + "$"):
+        check_target(
+            y, estimator=Classifier(), classifier=True, n_samples=11, classes=np.arange(50, 61)
+        )
+
+
+def test_target_schema_is_itself_alone_and_does_not_change():
+    schema, other = labels([0, 1] * 3)[0], labels([0, 1] * 3)[0]
+    assert schema != other
+    assert len({schema, other}) == 2
+    with pytest.raises(AttributeError):
+        schema.kind = "regression"
+
+
 def test_check_target_rows_of_weight_zero_are_left_out_of_the_classes():
     weights = np.array([1, 0, 1, 1, 0, 1.0])
     schema, encoded = labels([0, 9, 1, 0, 9, 1], sample_weight=weights)
@@ -199,7 +218,10 @@ def test_check_target_columns_for_an_estimator_of_one_output():
     ("weights", "pattern"),
     [
         (np.ones(5), r"shape == \(5,\), expected \(6,\)"),
-        (np.ones((N, 2)), "1D"),
+        (np.ones((N, 2)), r"must be 1D array or scalar, got an array of shape \(6, 2\)"),
+        (np.ones((N, 2, 2)), r"must be 1D array or scalar, got an array of shape \(6, 2, 2\)"),
+        ([], r"shape == \(0,\), expected \(6,\)"),
+        ([1, 0, -0.5, 1, -2, 1], r"Negative values .*\(first in row 2\)"),
         (-np.ones(N), "Negative values"),
         ([1, 1, 1, 1, 1, np.nan], "NaN"),
         ([1, 1, 1, 1, 1, np.inf], "infinity"),
@@ -226,4 +248,6 @@ def test_check_sample_weight_becomes_float64(kind):
 
 def test_check_sample_weight_none_and_number():
     assert check_sample_weight(None, n_samples=N) is None
-    np.testing.assert_array_equal(check_sample_weight(2, n_samples=N), np.full(N, 2.0))
+    for number in (2, 0.5):
+        weights = check_sample_weight(number, n_samples=N)
+        np.testing.assert_array_equal(weights, np.full(N, float(number)))

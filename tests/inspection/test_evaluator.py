@@ -62,7 +62,7 @@ TARGETS = {
     "one": TARGET[:, 0],
     "two": TARGET,
 }
-NET = {"max_epochs": 3, "random_state": 0, "missing": "mask"}
+NET = {"max_epochs": 3, "early_stopping": True, "random_state": 0, "missing": "mask"}
 
 
 def fit(estimator, X, y):

@@ -49,16 +49,22 @@ def fitted(kind, cls=None, **params):
     return est, X.iloc[80:], y[80:]
 
 
-KINDS = ("binary", "multiclass", "multilabel", "regression", "multioutput")
-
-
 @pytest.fixture(scope="session")
 def fits():
-    """Fits by the kind of target; and of routing and its ablation."""
-    made = {kind: fitted(kind) for kind in KINDS}
-    made["routing"] = fitted("multiclass", RoutingClassifier, feature_dim=8, concept_dim=8)
-    made["gam"] = fitted("binary", GAMClassifier, feature_dim=8)
-    return made
+    """Fits by the kind of target; and of routing and its ablation. Made where first asked for."""
+
+    class Fits(dict):
+        def __missing__(self, kind):
+            if kind == "routing":
+                made = fitted("multiclass", RoutingClassifier, feature_dim=8, concept_dim=8)
+            elif kind == "gam":
+                made = fitted("binary", GAMClassifier, feature_dim=8)
+            else:
+                made = fitted(kind)
+            self[kind] = made
+            return made
+
+    return Fits()
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,7 @@ SMALL = {
     "hidden_dim": 4,
     "latent_dim": 2,
     "polish": False,
+    "early_stopping": True,  # one fit, in place of one that chooses and one on all rows
     "random_state": 0,
 }
 SMALL_OF_FAMILY = {
@@ -39,6 +40,7 @@ SMALL_OF_FAMILY = {
 # The least with which the easy data of scikit-learn's checks are learned.
 LEARNING = SMALL | {
     "encoders": LinearEncoder(),
+    "early_stopping": "auto",
     "max_epochs": 8,
     "lr": 0.1,
     "hidden_dim": 16,

@@ -184,7 +184,8 @@ def test_number_of_checks_is_as_promised(toy):
     assert len({result["check_name"] for result in results}) == 34
 
 
-@pytest.mark.parametrize("toy", [ToyClassifier, ToyRegressor])
+# They share all that can be at fault.
+@pytest.mark.parametrize("toy", [ToyClassifier, pytest.param(ToyRegressor, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faulty_estimator_fails_the_check_for_its_fault(toy, fault):
     with restored_random_states():

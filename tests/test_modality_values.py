@@ -1,0 +1,139 @@
+"""The values of one modality, in every form that a user has them in.
+
+That every estimator refuses the catalogue of bad input is in ``test_bad_input.py``; here it goes
+through the check alone.
+"""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from bad_inputs import BAD, BAD_AT_FIT
+
+from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError
+from sklearn_mmfusion._modality_values import as_numbers, column_names
+from sklearn_mmfusion._validation import check_X
+
+NAN = np.nan
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Casting complex")
+@pytest.mark.parametrize("row", [row[1:] for row in BAD + BAD_AT_FIT], ids=lambda row: row[2][:40])
+def test_catalogue_of_bad_input_is_refused_by_the_check_alone(row):
+    build, error, pattern = row
+    with pytest.raises(error, match=re.compile(pattern, re.DOTALL)) as caught:
+        check_X(build(), estimator=object())
+    assert isinstance(caught.value, FusionError)
+
+
+def same(found, expected, dtype=np.float64):
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, np.asarray(expected, dtype=dtype))
+
+
+# Lists of rows
+
+
+@pytest.mark.parametrize("where", [0, 1, 2])
+@pytest.mark.parametrize("absent", [None, NAN, pd.NA], ids=["None", "NaN", "NA"])
+@pytest.mark.parametrize("shape", [(2,), (3, 2), (2, 3, 2)], ids=["flat", "sequence", "image"])
+def test_row_without_value_among_rows_of_one_shape_is_nan(shape, absent, where):
+    rows = [np.full(shape, 1), np.full(shape, 2)]
+    rows.insert(where, absent)
+    expected = np.insert(np.stack([np.full(shape, 1.0), np.full(shape, 2.0)]), where, NAN, axis=0)
+    same(as_numbers(rows), expected)
+
+
+@pytest.mark.parametrize("row", [[], np.empty((0,)), np.empty((0, 2))], ids=["list", "1d", "2d"])
+def test_empty_row_among_sequences_is_missing(row):
+    full = np.ones((2, 2))
+    same(as_numbers([full, row]), [full, np.full((2, 2), NAN)])
+    same(as_numbers([np.ones((1, 2)), full, row])[1:], [full, np.full((2, 2), NAN)])
+
+
+def test_empty_row_among_images_is_missing():
+    full = np.ones((2, 3, 2))
+    same(as_numbers([full, np.empty((0, 3, 2))]), [full, np.full((2, 3, 2), NAN)])
+
+
+def test_empty_row_among_flat_ones_is_a_row_of_another_length():
+    with pytest.raises(InputError, match=r"rows of different length \(0 to 2\)"):
+        as_numbers([[], [1, 2]])
+
+
+def test_lengths_in_the_message_are_the_first_axes_from_shortest_to_longest():
+    with pytest.raises(InputError, match=r"rows of different length \(1 to 3\)"):
+        as_numbers([[1, 2], [1, 2, 3], [1]])
+    with pytest.raises(InputError, match=r"rows of different length \(3 to 5\)"):
+        as_numbers([np.ones((5, 2)), np.ones((3, 2, 2))])
+    with pytest.raises(InputError, match=r"rows of different length \(0 to 2\)"):
+        as_numbers([np.array(1.0), np.ones(2)])
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.bool_, np.float32])
+def test_rows_of_one_shape_keep_their_dtype(dtype):
+    rows = [np.ones((3, 2), dtype), np.zeros((3, 2), dtype)]
+    same(as_numbers(rows), np.stack(rows), dtype)
+
+
+def test_tensors_in_a_list_may_ask_for_gradients():
+    row = torch.ones(3, 2, requires_grad=True)
+    same(as_numbers([None, row, row])[1:], np.ones((2, 3, 2)), np.float32)
+    same(as_numbers([row, row]), np.ones((2, 3, 2)), np.float32)
+
+
+def test_masked_rows_of_a_list_are_refused_like_masked_arrays():
+    row = np.ma.masked_array(np.ones((3, 2)), mask=np.eye(3, 2, dtype=bool))
+    with pytest.raises(InputError, match="masked arrays are not supported"):
+        as_numbers([row, row])
+
+
+def test_no_rows_are_an_empty_array():
+    assert as_numbers([]).shape == (0,)
+
+
+# Arrays
+
+
+def test_masked_array_without_a_mask_is_an_array():
+    found = as_numbers(np.ma.masked_array(np.ones((3, 2))))
+    assert type(found) is np.ndarray
+    same(found, np.ones((3, 2)))
+
+
+def test_raw_bytes_are_no_numbers():
+    with pytest.raises(InputError, match="structured array"):
+        as_numbers(np.zeros((3, 2), "V4"))
+
+
+def test_pandas_na_among_objects_is_nan_and_the_rest_keeps_its_value():
+    same(as_numbers(np.array([[1, pd.NA], [2, 3]], dtype=object)), [[1, NAN], [2, 3]])
+    same(as_numbers(np.array([[1, 4], [2, 3]], dtype=object)), [[1, 4], [2, 3]])
+
+
+# Frames
+
+
+def test_frame_of_all_kinds_of_numbers_takes_the_smallest_dtype_that_holds_them():
+    frame = pd.DataFrame(
+        {
+            "b": np.array([True, False]),
+            "i": np.array([1, -2], np.int8),
+            "u": np.array([3, 4], np.uint8),
+            "f": np.array([0.5, 6], np.float32),
+        }
+    )
+    same(as_numbers(frame), [[1, 1, 3, 0.5], [0, -2, 4, 6]], np.float32)
+
+
+def test_frame_without_columns_has_no_features():
+    assert as_numbers(pd.DataFrame(index=range(3))).shape == (3, 0)
+
+
+def test_names_of_columns_that_are_only_partly_text_are_refused_with_their_types():
+    with pytest.raises(InputTypeError, match=r"\['int', 'str'\] as feature name"):
+        column_names(pd.DataFrame(np.ones((2, 2)), columns=["a", 1]))
+    assert column_names(pd.DataFrame(np.ones((2, 2)))) is None
