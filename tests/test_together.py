@@ -27,6 +27,7 @@ from sklearn_mmfusion import (
     MLPEncoder,
     MNLClassifier,
     MNLRegressor,
+    _progress,
     _together,
 )
 
@@ -149,6 +150,8 @@ class _OwnOptimizer(AdamW):
         {"callbacks": [Callback()]},
         {"checkpoint": "fit.zip"},
         {"net_params": {"warm_start": False}},
+        {"verbose": 1},
+        {"dtype": "bfloat16"},
         {"optimizer": _OwnOptimizer()},
         {"encoders": {"a": GRUEncoder(hidden_dim=2), "b": "auto", "c": "auto"}},
         {"n_bags": 1},
@@ -168,5 +171,12 @@ def test_what_cannot_be_had_together_goes_on_one_after_the_other(changes, compan
 
 def test_large_batches_go_on_one_after_the_other(companies, monkeypatch):
     monkeypatch.setattr(_together, "_MAX_BATCH_ROWS", 19)
+    MNLClassifier(**params(max_epochs=2)).fit(X, CLASSES)
+    assert companies == []
+
+
+def test_whoever_follows_a_fit_sees_one_training_at_a_time(companies, monkeypatch):
+    monkeypatch.setattr(_progress.FitTask, "has_listeners", property(lambda self: True))
+    monkeypatch.setattr()
     MNLClassifier(**params(max_epochs=2)).fit(X, CLASSES)
     assert companies == []
