@@ -27,6 +27,7 @@ from sklearn_mmfusion import (
     MLPEncoder,
     MNLClassifier,
     MNLRegressor,
+    _base,
     _progress,
     _together,
 )
@@ -175,8 +176,18 @@ def test_large_batches_go_on_one_after_the_other(companies, monkeypatch):
     assert companies == []
 
 
-def test_whoever_follows_a_fit_sees_one_training_at_a_time(companies, monkeypatch):
+def test_whoever_follows_a_fit_sees_one_training_at_a_time(monkeypatch):
+    est = MNLClassifier(**params())
+    plan, options, rows = fit_inputs(est)
+    assert _together.may_run_beside_others(plan, options, rows)
     monkeypatch.setattr(_progress.FitTask, "has_listeners", property(lambda self: True))
-    monkeypatch.setattr()
-    MNLClassifier(**params(max_epochs=2)).fit(X, CLASSES)
-    assert companies == []
+    assert not _together.may_run_beside_others(plan, options, rows)
+
+
+def fit_inputs(est):
+    """What the rule is asked about when an estimator is fitted."""
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_base, "may_run_beside_others", lambda *args: asked.append(args))
+        next(est._fitting(X, CLASSES, None))
+    return asked[0]
