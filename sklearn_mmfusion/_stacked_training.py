@@ -264,7 +264,11 @@ class _Company:
         )
         if not left:
             return None
-        rest = _Company([self.members[i] for i in left])
+        try:
+            rest = _Company([self.members[i] for i in left])
+        except KeyboardInterrupt:  # some may have moved already: all back to one place
+            self.stack = NetworkStack([member.training.network for member in self.members])
+            raise
         rest.best = [array[left] for array in self.best]
         _carry(self, rest, left)
         return rest
