@@ -74,7 +74,9 @@ class Recorder(Callback):
 
 
 @pytest.mark.parametrize("cls", [InTenseRegressor, InTenseClassifier])
-@pytest.mark.parametrize("x", [FEW, MANY], ids=["few", "many"])
+@pytest.mark.parametrize(
+    "x", [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.slow)]
+)
 def test_interactions_are_left_out_of_an_additive_truth(cls, x):
     n = len(x["a"])
     y = SUM[:n] if cls is InTenseRegressor else np.digitize(SUM[:n], [-0.7, 0.7])

@@ -170,6 +170,7 @@ def test_many_fits_share_no_limit(calls):
     assert len(calls.sizes) == 10
 
 
+@pytest.mark.slow
 def test_a_batch_of_everything_is_compiled(calls):
     full = {"batch_size": N, "max_epochs": 3, "early_stopping": False}
     _assert_same(_fit(**full), _fit(**full, compile=True))

@@ -244,7 +244,7 @@ def test_row_without_any_modality_is_predicted_by_the_intercept():
 # -- weights ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("early_stopping", [False, "auto"])
+@pytest.mark.parametrize("early_stopping", [pytest.param(False, marks=pytest.mark.slow), "auto"])
 @pytest.mark.parametrize("kind", ["multiclass", "regression"])
 def test_whole_weights_equal_repeated_rows(kind, early_stopping):
     cls, y = CASES[kind]

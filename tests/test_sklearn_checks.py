@@ -67,11 +67,11 @@ VERSION = ".".join(map(str, parse_version(sklearn.__version__).release[:2]))
 
 # In the fast part: training of either kind of target, and what takes less than a second.
 FAST = {
+    "LateFusionClassifier",
     "LateFusionRegressor",
     "LateVotingClassifier",
     "MKLClassifier",
     "MKLRegressor",
-    "MNLClassifier",
 }
 # The methods of the papers, at default parameters: minutes.
 AT_DEFAULTS = [

@@ -232,8 +232,8 @@ def test_sum_is_over_all_that_a_file_says(where, tmp_path):
     content = path.read_bytes()
     changed = {
         "kind": (b"kind of the tests", b"kind of the testz"),
-        "document": (b"abc", b"abd"),
-        "name": (b'"name"', b'"mane"'),
+        "document": (b"abc", b"abx"),
+        "name": (b'"name"', b'"nam_"'),
         "dtype": (b'"I64"', b'"U64"'),
         "shape": (b'"shape":[1,2]', b'"shape":[2,1]'),
         "bytes": (value.tobytes(), value[:, ::-1].tobytes()),

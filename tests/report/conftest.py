@@ -16,7 +16,13 @@ from sklearn_mmfusion import (
 )
 from sklearn_mmfusion.report._subject import Subject
 
-QUICK = {"encoders": LinearEncoder(), "max_epochs": 25, "lr": 0.05, "random_state": 0}
+QUICK = {
+    "encoders": LinearEncoder(),
+    "max_epochs": 25,
+    "early_stopping": True,
+    "lr": 0.05,
+    "random_state": 0,
+}
 
 
 def make_rows(kind, n=120, seed=0):

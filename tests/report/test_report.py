@@ -283,7 +283,7 @@ def test_parameters_that_are_not_the_default_are_marked(fits, report_of):
         for name, value in est.get_params(deep=False).items()
         if repr(value) != repr(defaults[name])
     }
-    assert marked == changed == {"encoders", "max_epochs", "lr", "random_state"}
+    assert marked == changed == {"encoders", "max_epochs", "early_stopping", "lr", "random_state"}
 
 
 @pytest.mark.slow

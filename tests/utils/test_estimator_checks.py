@@ -235,7 +235,7 @@ VARIANTS = [
     RoutingClassifier(max_epochs=2),
     MNLRegressor(max_epochs=2, encoders="auto", missing="mask"),
 ]
-FAST = {"MNLClassifier", "MKLRegressor"}
+FAST = {"LateFusionClassifier", "MKLRegressor"}
 
 
 @pytest.mark.parametrize(
