@@ -53,7 +53,9 @@ def test_catalogue_of_faults_after_a_fit_is_refused_by_the_check_alone(row):
     assert isinstance(caught.value, FusionError)
 
 
-@pytest.mark.parametrize("X", [np.float64(3), np.str_("a"), b"a", 3, object()], ids=lambda X: type(X).__name__)
+@pytest.mark.parametrize(
+    "X", [np.float64(3), np.str_("a"), b"a", 3, object()], ids=lambda X: type(X).__name__
+)
 def test_single_values_are_no_form_of_X(X):
     with pytest.raises(InputTypeError, match=f"2D array, got {type(X).__name__}"):
         as_known_form(X)
