@@ -4,47 +4,19 @@ import numpy as np
 import pytest
 import torch
 from conformance import array
+from iterbn_formulas import EPS, by_formula, latent, randn, weights
 
 from sklearn_mmfusion import functional as F
 from sklearn_mmfusion.modules import folded, normalization
 from sklearn_mmfusion.modules.normalization import IterBatchNorm
 
-EPS = 1e-5
 ORDERS = (2, 3, 4, 5)
-
-
-def randn(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def weights(kind, n, n_terms):
-    """Row weights, some of them zero."""
-    if kind == "none":
-        return None
-    weight = randn(n, seed=7).abs() if kind == "rows" else randn(n, n_terms, seed=7).abs()
-    weight[:2] = 0
-    return weight
-
-
-def latent(order, weight, n=9, n_terms=2, d=2):
-    """Return latent vectors that depend on each other, as VBN leaves them."""
-    us = [randn(n, n_terms, d, seed=m) + randn(n, n_terms, 1, seed=9).exp() for m in range(order)]
-    return torch.stack([F.vector_batch_norm(u, weight)[0] for u in us])
-
-
-def by_formula(us, weight):
-    """Features as functional says them, with norms and moments."""
-    moments = F.interaction_moments(list(us), weight, centred=True)
-    constants = F.interaction_constants(moments, len(us))
-    features = F.interaction_features(list(us), constants).flatten(2)
-    norm = F.weighted_mean(features.square().sum(-1), weight)
-    return F.scale_to_unit(features, norm, EPS), norm, moments
 
 
 @pytest.mark.parametrize("kind", ["none", "rows", "groups"])
 @pytest.mark.parametrize("order", ORDERS)
 def test_features_and_their_gradient_equal_the_formula(order, kind):
-    weight = weights(kind, 9, 2)
+    weight = weights(kind, 9, 3)
     us = latent(order, weight).requires_grad_()
     features, norm, moments = folded.interaction_batch_norm(us, weight, EPS)
     expected, expected_norm, expected_moments = by_formula(us, weight)
@@ -86,7 +58,7 @@ def test_features_with_given_moments_equal_the_formula_for_other_rows(order):
 @pytest.mark.parametrize("kind", ["none", "rows", "groups"])
 @pytest.mark.parametrize("order", ORDERS)
 def test_moments_equal_the_formula(order, kind):
-    weight = weights(kind, 9, 2)
+    weight = weights(kind, 9, 3)
     us = latent(order, weight)
     found = folded.interaction_moments(list(us), weight)
     expected = F.interaction_moments(list(us), weight, centred=True)
@@ -107,7 +79,7 @@ def test_features_without_any_row_that_counts_are_finite():
 @pytest.mark.parametrize("processes", ["one", "several"])
 def test_the_layer_of_order_four_equals_the_formula(processes):
     us = latent(4, None, n=20).requires_grad_()
-    norm = IterBatchNorm(4, 2, 2, eps=EPS).double()
+    norm = IterBatchNorm(4, 3, 2, eps=EPS).double()
     if processes == "several":  # a mean of its own, as processes that share a batch have
         norm.mean = lambda x, weight=None: F.weighted_mean(x, weight)
     features, expected = norm(us), by_formula(us, None)[0]
@@ -120,7 +92,7 @@ def test_the_layer_of_order_four_equals_the_formula(processes):
 def test_exact_statistics_in_pieces_equal_those_of_the_formula(monkeypatch):
     monkeypatch.setattr(normalization, "_PIECE_ROWS", 8)
     us = latent(4, None, n=20)
-    norm = IterBatchNorm(4, 2, 2, eps=EPS).double()
+    norm = IterBatchNorm(4, 3, 2, eps=EPS).double()
     norm.set_exact(us)
     expected, expected_norm, _ = by_formula(us, None)
     np.testing.assert_allclose(array(norm.running_norm), array(expected_norm), rtol=1e-12)
