@@ -82,7 +82,7 @@ def test_lowest_environment_pins_the_lower_bounds_of_the_package():
     pins = _pins((ROOT / "tox.ini").read_text(encoding="utf-8"))
     extras = PROJECT["optional-dependencies"]
     lines = PROJECT["dependencies"] + extras["frames"] + extras["plots"]
-    lines += extras["progress"] + extras["images"] + extras["zarr"]
+    lines += extras["progress"] + extras["images"] + extras["zarr"] + extras["datasets"]
     bounds = {r.name: next(iter(r.specifier)) for r in map(Requirement, lines)}
     assert all(bound.operator == ">=" for bound in bounds.values())
     assert pins == {name: Version(bound.version) for name, bound in bounds.items()}
