@@ -82,7 +82,7 @@ class StackedPerceptrons:
                 encoded = layer(encoded)
         if self._skip is not None:
             encoded = encoded + self._skip(xs)
-        return encoded.unflatten(0, (self.n, -1)).unbind(1)  # type: ignore[no-any-return]
+        return encoded.unflatten(0, (self.n, -1)).unbind(1)  # type: ignore[no-any-return]  # a tuple of Tensors
 
 
 def _input_width(member: MLPModule) -> int:

@@ -1,4 +1,4 @@
-"""Tests of IterBN of any order, folded, against its formulas."""
+"""Tests of IterBN of any order, folded and with its special forms, against its formulas."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from conformance import array
 from iterbn_formulas import EPS, by_formula, latent, randn, weights
 
 from sklearn_mmfusion import functional as F
-from sklearn_mmfusion.modules import folded, normalization
+from sklearn_mmfusion.modules import folded, fused, normalization
 from sklearn_mmfusion.modules.normalization import IterBatchNorm
 
 ORDERS = (2, 3, 4, 5)
@@ -15,10 +15,11 @@ ORDERS = (2, 3, 4, 5)
 
 @pytest.mark.parametrize("kind", ["none", "rows", "groups"])
 @pytest.mark.parametrize("order", ORDERS)
-def test_features_and_their_gradient_equal_the_formula(order, kind):
+@pytest.mark.parametrize("module", [folded, fused], ids=["folded", "fused"])
+def test_features_and_their_gradient_equal_the_formula(module, order, kind):
     weight = weights(kind, 9, 3)
     us = latent(order, weight).requires_grad_()
-    features, norm, moments = folded.interaction_batch_norm(us, weight, EPS)
+    features, norm, moments = module.interaction_batch_norm(us, weight, EPS)
     expected, expected_norm, expected_moments = by_formula(us, weight)
     np.testing.assert_allclose(array(features), array(expected), atol=1e-12)
     np.testing.assert_allclose(array(norm), array(expected_norm), rtol=1e-12)

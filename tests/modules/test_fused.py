@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from conformance import array
-from iterbn_formulas import EPS, by_formula, latent, randn, weights
+from iterbn_formulas import EPS, latent, randn, weights
 
 from sklearn_mmfusion import functional as F
 from sklearn_mmfusion.modules import fused
@@ -27,23 +27,6 @@ def test_vector_batch_norm_and_its_gradient_equal_the_formula(kind):
         for norm in (fused.vector_batch_norm, F.vector_batch_norm)
     ]
     np.testing.assert_allclose(array(gradients[0]), array(gradients[1]), atol=1e-12)
-
-
-@pytest.mark.parametrize("kind", ["none", "rows", "groups"])
-@pytest.mark.parametrize("order", fused.FUSED_ORDERS)
-def test_interactions_and_their_gradient_equal_the_formula(order, kind):
-    weight = weights(kind, 9, 3)
-    us = latent(order, weight).requires_grad_()
-    features, norm, moments = fused.interaction_batch_norm(us, weight, EPS)
-    expected, expected_norm, expected_moments = by_formula(us, weight)
-    np.testing.assert_allclose(array(features), array(expected), atol=1e-12)
-    np.testing.assert_allclose(array(norm), array(expected_norm), rtol=1e-12)
-    assert set(moments) == set(expected_moments)
-    for axes, moment in moments.items():
-        np.testing.assert_allclose(array(moment), array(expected_moments[axes]), atol=1e-13)
-    direction = randn(*features.shape, seed=1)
-    found, wanted = (torch.autograd.grad(z, us, direction)[0] for z in (features, expected))
-    np.testing.assert_allclose(array(found), array(wanted), atol=1e-11)
 
 
 @pytest.mark.parametrize("order", fused.FUSED_ORDERS)
