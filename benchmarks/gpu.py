@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from sklearn_mmfusion import (
     MulTClassifier,
     MulTEncoder,
 )
+from sklearn_mmfusion import _together as together_module
 from sklearn_mmfusion._dataset import FusionDataset, to_dataset
 from sklearn_mmfusion._fit_data import FitInput
 from sklearn_mmfusion._fit_scales import input_scalings
@@ -68,6 +70,9 @@ class Case:
         Rows of a batch.
     make : callable
         Keywords to the estimator.
+    compiles : bool
+        Whether it is measured compiled too: recurrent kernels are not compiled, and the many
+        layers of MulT take minutes.
     """
 
     name: str
@@ -76,6 +81,7 @@ class Case:
     quick_n: int
     batch_size: int
     make: Callable[..., Any]
+    compiles: bool = True
 
 
 def _intense(encoder: Any) -> Callable[..., Any]:
@@ -98,9 +104,11 @@ def make_cases() -> list[Case]:
     return [
         Case("tabular, 512", flat, 200_000, 2000, 512, _intense(mlp)),
         Case("tabular, 4096", flat, 200_000, 8192, 4096, _intense(mlp)),
-        Case("GRU", steps, 20_000, 512, 256, _intense(GRUEncoder(hidden_dim=64, dropout=0.0))),
+        Case(
+            "GRU", steps, 20_000, 512, 256, _intense(GRUEncoder(hidden_dim=64, dropout=0.0)), False
+        ),
         Case("Conv1d", steps, 20_000, 512, 256, _intense(Conv1dEncoder(dropout=0.0))),
-        Case("MulT", widths, 5_000, 64, 32, _mult),
+        Case("MulT", widths, 800, 64, 32, _mult, False),
     ]
 
 
@@ -272,6 +280,60 @@ def difference(case: Case, device: torch.device, n: int) -> float:
     return float(np.abs(found[0] - found[1]).max())
 
 
+def prediction(case: Case, device: torch.device, n: int) -> dict[str, Any]:
+    """Return how fast new rows are predicted, encoded on the device and on the CPU, in float64."""
+    X, y = make_data(case, n)
+    estimator = case.make(
+        batch_size=case.batch_size, max_epochs=1, early_stopping=False, random_state=0,
+        device=str(device), dtype="float32",
+    ).fit(X, y)  # fmt: skip
+    rates, found = {}, {}
+    for name in (str(device), "cpu"):
+        estimator.set_params(device=name)
+        estimator.predict_proba({key: values[:1] for key, values in X.items()})
+        times = []
+        for _ in range(3):
+            start = time.perf_counter()
+            found[name] = estimator.predict_proba(X)
+            times.append(time.perf_counter() - start)
+        rates[name] = n / float(np.median(times))
+    return {
+        "case": case.name,
+        "rows": n,
+        "on the device, rows/s": rates[str(device)],
+        "on the CPU, rows/s": rates["cpu"],
+        "times the CPU": rates[str(device)] / rates["cpu"],
+        "apart": float(np.abs(found[str(device)] - found["cpu"]).max()),
+    }
+
+
+def members(device: torch.device, n: int, batch_size: int, n_members: int) -> dict[str, Any]:
+    """Return seconds of a fit with members trained side by side, and one after the other."""
+    X, y = make_data(make_cases()[0], n)
+    seconds_of = {}
+    for name, limit in (("together", together_module._MAX_FITS), ("one by one", 1)):
+        with patch.object(together_module, "_MAX_FITS", limit):
+            times = []
+            for repetition in range(3):  # the first one warms up
+                encoder = MLPEncoder(hidden_dim=32, output_dim=16, dropout=0.1)
+                estimator = InTenseClassifier(
+                    encoders=encoder, batch_size=batch_size, max_epochs=3, early_stopping=False,
+                    reg=0.001, polish=False, n_bags=n_members, random_state=repetition,
+                    device=str(device), dtype="float32",
+                )  # fmt: skip
+                start = time.perf_counter()
+                estimator.fit(X, y)
+                times.append(time.perf_counter() - start)
+        seconds_of[name] = min(times[1:])
+    return {
+        "members": n_members,
+        "rows": n,
+        "batch": batch_size,
+        **{f"{name}, s": value for name, value in seconds_of.items()},
+        "one by one / together": seconds_of["one by one"] / seconds_of["together"],
+    }
+
+
 def peaks_of(device: torch.device, given: float | None) -> dict[str, float | None]:
     """Return the peak of each mode in TFLOP/s; None where it is not known."""
     if given is not None:
@@ -296,14 +358,14 @@ def main() -> None:
     args = parse()
     device = torch.device(args.device)
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else "no GPU"
-    repetitions = 2 if args.quick else 7
+    repetitions = 2 if args.quick else 5
     modes = args.modes or [m for m in MODES if device.type == "cuda" or m != "TF32"]
     cases = [case for case in make_cases() if not args.cases or case.name in args.cases]
     is_part = bool(args.cases or args.modes)
     name = "gpu" if device.type == "cuda" else f"gpu-on-{device.type}"
     report = Report(name, f"Training on a GPU ({card})", args, is_part=is_part)
     peaks = peaks_of(device, args.peak)
-    rows, checks = [], []
+    rows, checks, predictions, groups = [], [], [], []
     with warnings.catch_warnings(), intra_op_threads(None if device.type == "cuda" else 1):
         warnings.simplefilter("ignore")
         for case in cases:
@@ -315,7 +377,11 @@ def main() -> None:
                 (f"predictions of {case.name} apart from the CPU's", apart,
                  f"<= {DIFFERENCE_BOUND}", apart <= DIFFERENCE_BOUND)
             )  # fmt: skip
+            predictions.append(prediction(case, device, min(n, 20_000)))
+            print(predictions[-1], flush=True)
             for mode in modes:
+                if mode.endswith("compiled") and not case.compiles:
+                    continue
                 row = measure(case, mode, device, n, repetitions, peaks[mode])
                 row["times the CPU"] = row.pop("rate") / on_cpu
                 rows.append(row)
@@ -326,8 +392,14 @@ def main() -> None:
                          f"<= {LOOP_BOUND}", ratio <= LOOP_BOUND)
                     )  # fmt: skip
                 print(row, flush=True)
+        for batch_size in () if args.cases else (64, 512, 4096):
+            groups.append(members(device, 1000 if args.quick else 20_000, batch_size, 5))
+            print(groups[-1], flush=True)
     report.targets(checks)
     report.table(f"One epoch, {repetitions} repetitions", rows)
+    report.table("Prediction in float64, the same model", predictions)
+    if groups:
+        report.table("Fits of three epochs with several members (n_bags)", groups)
     report.text(
         "Both loops train the same module, encoders of equal shape side by side, with the same "
         "loss and penalty; the bare one permutes and slices on the device. A compiled module is "

@@ -312,13 +312,14 @@ class BaseFusion(
             plan, display = replace(self._result.plan, seed=seed), self._display
         self._refuse_estimators(plan)
         batch = self._fit_input(plan, data, target, encoded, weight)
+        options = self._options(plan, batch)
         with intra_op_threads(self.n_threads), self._memory_errors(plan, batch):
             steps = fit_steps(
                 plan,
                 batch,
                 None,
                 options=replace(
-                    self._options(plan, batch),
+                    options,
                     max_epochs=1,
                     ramp_epochs=0,
                     patience=None,
@@ -328,7 +329,7 @@ class BaseFusion(
                     dropout_epochs=sys.maxsize,
                 ),
                 loss_name=self._loss_name(batch.kind),
-                dtype=self._training_dtype(batch.data),
+                dtype=self._training_dtype(batch.data, options.device),
                 polish_weights=False,
                 one_epoch=True,
                 last=None if first else self._result,

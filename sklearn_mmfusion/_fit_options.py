@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklearn_mmfusion._devices import count_values, training_device
 from sklearn_mmfusion._distributed import join_processes
 from sklearn_mmfusion._encoders import SMALL_SAMPLE
-from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._fit_data import FitInput
 from sklearn_mmfusion._optimizers import AdamW
 from sklearn_mmfusion._plan import FusionPlan
@@ -18,8 +18,6 @@ from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.losses import LOSSES
 
 __all__ = ["FitOptions"]
-
-_DEVICE_AUTO_VALUES = 20_000_000  # below this many input values "auto" stays on the CPU
 
 
 class FitOptions:
@@ -84,32 +82,17 @@ class FitOptions:
             net_params=dict(self.net_params or {}),
             verbose=0 if parallel is not None and parallel.rank else int(self.verbose),
             parallel=parallel,
-            device=self._training_device(plan, n_rows),
+            device=training_device(
+                self.device, count_values(n_rows, (layout.shape for layout in plan.layouts))
+            ),
             compile=self.compile,
             bfloat16=self.dtype == "bfloat16",
             task=rows.task,
             title=f"training on {'a part of the' if rows.is_part else 'all'} rows",
         )
 
-    def _training_device(self, plan: FusionPlan, n_rows: int) -> str:
-        if self.device == "auto":
-            values = n_rows * sum(int(np.prod(layout.shape)) for layout in plan.layouts)
-            large = values >= _DEVICE_AUTO_VALUES
-            return "cuda" if large and torch.cuda.is_available() else "cpu"
-        try:
-            device = torch.device(self.device)
-        except RuntimeError as error:
-            raise InputError(f"device={self.device!r} is not a torch device: {error}") from None
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            raise InputError(
-                f"device={self.device!r}: cuda is not available here, or has only "
-                f"{torch.cuda.device_count()} device(s); use device='cpu' or 'auto'"
-            )
-        return str(device)
-
-    def _training_dtype(self, data: ModalityData) -> torch.dtype:
+    def _training_dtype(self, data: ModalityData, device: str) -> torch.dtype:
         if self.dtype != "auto":
             return torch.float64 if self.dtype == "float64" else torch.float32
         double = any(block.values.dtype == np.float64 for block in data.blocks)
-        on_cpu = self.device in ("auto", "cpu")
-        return torch.float64 if double and on_cpu else torch.float32
+        return torch.float64 if double and device == "cpu" else torch.float32

@@ -129,14 +129,15 @@ class FitRuns(FitOptions):
         options = self._options(plan, kept)
         patience = options.patience if held else None
         options = replace(options, patience=patience, checkpoint=kept.checkpoint, **chosen)
-        check_memory(plan, options, self._training_dtype(kept.data), kept.data)
+        dtype = self._training_dtype(kept.data, options.device)
+        check_memory(plan, options, dtype, kept.data)
         steps = fit_steps(
             plan,
             kept,
             held,
             options=options,
             loss_name=self._loss_name(kept.kind),
-            dtype=self._training_dtype(kept.data),
+            dtype=dtype,
             polish_weights=polish,
             vote=vote,
             start=start,

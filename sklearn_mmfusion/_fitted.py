@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._dataset import to_dataset
+from sklearn_mmfusion._devices import count_values, prediction_device
 from sklearn_mmfusion._estimator_encoder import represent
 from sklearn_mmfusion._explained import ExplainedTerms
 from sklearn_mmfusion._fit_data import FitResult
@@ -121,6 +123,9 @@ class FittedFusion(SavableMixin, BaseEstimator):
         def describe() -> str:
             return f"predicting {rows_text(data)}: pass fewer rows at a time"
 
+        shapes = (layout.shape for layout in self._result.plan.layouts)
+        values = count_values(data.n_samples, shapes)
+        module = self._cache.on(module, prediction_device(getattr(self, "device", "cpu"), values))
         with memory_errors(describe), intra_op_threads(self.n_threads), torch.inference_mode():
             found: Floats | None = None
             for rows in self._chunks(data, module):
@@ -247,6 +252,17 @@ class ModuleCache:
 
     def __init__(self) -> None:
         self.modules: list[FusionNetwork] = []
+        self._placed: dict[tuple[FusionNetwork, torch.device], FusionNetwork] = {}
+
+    def on(self, module: FusionNetwork, device: torch.device) -> FusionNetwork:
+        """Return a module, or a copy of it that encodes on another device."""
+        if device.type == "cpu":
+            return module
+        if (module, device) not in self._placed:
+            placed = copy.deepcopy(module)
+            placed.place_encoders(device)
+            self._placed[module, device] = placed
+        return self._placed[module, device]
 
     def __reduce__(self) -> tuple[type[ModuleCache], tuple[()]]:
         return ModuleCache, ()

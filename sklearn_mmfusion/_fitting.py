@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from sklearn_mmfusion._dataset import FusionDataset, to_dataset
+from sklearn_mmfusion._devices import prediction_device
 from sklearn_mmfusion._finishing import chunk_rows, finish
 from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fit_scales import (
@@ -141,6 +142,7 @@ def fit_steps(
 
     def finished(result: TrainingResult, polish_weights: bool) -> FitResult:
         trained = load_state(build_network(plan).double(), network_state(network)).eval()
+        trained.place_encoders(prediction_device(options.device))
         return finish(
             plan,
             trained,

@@ -137,7 +137,8 @@ class MemoryEstimates:
         rows = FitInput(data, np.zeros(0), None, target.kind)
         options = self._options(plan, rows)
         n_fits = fits_at_a_time(plan, options, rows, self._n_members())
-        return _estimate(plan, options, self._training_dtype(data), data, n_fits)
+        dtype = self._training_dtype(data, options.device)
+        return _estimate(plan, options, dtype, data, n_fits)
 
 
 def _estimate(

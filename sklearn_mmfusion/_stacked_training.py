@@ -119,7 +119,8 @@ class _Member:
 
     def __post_init__(self) -> None:
         options, rows, network = self.training.options, self.training.rows, self.training.network
-        generator = torch.Generator().manual_seed(seed_for(options.seed, "dropout"))
+        generator = torch.Generator(device=options.device)
+        generator.manual_seed(seed_for(options.seed, "dropout"))
         network.set_generator(generator, shared=options.batch_size >= len(rows))
         network.train()
         shuffler = torch.Generator().manual_seed(seed_for(options.seed, "shuffle"))
@@ -162,7 +163,8 @@ class _Company:
     def __init__(self, members: list[_Member]) -> None:
         self.members = members
         self.options = members[0].training.options
-        self.reg = torch.tensor([m.training.options.reg for m in members], dtype=torch.float64)
+        reg = [m.training.options.reg for m in members]
+        self.reg = torch.tensor(reg, dtype=torch.float64, device=self.options.device)
         self.stack = NetworkStack([member.training.network for member in members])
         self.optimizer = self._make_optimizer()
         held = [m.training.stopping for m in members if m.training.stopping is not None]
@@ -187,7 +189,7 @@ class _Company:
         stack.dropout_strength = max(0.0, 1 - epoch / options.dropout_epochs)
         factor = penalty_ramp(epoch, options.ramp_epochs) * self.reg
         batches = zip(*(member.batches for member in self.members), strict=True)
-        total, n_rows = torch.zeros(len(self.members)), 0
+        total, n_rows = self._nothing(), 0
         for batch, target in map(_stacked, batches):
             self.optimizer.zero_grad()
             loss = self._losses(stack.forward(batch, training=True), target, batch.weight)
@@ -207,12 +209,16 @@ class _Company:
 
     @torch.no_grad()
     def _held_losses(self) -> list[float]:
-        total, n_rows = torch.zeros(len(self.members)), 0
+        total, n_rows = self._nothing(), 0
         for batch, target in self.held:
             loss = self._losses(self.stack.forward(batch, training=False), target, batch.weight)
             total = total + loss * target.shape[1]
             n_rows += target.shape[1]
-        return [float(value) for value in (total.double() / n_rows)]
+        found: list[float] = (total.double() / n_rows).tolist()
+        return found
+
+    def _nothing(self) -> Tensor:
+        return torch.zeros(len(self.members), device=self.options.device)
 
     def _losses(self, outputs: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         """Mean loss of each network over its rows, (n,)."""
@@ -233,7 +239,7 @@ class _Company:
             copy.copy_(array)
         better = [i for i, member in enumerate(self.members) if member.judge()]
         if better:
-            rows = torch.tensor(better)
+            rows = torch.tensor(better, device=self.options.device)
             for copy, array in zip(self.best, self.last, strict=True):
                 copy[rows] = array[rows]
 

@@ -36,6 +36,8 @@ Fitting = Generator[tuple[Iterator[FitSteps], bool], list[FitResult], None]
 # All rows at once share their dropout masks, which are no small part else.
 _MAX_BATCH_ROWS, _MAX_WHOLE_ROWS = 128, 512
 _MAX_BYTES = 8 * 2**20  # of the rows of a fit: every fit has copies of some
+# A GPU waits for its operations to be asked for, until batches are far larger.
+_MAX_GPU_ROWS, _MAX_GPU_BYTES = 4096, 128 * 2**20
 _MAX_FITS = 10  # at a time
 _ENCODERS = (MLPEncoder, LinearEncoder, IdentityEncoder)
 
@@ -44,8 +46,9 @@ def may_run_beside_others(plan: FusionPlan, options: TrainingOptions, rows: FitI
     """Whether a fit gains by running side by side with fits of the same shape, and none is lost.
 
     The rule: fusion by MNL or InTense of flat features whose encoders are perceptrons, linear maps
-    or none, on the CPU, in batches of at most 128 rows (512 where that is all of them) and with at
-    most 8 MB of data in memory; and nobody who wants to see one training at a time (callbacks, a
+    or none, in batches of at most 128 rows (512 where that is all of them) and with at most 8 MB
+    of data in memory, on a GPU in batches of at most 4096 rows and with at most 128 MB; and
+    nobody who wants to see one training at a time (callbacks, a
     checkpoint, ``verbose``, ``net_params``, ``compile``, ``distributed``, an optimiser of the
     user's own).
 
@@ -63,13 +66,15 @@ def may_run_beside_others(plan: FusionPlan, options: TrainingOptions, rows: FitI
     if rows.task is not None and rows.task.has_listeners:
         return False
     elsewhere = options.compile or options.bfloat16 or options.parallel is not None
-    if watched or elsewhere or type(spec) not in (AdamW, SGD) or options.device != "cpu":
+    if watched or elsewhere or type(spec) not in (AdamW, SGD):
         return False
-    n = rows.data.n_samples
+    n, max_bytes = rows.data.n_samples, _MAX_BYTES
     limit = _MAX_WHOLE_ROWS if options.batch_size >= n else _MAX_BATCH_ROWS
+    if options.device != "cpu":
+        limit, max_bytes = _MAX_GPU_ROWS, _MAX_GPU_BYTES
     if min(options.batch_size, n) > limit or is_lazy(rows.data):
         return False
-    if sum(block.values.nbytes for block in rows.data.blocks) > _MAX_BYTES:
+    if sum(block.values.nbytes for block in rows.data.blocks) > max_bytes:
         return False
     return type(plan.head) is BlockNormHead and all(type(e) in _ENCODERS for e in plan.encoders)
 

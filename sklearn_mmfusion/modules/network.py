@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -168,6 +168,7 @@ class FusionNetwork(nn.Module):
         self.draw: Draw = draw_noise
         self.tape: MaskTape | None = None
         self.encoders_in_bfloat16 = False  # matrix products of the encoders, in training
+        self.encoders_on: torch.device | None = None  # None: where everything else is
         self.encoder_groups: list[MLPGroup] = []
         self.groups: list[Group] = []
         self.used = sorted({m for term in self.features.terms for m in term})
@@ -227,6 +228,21 @@ class FusionNetwork(nn.Module):
         """Take every mask of training from a tape; None draws each when it is needed."""
         self.tape = tape
         set_dropout_tape(self, tape)
+
+    def place_encoders(self, device: torch.device) -> None:
+        """Encode on another device from now on: rows go there, and their encodings come back.
+
+        For the time after training, when all that follows the encodings, which are few numbers, is
+        read off on the CPU.
+
+        Parameters
+        ----------
+        device : torch.device
+            Where; a CPU is where everything else is.
+        """
+        self.scalers.to(device)
+        self.encoders.to(device)
+        self.encoders_on = None if device.type == "cpu" else device
 
     @property
     def learns_inputs(self) -> bool:
@@ -288,6 +304,10 @@ class FusionNetwork(nn.Module):
 
     def encode(self, batch: FusionBatch, present: list[Tensor | None]) -> list[Tensor]:
         """Return the encoding (b, d) of every modality; of every term from a joint encoder."""
+        if self.encoders_on is not None:
+            there = replace(batch, present=present).to(self.encoders_on)
+            encodings = self._encode(there, there.present)
+            return [encoding.to(self.fusion.bias.device) for encoding in encodings]
         if not (self.encoders_in_bfloat16 and self.training):
             return self._encode(batch, present)
         device = self.fusion.bias.device.type

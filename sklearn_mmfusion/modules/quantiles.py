@@ -33,13 +33,16 @@ def weighted_knots(values: Tensor, weight: Tensor | None, n_knots: int) -> tuple
         Increasing values, and the share of the weight below each (half of its own included). A
         feature of few distinct values repeats its last knot.
     """
-    weight = torch.ones(len(values), dtype=torch.float64) if weight is None else weight.double()
+    device, values = values.device, values.cpu()  # distinct values are counted one by one
+    if weight is None:
+        weight = torch.ones(len(values), dtype=torch.float64)
+    weight = weight.cpu().double()
     values, weight = values[weight > 0], weight[weight > 0]
     n, d = values.shape
-    positions = torch.zeros(d, n_knots, dtype=torch.float64, device=values.device)
+    positions = torch.zeros(d, n_knots, dtype=torch.float64)
     levels = torch.zeros_like(positions)
     if n == 0:
-        return positions, levels
+        return positions.to(device), levels.to(device)
     targets = torch.linspace(0, 1, n_knots, dtype=torch.float64)
     for j in range(d):
         distinct, inverse = values[:, j].double().unique(return_inverse=True)
@@ -51,7 +54,7 @@ def weighted_knots(values: Tensor, weight: Tensor | None, n_knots: int) -> tuple
             picked = torch.arange(len(distinct))
         padded = torch.cat([picked, picked[-1:].expand(n_knots - len(picked))])
         positions[j], levels[j] = distinct[padded], middle[padded]
-    return positions, levels
+    return positions.to(device), levels.to(device)
 
 
 class QuantileFeatures(nn.Module):

@@ -122,7 +122,7 @@ class _Dropouts:
         shape = (n, 1 if first.shared else x.shape[1], rows.shape[1], x.shape[2])
         size = math.prod(shape)
         if len(self._memory) < size:
-            self._memory = torch.empty(size, dtype=torch.float32)
+            self._memory = torch.empty(size, dtype=torch.float32, device=x.device)
         masks = self._memory[:size].view(shape)
         for mask, layer in zip(masks, self.layers, strict=True):
             mask.uniform_(0, 1, generator=layer.generator)
