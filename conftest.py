@@ -8,33 +8,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # One thread for each of the processes that share the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest
 import sklearn  # noqa: F401  it sets environment variables, which must not fall to a test
 import torch
 
 torch.set_num_threads(1)
-
-
-def pytest_addoption(parser):
-    """Let every test of a fit be one of a GPU."""
-    parser.addoption(
-        "--all-on-gpu",
-        action="store_true",
-        help="train on the GPU wherever device='auto', in the dtype of the CPU",
-    )
-
-
-def pytest_configure(config):
-    """Make ``device="auto"`` the GPU, whatever the size."""
-    if not config.getoption("--all-on-gpu"):
-        return
-    from sklearn_mmfusion import _devices, _fit_options
-
-    if not torch.cuda.is_available():
-        raise pytest.UsageError("--all-on-gpu: there is no CUDA device")
-    _devices._AUTO_VALUES = 0
-    dtype_of = _fit_options.FitOptions._training_dtype
-    _fit_options.FitOptions._training_dtype = lambda self, data, device: dtype_of(self, data, "cpu")
 
 
 def pytest_collection_modifyitems(config, items):

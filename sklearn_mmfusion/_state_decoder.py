@@ -19,6 +19,7 @@ from sklearn_mmfusion._state_hints import (
     is_choice,
     is_union,
     item_hints,
+    meaning,
     path_of,
     want,
 )
@@ -66,6 +67,7 @@ class Decoder:
         """
         if hint is Any or hint is object:
             return self._decode_any(node, where)
+        hint = meaning(hint)
         origin, args = get_origin(hint), get_args(hint)
         if is_union(hint):
             return self._decode_union(node, args, where)
@@ -239,7 +241,7 @@ class Decoder:
         if isinstance(node, dict):
             return self._decode_object_array(node, where)
         value = self._pop(node, where)
-        dtype = get_args(get_args(hint)[1])[0]
+        dtype = get_args(get_args(meaning(hint))[1])[0]
         is_exact = isinstance(dtype, type) and issubclass(dtype, np.generic)
         if is_exact and not issubclass(value.dtype.type, dtype):
             raise Mismatch(f"{where}: expected {dtype.__name__}, got dtype {value.dtype}")

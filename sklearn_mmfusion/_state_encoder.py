@@ -22,6 +22,7 @@ from sklearn_mmfusion._state_hints import (
     is_choice,
     is_union,
     item_hints,
+    meaning,
     path_of,
     want,
 )
@@ -63,6 +64,7 @@ class Encoder:
         """
         if hint is Any or hint is object:
             return self._encode_any(value, where)
+        hint = meaning(hint)
         origin, args = get_origin(hint), get_args(hint)
         if is_union(hint):
             return self._encode_union(value, args, where)

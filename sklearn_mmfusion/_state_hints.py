@@ -25,6 +25,7 @@ __all__ = [
     "is_choice",
     "is_union",
     "item_hints",
+    "meaning",
     "path_of",
     "want",
 ]
@@ -43,6 +44,16 @@ def want(holds: bool, value: Any, where: str) -> None:
     """Raise a Mismatch unless a condition holds."""
     if not holds:
         raise Mismatch(f"{where}: a value of the wrong type ({type(value).__name__})")
+
+
+def meaning(hint: Any) -> Any:
+    """Return what a hint stands for: ``npt.NDArray`` is the name of one from numpy 2.5 on."""
+    origin = get_origin(hint)
+    value = getattr(hint if origin is None else origin, "__value__", None)
+    if value is None:
+        return hint
+    args = get_args(hint)
+    return value[args] if args else value
 
 
 def is_choice(hint: Any) -> bool:

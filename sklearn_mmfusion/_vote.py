@@ -147,8 +147,9 @@ def set_vote(
     prior = prior.clamp(-_LARGEST, _LARGEST)
     for z, norm, scaler in zip(blocks, norms, network.scalers, strict=True):
         # Feature z = (v - mean) / scale, element-wise: undo both normalisations.
-        scales.append(scaler.scale * (norm.running_variance + norm.eps).sqrt())
-        means.append(scaler.mean + scaler.scale * norm.running_mean - prior)
+        mean, scale = scaler.mean.to(prior.device), scaler.scale.to(prior.device)
+        scales.append(scale * (norm.running_variance + norm.eps).sqrt())
+        means.append(mean + scale * norm.running_mean - prior)
         votes.append(z * scales[-1] + means[-1])
     problem = VoteProblem(torch.stack(votes, 1), prior, target, share, kind)
     with torch.enable_grad():

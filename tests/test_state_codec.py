@@ -1,14 +1,17 @@
 """Tests of values as JSON and arrays: what comes back equal, and what is refused."""
 
 import json
+from typing import Any, TypeVar, get_origin
 
 import numpy as np
+import numpy.typing as npt
 import pytest
+from typing_extensions import TypeAliasType
 
 from sklearn_mmfusion._errors import InputTypeError
 from sklearn_mmfusion._state_decoder import Decoder
 from sklearn_mmfusion._state_encoder import Encoder
-from sklearn_mmfusion._state_hints import Mismatch
+from sklearn_mmfusion._state_hints import Mismatch, meaning
 
 
 def there_and_back(value, hint=object):
@@ -171,3 +174,13 @@ def test_array_of_another_dtype_is_refused():
     hint = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
     with pytest.raises(Mismatch, match="expected float64, got dtype float32"):
         Decoder({"x": np.zeros(2, np.float32)}).decode("x", hint, "state.x")
+
+
+def test_a_named_alias_stands_for_what_it_names():
+    # npt.NDArray is one from numpy 2.5 on.
+    scalar = TypeVar("scalar", bound=np.generic)
+    array = TypeAliasType("array", np.ndarray[Any, np.dtype[scalar]], type_params=(scalar,))
+    assert meaning(array[np.float64]) == np.ndarray[Any, np.dtype[np.float64]]
+    assert meaning(TypeAliasType("number", int)) is int
+    assert meaning(dict[str, int]) == dict[str, int]
+    assert get_origin(meaning(npt.NDArray[np.float64])) is np.ndarray
