@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import types
 import warnings
 from collections.abc import Callable, Iterator
@@ -114,12 +113,11 @@ def compiled(
     # pool of processes would stay when the fit is over, in every worker of a search.
     options: Any = {"compile_threads": 1, "triton.cudagraphs": device.type == "cuda"}
     compile_function: Any = torch.compile  # whose types lack the last argument
-    keywords = {"dynamic": False, "options": options}
-    if "isolate_recompiles" in inspect.signature(torch.compile).parameters:  # from torch 2.12 on
-        keywords["isolate_recompiles"] = True
     try:
         with _quiet_torch():  # the compiler is imported here
-            made = compile_function(function, **keywords)
+            made = compile_function(
+                function, dynamic=False, options=options, isolate_recompiles=True
+            )
     except RuntimeError as error:  # a version of Python that it does not know
         raise CompileError(f"compile=True: {error}; {_REMEDY}") from error
     run: Callable[[FusionBatch], Tensor] = made

@@ -85,8 +85,9 @@ modality_dropout : float, default=0
     Probability, in [0, 1), with which a modality counts as missing in a training row; trains for
     missing modalities.
 device : str, default="auto"
-    Device to train on. "auto" is the GPU for large data where there is one, else the CPU.
-    Fitted state is numpy and remembers no device.
+    Device to train on, and to encode the rows of ``predict`` on. "auto" is the GPU for large data
+    where there is one, else the CPU. Fitted state is numpy and remembers no device: where a named
+    GPU is not there, prediction is on the CPU.
 distributed : {None, "auto"}, default=None
     "auto": the processes that ``torchrun`` started train one model together, each on its share of
     every batch; the fit is that of one process, which is what there is without ``torchrun``.

@@ -157,14 +157,16 @@ def fit_steps(
             vote=vote,
         )
 
-    options = replace(options, so_far=lambda result: finished(result, False))
+    # Under a name of its own: what refers to `finished` and is referred to by it would keep the
+    # rows, those on a GPU too, until Python looks for circles.
+    watched = replace(options, so_far=lambda result: finished(result, False))
     stopping = held if options.patience is not None else None
     if one_epoch:
-        result = yield Training(network, rows, stopping, replace(options, n_phases=1), net)
+        result = yield Training(network, rows, stopping, replace(watched, n_phases=1), net)
     else:
         seen = _prepared(network, rows)
         stopping = None if stopping is None else _prepared(network, stopping)
-        result = yield Training(network, seen, stopping, options)
+        result = yield Training(network, seen, stopping, watched)
         del seen, stopping  # before the readings, which take memory of their own
     return finished(result, polish_weights)
 

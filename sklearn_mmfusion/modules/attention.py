@@ -18,7 +18,9 @@ from sklearn_mmfusion.modules.sequences import SequenceInput, last_step, step_ma
 __all__ = ["TransformerModule", "sinusoidal_positions"]
 
 
-def sinusoidal_positions(n_steps: int, width: int) -> Tensor:
+def sinusoidal_positions(
+    n_steps: int, width: int, device: torch.device | str | None = None
+) -> Tensor:
     r"""Return the fixed position code of each step.
 
     .. math::
@@ -31,6 +33,8 @@ def sinusoidal_positions(n_steps: int, width: int) -> Tensor:
         Number of steps T.
     width : int
         Width h of the code; may be odd.
+    device : torch.device or str, optional
+        Where to compute them; by default on the CPU.
 
     Returns
     -------
@@ -41,8 +45,8 @@ def sinusoidal_positions(n_steps: int, width: int) -> Tensor:
     ----------
     Vaswani et al. (2017), "Attention Is All You Need", section 3.5.
     """
-    even = torch.arange(0, width, 2, dtype=torch.float64)
-    steps = torch.arange(n_steps, dtype=torch.float64).unsqueeze(1)
+    even = torch.arange(0, width, 2, dtype=torch.float64, device=device)
+    steps = torch.arange(n_steps, dtype=torch.float64, device=device).unsqueeze(1)
     angles = steps * torch.exp(-math.log(10000.0) / width * even)
     return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :width]
 
@@ -151,7 +155,7 @@ class TransformerModule(nn.Module):
         """
         x, lengths = self.input(values, lengths)
         x = self.project(x)
-        x = x + sinusoidal_positions(x.shape[1], x.shape[2]).to(x)
+        x = x + sinusoidal_positions(x.shape[1], x.shape[2], x.device).to(x)
         keys = None
         if lengths is not None:
             # A softmax over no key at all would be NaN; the summary of an empty row is zero.

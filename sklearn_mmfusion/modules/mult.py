@@ -190,7 +190,7 @@ class MulTModule(nn.Module):
             values = values.unsqueeze(1)
         x, lengths = step_input(values, lengths)
         x = self.projections[str(m)](x) * math.sqrt(self.hidden_dim)
-        x = x + sinusoidal_positions(x.shape[1], x.shape[2]).to(x)
+        x = x + sinusoidal_positions(x.shape[1], x.shape[2], x.device).to(x)
         there = present
         if lengths is not None:
             there = lengths > 0 if present is None else present & (lengths > 0)

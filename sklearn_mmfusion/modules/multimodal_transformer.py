@@ -155,7 +155,7 @@ class MultimodalTransformerModule(nn.Module):
                 x = x.unsqueeze(1)
             x, length = step_input(x, lengths[m])
             x = linear(x) * math.sqrt(self.hidden_dim)
-            steps.append(x + sinusoidal_positions(x.shape[1], x.shape[2]).to(x))
+            steps.append(x + sinusoidal_positions(x.shape[1], x.shape[2], x.device).to(x))
             valid.append(length)
             mask = present[m]
             if length is not None:

@@ -1,0 +1,147 @@
+"""Where a fit trains and where new rows are encoded, as far as that can be seen without a GPU."""
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_mmfusion import InTenseClassifier, MLPEncoder
+from sklearn_mmfusion import _devices as devices
+from sklearn_mmfusion import _fitted as fitted
+from sklearn_mmfusion._devices import count_values, prediction_device, training_device
+from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._validation import check_fit_inputs
+from sklearn_mmfusion.modules.network import FusionNetwork
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore::sklearn_mmfusion.RelevanceWarning"),
+]
+
+CPU = torch.device("cpu")
+RNG = np.random.default_rng(0)
+X = {"a": RNG.normal(size=(40, 4)), "b": RNG.normal(size=(40, 3))}
+Y = np.arange(40) % 2
+
+
+def _fit(**changes):
+    params = {"encoders": MLPEncoder(), "max_epochs": 2, "random_state": 0} | changes
+    return InTenseClassifier(**params).fit(X, Y)
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def test_values_are_counted_over_modalities_and_steps():
+    assert count_values(10, [(3,), (5, 2)]) == 130
+
+
+def test_auto_is_a_gpu_for_large_data_alone(two_gpus):
+    assert training_device("auto", devices._AUTO_VALUES - 1) == "cpu"
+    assert training_device("auto", devices._AUTO_VALUES) == "cuda"
+    assert prediction_device("auto", devices._AUTO_VALUES - 1) == CPU
+    assert prediction_device("auto", devices._AUTO_VALUES) == torch.device("cuda")
+
+
+def test_auto_is_the_cpu_where_there_is_no_gpu(no_gpu):
+    assert training_device("auto", 10**12) == "cpu"
+    assert prediction_device("auto", 10**12) == CPU
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "cuda:1"])
+def test_a_device_that_is_here_is_the_users_word(two_gpus, device):
+    assert training_device(device, 1) == device
+    assert prediction_device(device, 1) == torch.device(device)
+
+
+@pytest.mark.parametrize("device", ["cuda:2", "cuda:7"])
+def test_a_number_too_high_is_refused_in_training_with_how_many_there_are(two_gpus, device):
+    with pytest.raises(InputError, match=rf"{device}.*only 2 device.*device='cpu'"):
+        training_device(device, 1)
+    assert prediction_device(device, 1) == CPU
+
+
+def test_a_model_of_a_gpu_predicts_where_there_is_none(no_gpu):
+    assert prediction_device("cuda", 1) == CPU
+
+
+def test_an_accelerator_without_float64_leaves_prediction_to_the_cpu():
+    assert training_device("mps", 1) == "mps"
+    assert prediction_device("mps", 1) == CPU
+
+
+@pytest.mark.parametrize("function", [training_device, prediction_device])
+def test_an_unknown_device_is_refused(function):
+    with pytest.raises(InputError, match="'gpuu' is not a torch device"):
+        function("gpuu", 1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device", "expected"),
+    [
+        ("auto", "cpu", torch.float64),
+        ("auto", "cuda", torch.float32),
+        ("float64", "cuda", torch.float64),
+        ("bfloat16", "cpu", torch.float32),
+    ],
+)
+def test_float64_data_train_in_float64_on_a_cpu_and_in_float32_elsewhere(dtype, device, expected):
+    est = InTenseClassifier(dtype=dtype)
+    _, data, *_ = check_fit_inputs(est, X, Y, None, classifier=True)
+    assert est._training_dtype(data, device) == expected
+
+
+def test_encoders_that_are_elsewhere_encode_there_and_their_encodings_come_back(monkeypatch):
+    est = _fit(missing="mask")
+    network, seen = est.module_, []
+    expected = est.decision_function(X)
+
+    def recorded(self, batch, present):
+        seen.append([value.device for value in batch.values])
+        return encode(self, batch, present)
+
+    encode = FusionNetwork._encode
+    monkeypatch.setattr(FusionNetwork, "_encode", recorded)
+    # A CPU stands for the other device: all that differs is the way there and back.
+    network.encoders_on = CPU
+    np.testing.assert_array_equal(est.decision_function(X), expected)
+    assert seen == [[CPU, CPU]]
+
+
+def test_a_copy_of_a_module_is_placed_once_and_the_module_itself_stays(monkeypatch):
+    est = _fit()
+    placed = []
+    monkeypatch.setattr(FusionNetwork, "place_encoders", lambda self, device: placed.append(self))
+    there = torch.device("cuda")
+    first = est._cache.on(est.module_, there)
+    assert est._cache.on(est.module_, there) is first
+    assert placed == [first]
+    assert first is not est.module_
+    assert est._cache.on(est.module_, CPU) is est.module_
+
+
+def test_encoders_on_a_cpu_are_where_everything_else_is():
+    network = _fit().module_
+    network.place_encoders(CPU)
+    assert network.encoders_on is None
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_prediction_asks_for_the_device_of_as_many_values_as_there_are(monkeypatch, device):
+    est, asked = _fit().set_params(device=device), []
+
+    def answer(device, n_values):
+        asked.append((device, n_values))
+        return CPU
+
+    monkeypatch.setattr(fitted, "prediction_device", answer)
+    est.predict(X)
+    assert asked == [(device, 40 * 7)]
