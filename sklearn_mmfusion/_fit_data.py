@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from sklearn_mmfusion._epochs import TrainingResult
 from sklearn_mmfusion._lazy_blocks import take_rows
 from sklearn_mmfusion._plan import FusionPlan, State
 from sklearn_mmfusion._polish import clearly_less
 from sklearn_mmfusion._progress import FitTask
 from sklearn_mmfusion._stages import ProgressFile
-from sklearn_mmfusion._training import TrainingResult
 from sklearn_mmfusion.data._blocks import ModalityData
 
 __all__ = ["FitInput", "FitResult", "TargetScale"]

@@ -13,6 +13,7 @@ import torch
 
 from sklearn_mmfusion._dataset import FusionDataset, to_dataset
 from sklearn_mmfusion._devices import prediction_device
+from sklearn_mmfusion._epochs import TrainingResult
 from sklearn_mmfusion._finishing import chunk_rows, finish
 from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fit_scales import (
@@ -23,7 +24,7 @@ from sklearn_mmfusion._fit_scales import (
     target_scale,
 )
 from sklearn_mmfusion._plan import FusionPlan, State, build_network, load_state, network_state
-from sklearn_mmfusion._training import FusionNet, TrainingOptions, TrainingResult, train
+from sklearn_mmfusion._training import FusionNet, TrainingOptions, train
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork, joined
 from sklearn_mmfusion.modules.residual import set_phase
 

@@ -21,7 +21,7 @@ from sklearn_mmfusion import (
     load,
 )
 from sklearn_mmfusion._compiled import CompiledForward, compiled
-from sklearn_mmfusion._training import _EpochKeeper
+from sklearn_mmfusion._epochs import EpochKeeper
 from sklearn_mmfusion.modules.dropout import Dropout, MaskTape, set_dropout_generator
 from sklearn_mmfusion.modules.network import FusionBatch
 
@@ -220,14 +220,14 @@ def test_a_checkpoint_goes_on_to_the_same_fit(calls, tmp_path, compile):
     expected = _fit(**params)
     est = InTenseClassifier(**PARAMS | params, checkpoint=path)
     with pytest.MonkeyPatch.context() as patch:
-        whole = _EpochKeeper.on_epoch_end
+        whole = EpochKeeper.on_epoch_end
 
         def dying(self, net, **kwargs):
             whole(self, net, **kwargs)
             if len(net.history) == 2:
                 raise SystemExit
 
-        patch.setattr(_EpochKeeper, "on_epoch_end", dying)
+        patch.setattr(EpochKeeper, "on_epoch_end", dying)
         with pytest.raises(SystemExit):
             est.fit(X, Y)
     assert path.exists()
