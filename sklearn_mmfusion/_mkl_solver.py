@@ -171,18 +171,20 @@ def solve_mkl(
     machines = _fit_machines(
         problem, np.ones(n_used) if math.isinf(p) else np.full(n_used, n_used ** (-1 / p))
     )
-    n_iter, best, bound = 1, machines, -math.inf
-    while True:
-        bound = max(bound, machines.bound(p))
-        best = min(best, machines, key=lambda one: one.objective)
-        gap = max(0.0, best.objective - bound) / max(best.objective, np.finfo(np.float64).tiny)
-        if gap <= tol or math.isinf(p) or n_used == 1:
+    n_iter, best, bound = 1, machines, machines.bound(p)
+    gap = _gap(best, bound)
+    while gap > tol and n_used > 1 and not math.isinf(p):
+        tried, goes_on = _update(problem, machines, max_iter - n_iter)
+        n_iter += len(tried)
+        # Every fit bounds the best value from below, also one that is not gone on from: where the
+        # kernel of a weight of 0 has few features, coefficients that are equal otherwise differ in
+        # how well they bound it.
+        best = min([best, *tried], key=lambda one: one.objective)
+        bound = max([bound, *(one.bound(p) for one in tried)])
+        gap = _gap(best, bound)
+        if not goes_on:
             break
-        following, n_fits = _update(problem, machines, max_iter - n_iter)
-        n_iter += n_fits
-        if following is None:
-            break
-        machines = following
+        machines = tried[-1]
     weights, norms = np.zeros(len(kernels)), np.zeros(len(kernels))
     weights[used], norms[used] = best.weights, best.weights * np.sqrt(best.strengths)
     return MKLSolution(
@@ -226,20 +228,25 @@ def closed_form_weights(norms: Floats, p: float) -> Floats:
 # ---------------------------------------------------------------------------------------------
 
 
-def _update(problem: _Problem, now: _Machines, n_left: int) -> tuple[_Machines | None, int]:
-    """Return machines of a lower value or a higher bound, if any, and how many were fitted."""
-    n_fits = 0
+def _gap(best: _Machines, bound: float) -> float:
+    """Relative duality gap."""
+    return max(0.0, best.objective - bound) / max(best.objective, np.finfo(np.float64).tiny)
+
+
+def _update(problem: _Problem, now: _Machines, n_left: int) -> tuple[list[_Machines], bool]:
+    """Return machines that were fitted, and whether the last has a lower value or higher bound."""
+    tried: list[_Machines] = []
     slack = _STALLED * abs(now.value)
     for candidate in _candidates(problem.p, now):
-        if n_fits == n_left:
-            return None, n_fits
+        if len(tried) == n_left:
+            break
         found = _fit_machines(problem, candidate)
-        n_fits += 1
+        tried.append(found)
         change = found.value - now.value
         tighter = found.bound(problem.p) > now.bound(problem.p) + slack
         if change < -slack or (change <= slack and tighter):
-            return found, n_fits
-    return None, n_fits
+            return tried, True
+    return tried, False
 
 
 def _candidates(p: float, now: _Machines) -> Iterator[Floats]:

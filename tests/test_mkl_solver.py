@@ -256,8 +256,9 @@ def test_kernel_weight_of_zero_can_come_back():
     lower, upper = zone("binary", signal)
     problem = _mkl_solver._Problem(gram(blocks), lower, upper, np.ones(60), 1.0)
     corner = _mkl_solver._fit_machines(problem, np.array([0.0, 0.0, 1.0]))
-    found, _ = _mkl_solver._update(problem, corner, 10)
-    assert found.value < corner.value and found.weights[:2].max() > 0
+    tried, goes_on = _mkl_solver._update(problem, corner, 10)
+    assert goes_on
+    assert tried[-1].value < corner.value and tried[-1].weights[:2].max() > 0
 
 
 def test_second_derivatives_equal_finite_differences():
@@ -296,8 +297,9 @@ def test_whole_costs_are_repeated_rows(task):
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("p", [1, 2])
 def test_kernels_of_low_rank_close_the_gap(task, p):
-    # Far fewer features than rows: many coefficients leave the outputs alone.
-    for seed in range(4):
+    # Far fewer features than rows: many coefficients leave the outputs alone, and with the sixth
+    # seed it is one that was tried on the way to a shorter step that bounds the best value.
+    for seed in (0, 1, 2, 3, 6):
         blocks, signal = features(120, 4, 3, seed)
         lower, upper = zone(task, signal)
         solution = solve_mkl(gram(blocks), lower, upper, np.ones(120), p=p)
