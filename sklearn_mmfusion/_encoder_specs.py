@@ -53,6 +53,11 @@ class BaseEncoder(BaseEstimator):
         """Whether the values are integer codes, which are not standardised."""
         return getattr(self, "vocabulary_size", None) is not None
 
+    @property
+    def standardizes(self) -> bool:
+        """Whether the values are standardised, where they are no codes."""
+        return True
+
     def build(self, layout: ModalityLayout) -> nn.Module:
         """Return a new torch module for one modality.
 
@@ -311,6 +316,11 @@ class ModuleEncoder(BaseEncoder):
         False freezes the module: its weights stay, and it is always in evaluation mode.
     codes : bool, default=False
         Whether the module wants integer values as they are instead of standardised numbers.
+    standardize : bool or "auto", default="auto"
+        Whether the module gets values that are standardised over the training rows. False: it gets
+        them as they are, in the dtype of training, and 0 for what is missing or padding. "auto"
+        standardises for a module that is trained; a frozen one knows its inputs as it learned
+        them. Give False to fine-tune a pretrained module.
 
     Examples
     --------
@@ -324,6 +334,7 @@ class ModuleEncoder(BaseEncoder):
         "output_dim": [AT_LEAST_ONE, None],
         "trainable": ["boolean"],
         "codes": ["boolean"],
+        "standardize": ["boolean", StrOptions({"auto"})],
     }
 
     def __init__(
@@ -333,16 +344,23 @@ class ModuleEncoder(BaseEncoder):
         output_dim: int | None = None,
         trainable: bool = True,
         codes: bool = False,
+        standardize: bool | str = "auto",
     ) -> None:
         self.module = module
         self.output_dim = output_dim
         self.trainable = trainable
         self.codes = codes
+        self.standardize = standardize
 
     @property
     def takes_codes(self) -> bool:
         """Whether the values are integer codes, which are not standardised."""
         return bool(self.codes)
+
+    @property
+    def standardizes(self) -> bool:
+        """Whether the values are standardised, where they are no codes."""
+        return bool(self.trainable if self.standardize == "auto" else self.standardize)
 
     def _build(self, layout: ModalityLayout) -> nn.Module:
         if isinstance(self.module, nn.Module):

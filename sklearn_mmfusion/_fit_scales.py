@@ -78,6 +78,9 @@ def input_scalings(
         if plan.takes_codes(m):
             scalings.append(None)
             continue
+        if not plan.standardizes(m):
+            scalings.append((np.zeros(()), np.ones(())))
+            continue
         mean, scale = block_moments(block, fit_input.weight)
         warn_of_lost_digits(block.name, mean, scale)
         scalings.append((mean, scale))

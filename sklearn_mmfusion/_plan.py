@@ -97,6 +97,11 @@ class FusionPlan:
             return bool(self.encoders[0].takes_codes_of(self.names[m]))
         return self.encoders[m].takes_codes
 
+    def standardizes(self, m: int) -> bool:
+        """Whether the values of a modality, no codes, are standardised."""
+        # A specification of the user's own may not say.
+        return self.is_joint or bool(getattr(self.encoders[m], "standardizes", True))
+
 
 def build_network(plan: FusionPlan) -> FusionNetwork:
     """Build the network of a plan with initial weights that depend on its seed and names only.

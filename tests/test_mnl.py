@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -426,6 +427,53 @@ def test_module_of_the_user_is_copied_and_trained_or_frozen(trainable):
     fitted = est.module_.encoders[est._result.plan.names.index("text")].module.weight
     assert torch.equal(fitted, weight.double()) is not trainable
     assert est.score(X, BINARY) > 0.7
+
+
+class Remembers(nn.Module):
+    """Returns two numbers a row, and remembers what it was given."""
+
+    given: ClassVar[list] = []
+
+    def __init__(self, layout):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(layout.shape[-1], 2))
+
+    def forward(self, values):
+        Remembers.given.append(values.detach())
+        return (values @ self.weight).reshape(len(values), -1, 2).mean(1)
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+@pytest.mark.parametrize("standardize", ["auto", False, True])
+def test_module_of_the_user_gets_standardised_values_where_it_is_to(trainable, standardize):
+    far = {"text": 1000 + X["text"], "audio": X["audio"]}
+    encoder = ModuleEncoder(
+        module=Remembers, output_dim=2, trainable=trainable, standardize=standardize
+    )
+    est = MNLClassifier(**params(encoders={"text": encoder}, modalities=["text"]))
+    Remembers.given.clear()
+    est.fit({"text": far["text"]}, BINARY).predict({"text": far["text"]})
+    standardised = trainable if standardize == "auto" else standardize
+    for values in Remembers.given[1:]:  # the first are zeros, to see that it works
+        mean = float(values.mean())
+        assert abs(mean) < 5 if standardised else abs(mean - 1000) < 5
+    np.testing.assert_allclose(
+        Remembers.given[-1], est.module_.scalers[0](torch.tensor(far["text"]), None, None,
+        torch.float64) if standardised else far["text"],
+    )  # fmt: skip
+
+
+def test_values_that_are_not_standardised_are_zero_where_they_are_missing():
+    values = np.where(np.arange(len(X["text"]))[:, None] % 5 == 0, np.nan, 1000 + X["text"])
+    encoder = ModuleEncoder(module=Remembers, output_dim=2, trainable=False)
+    est = MNLClassifier(**params(encoders={"text": encoder}, missing="mask"))
+    Remembers.given.clear()
+    data = {"text": values, "audio": X["audio"]}
+    found = est.fit(data, BINARY).predict_proba(data)
+    assert not any(torch.isnan(given).any() for given in Remembers.given)
+    np.testing.assert_array_equal(Remembers.given[-1], np.nan_to_num(values))
+    loaded = pickle.loads(pickle.dumps(est)).predict_proba(data)
+    np.testing.assert_array_equal(loaded, found)
 
 
 def test_plain_module_is_an_encoder():
