@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -16,7 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion import functional as F
-from sklearn_mmfusion._errors import InputError, RelevanceWarning
+from sklearn_mmfusion._errors import InputError, RelevanceWarning, warn
 from sklearn_mmfusion._explained import ExplainedTerms
 from sklearn_mmfusion._kernels import FittedKernels, check_kernels, fit_kernels
 from sklearn_mmfusion._mkl_solver import MKLSolution, solve_mkl
@@ -155,20 +154,18 @@ class BaseMKL(ExplainedTerms, SavableMixin, CallbackSupport, BaseEstimator):
         self.duality_gap_ = solution.duality_gap
         self.n_iter_ = solution.n_iter
         if solution.duality_gap > self.tol:
-            warnings.warn(
+            warn(
                 f"the duality gap is {solution.duality_gap:.1e} of the objective after "
                 f"{solution.n_iter} of at most {self.max_iter} iterations, tol={self.tol:.1e}: "
                 "weights and zeros are only known to that accuracy; raise max_iter or tol, or "
                 "check that the kernels are positive semi-definite",
                 ConvergenceWarning,
-                stacklevel=4,
             )
         if not solution.norms.any():
-            warnings.warn(
+            warn(
                 "the model is a constant: no kernel lowers the loss by more than it costs, and "
                 "all relevance scores are 0; raise C",
                 RelevanceWarning,
-                stacklevel=4,
             )
 
     def _with_class_weight(

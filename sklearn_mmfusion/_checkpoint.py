@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from sklearn_mmfusion._errors import (
     CheckpointWarning,
     FusionError,
     UnsafeFileError,
+    warn,
 )
 from sklearn_mmfusion._stages import FinishedStage, Progress
 from sklearn_mmfusion._state_decoder import Decoder
@@ -135,11 +135,7 @@ class Checkpoint:
             # The fit is worth more than its checkpoint.
             if not self._has_warned:
                 self._has_warned = True
-                warnings.warn(
-                    f"{error}. The fit goes on without checkpoint",
-                    CheckpointWarning,
-                    stacklevel=2,
-                )
+                warn(f"{error}. The fit goes on without checkpoint", CheckpointWarning)
         self._last_write = time.monotonic()
         self._duration = self._last_write - begin
 

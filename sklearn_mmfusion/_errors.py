@@ -4,6 +4,8 @@ Every exception inherits from the builtin that a user would catch and from
 :class:`FusionError`, so that ``except ValueError`` and ``except FusionError`` both work.
 """
 
+import sys
+import warnings
 from typing import Any
 
 __all__ = [
@@ -20,7 +22,11 @@ __all__ = [
     "NumericalWarning",
     "RelevanceWarning",
     "UnsafeFileError",
+    "warn",
 ]
+
+# Packages between a user's line and ours: pipelines, searches, workers.
+_OURS = ("sklearn_mmfusion", "sklearn", "joblib", "contextlib")
 
 
 class FusionError(Exception):
@@ -81,3 +87,19 @@ class FitInterruptedWarning(UserWarning):
 
 class NumericalWarning(UserWarning):
     """Values vary so little about a large mean that digits were lost."""
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn of something, at the line of the user's that led to it.
+
+    Parameters
+    ----------
+    message : str
+        What there is to say.
+    category : type
+        Kind of the warning.
+    """
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] in _OURS:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)

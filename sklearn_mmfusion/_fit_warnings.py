@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from sklearn_mmfusion._errors import FitInterruptedWarning, RelevanceWarning
+from sklearn_mmfusion._errors import FitInterruptedWarning, RelevanceWarning, warn
 from sklearn_mmfusion._fit_data import FitResult
 
 __all__ = ["warn_of_fit"]
@@ -18,8 +17,6 @@ _MIN_EFFECT = 2.0  # standard errors that the held-out gain must exceed to count
 
 def warn_of_fit(results: list[FitResult], explains: str) -> None:
     """Warn of a fit that was cut short, has not converged, or has learned nothing.
-
-    The level is that of the line that calls ``fit``.
 
     Parameters
     ----------
@@ -37,14 +34,13 @@ def warn_of_fit(results: list[FitResult], explains: str) -> None:
         )
     ]
     if training.interrupted:
-        warnings.warn(_interruption(results), FitInterruptedWarning, stacklevel=7)
+        warn(_interruption(results), FitInterruptedWarning)
     elif unfinished:
         training = unfinished[0]
-        warnings.warn(
+        warn(
             f"training had not converged after max_epochs={training.n_epochs} epochs; "
             "raise max_epochs or lr",
             ConvergenceWarning,
-            stacklevel=7,
         )
     gain = float(np.mean([member.gain for member in results]))
     # Members hold out different rows of the same few: their errors are far from independent.
@@ -54,11 +50,10 @@ def warn_of_fit(results: list[FitResult], explains: str) -> None:
     where = (
         "held-out rows" if training.used_held_out else "rows held out of a second fit on the others"
     )
-    warnings.warn(
+    warn(
         f"the model predicts {where} no better than a constant (gain {gain:.3f}, standard "
         f"error {error:.3f}): its {explains} mean nothing",
         RelevanceWarning,
-        stacklevel=7,
     )
 
 

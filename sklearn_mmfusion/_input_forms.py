@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,7 @@ from scipy import sparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError
+from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError, warn
 from sklearn_mmfusion._input_schema import InputSchema, labelled, read_modality
 from sklearn_mmfusion._modality_spec import (
     ColumnGroup,
@@ -187,11 +186,10 @@ def check_2d(
             wanted = pick_name(only, [_SINGLE] if groups is None else [g.name for g in groups])
             groups = groups and tuple(group for group in groups if group.name in wanted)
         if groups is None:
-            warnings.warn(
+            warn(
                 f"X is a 2D array and modalities=None: its {n_columns} columns are ONE modality; "
                 "pass a mapping, or modalities={'name': columns, ...}",
                 UserWarning,
-                stacklevel=4,
             )
     faults: list[FusionError] = []
     blocks, layouts = [], []

@@ -15,7 +15,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing
 
-from sklearn_mmfusion._errors import RelevanceWarning
+from sklearn_mmfusion._errors import RelevanceWarning, warn
 from sklearn_mmfusion._held_out import row_frame
 from sklearn_mmfusion._together import Fitting, run_fittings
 
@@ -145,16 +145,14 @@ def warn_of_refits(found: list[Counter[str]]) -> None:
     n = len(found)
     constant = sum(warned["RelevanceWarning"] > 0 for warned in found)
     if 2 * constant > n:
-        warnings.warn(
+        warn(
             f"{constant} of {n} refits predict held-out rows no better than a constant: relevance "
             "scores mean nothing",
             RelevanceWarning,
-            stacklevel=3,
         )
     unfinished = sum(warned["ConvergenceWarning"] > 0 for warned in found)
     if unfinished:
-        warnings.warn(
+        warn(
             f"training had not converged in {unfinished} of {n} refits; raise max_epochs or lr",
             ConvergenceWarning,
-            stacklevel=3,
         )

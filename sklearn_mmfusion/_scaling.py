@@ -6,14 +6,13 @@ over- or underflows.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
-from sklearn_mmfusion._errors import NumericalWarning
+from sklearn_mmfusion._errors import NumericalWarning, warn
 from sklearn_mmfusion.data._blocks import ModalityBlock
 
 __all__ = ["CHUNK_VALUES", "block_moments", "column_moments", "warn_of_lost_digits"]
@@ -95,13 +94,12 @@ def warn_of_lost_digits(name: str, mean: Floats, scale: Floats) -> None:
     if not lost.any():
         return
     worst = int(noise.argmax())
-    warnings.warn(
+    warn(
         f"modality {name!r}: {int(lost.sum())} of {noise.size} feature(s) vary so little that "
         f"rounding shows in their digits (feature {worst}: standard deviation "
         f"{np.atleast_1d(scale)[worst]:.3g} about {np.atleast_1d(mean)[worst]:.3g}); subtract the "
         "mean before the values are stored",
         NumericalWarning,
-        stacklevel=2,
     )
 
 

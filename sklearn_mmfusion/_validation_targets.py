@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import check_array, get_tags
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 
-from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError
+from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError, warn
 
 __all__ = ["TargetSchema", "check_sample_weight", "check_target", "own_errors"]
 
@@ -213,11 +212,10 @@ def _ravel_column(array: Array) -> Array:
     if array.shape[1] != 1:
         msg = f"y should be a 1d array, got an array of shape {array.shape} instead."
         raise InputError(msg)
-    warnings.warn(
+    warn(
         "A column-vector y was passed when a 1d array was expected. Please change the shape of y "
         "to (n_samples, ), for example using ravel().",
         DataConversionWarning,
-        stacklevel=2,
     )
     return array.ravel()
 

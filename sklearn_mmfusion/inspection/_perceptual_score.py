@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from sklearn.base import is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.utils import Bunch, check_random_state
 
-from sklearn_mmfusion._errors import InputError, RelevanceWarning
+from sklearn_mmfusion._errors import InputError, RelevanceWarning, warn
 from sklearn_mmfusion._training import seed_for
 from sklearn_mmfusion.inspection._index_scorer import IndexScorer, make_index_scorer
 from sklearn_mmfusion.inspection._results import check_counts, long_frame, set_name
@@ -179,7 +178,7 @@ def _perceptual_score(
             constant_score = _constant_score(scorer)
             divisor = score - constant_score
         if not divisor > 0:
-            warnings.warn(
+            warn(
                 f"normalization={normalization!r}: "
                 + (
                     f"the score {score:.3g} is not positive; use normalization='task'"
@@ -188,7 +187,6 @@ def _perceptual_score(
                     f"{constant_score:.3g}: the model has learned nothing to be shared out"
                 ),
                 RelevanceWarning,
-                stacklevel=3,
             )
             divisor = np.nan
         importances = importances / divisor

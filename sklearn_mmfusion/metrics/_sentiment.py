@@ -1,6 +1,5 @@
 """Metrics of a sentiment, a number from -3 to 3 that a regressor predicts."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import StrOptions, validate_params
 from sklearn.utils.validation import _check_sample_weight
 
-from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._errors import InputError, warn
 from sklearn_mmfusion.metrics._f1 import ARRAYS, weighted_f1
 
 __all__ = [
@@ -195,11 +194,10 @@ def pearson_correlation(
         centred = scaled - np.average(scaled, weights=weights)
         norm = np.sqrt(np.average(centred**2, weights=weights))
         if norm <= _ROUND_OFF:
-            warnings.warn(
+            warn(
                 "pearson_correlation: targets or predictions are constant, the correlation is "
                 "undefined and set to 0.",
                 UndefinedMetricWarning,
-                stacklevel=2,
             )
             return 0.0
         units.append(centred / norm)
