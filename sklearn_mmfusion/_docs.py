@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from typing import TypeVar
 
-__all__ = ["share_parameter_docs"]
+__all__ = ["fill_docs", "share_parameter_docs"]
 
 T = TypeVar("T", bound=type)
 
@@ -207,15 +209,33 @@ def share_parameter_docs(cls: T) -> T:
     Parameters
     ----------
     cls : type
-        Class whose docstring holds these marks, each indented by four spaces.
+        Class whose docstring holds these marks, each on a line of its own.
 
     Returns
     -------
     type
         The class.
     """
-    doc = cls.__doc__ or ""
-    for name, text in _PARTS.items():
-        doc = doc.replace("{" + name + "}", text.rstrip("\n").replace("\n", "\n    "))
+    return fill_docs(cls, _PARTS)
+
+
+def fill_docs(cls: T, parts: Mapping[str, str]) -> T:
+    """Put passages in the place of their marks in a docstring.
+
+    Parameters
+    ----------
+    cls : type
+        Class whose docstring holds marks, such as ``{first}``, each on a line of its own.
+    parts : mapping of str to str
+        The passage of each mark.
+
+    Returns
+    -------
+    type
+        The class.
+    """
+    doc = inspect.cleandoc(cls.__doc__ or "")  # without indentation, as from Python 3.13 on
+    for name, text in parts.items():
+        doc = doc.replace("{" + name + "}", text.rstrip("\n"))
     cls.__doc__ = doc
     return cls

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sklearn_mmfusion._docs import fill_docs
+
 __all__ = ["with_mkl_docs"]
 
 _PARAMETERS = """\
@@ -89,12 +91,12 @@ which takes the kernels of weight 0 into account.
 
 
 def with_mkl_docs(cls: Any) -> Any:
-    for mark, text in {
-        "{parameters}": _PARAMETERS,
-        "{solver}": _SOLVER,
-        "{last}": _LAST,
-        "{attributes}": _ATTRIBUTES,
-        "{notes}": _NOTES,
-    }.items():
-        cls.__doc__ = cls.__doc__.replace(mark, text.rstrip("\n").replace("\n", "\n    "))
-    return cls
+    """Fill the marks of a docstring, such as ``{solver}``, with shared passages."""
+    parts = {
+        "parameters": _PARAMETERS,
+        "solver": _SOLVER,
+        "last": _LAST,
+        "attributes": _ATTRIBUTES,
+        "notes": _NOTES,
+    }
+    return fill_docs(cls, parts)
