@@ -48,10 +48,9 @@ def may_run_beside_others(plan: FusionPlan, options: TrainingOptions, rows: FitI
 
     The rule: fusion by MNL or InTense of flat features whose encoders are perceptrons, linear maps
     or none, in batches of at most 128 rows (512 where that is all of them) and with at most 8 MB
-    of data in memory, on a GPU in batches of at most 4096 rows and with at most 128 MB; and
-    nobody who wants to see one training at a time (callbacks, a
-    checkpoint, ``verbose``, ``net_params``, ``compile``, ``distributed``, an optimiser of the
-    user's own).
+    of data in memory, on a GPU in batches of at most 4096 rows and with at most 128 MB; and nobody
+    who wants to see one training at a time (callbacks, a checkpoint, ``verbose``, ``net_params``,
+    ``compile``, ``distributed``, an optimiser of the user's own).
 
     Parameters
     ----------
@@ -66,12 +65,14 @@ def may_run_beside_others(plan: FusionPlan, options: TrainingOptions, rows: FitI
     watched = options.callbacks or options.net_params or options.verbose or rows.checkpoint
     if rows.task is not None and rows.task.has_listeners:
         return False
+    on_cpu, on_gpu = options.device == "cpu", options.device.startswith("cuda")
     elsewhere = options.compile or options.bfloat16 or options.parallel is not None
+    elsewhere = elsewhere or not (on_cpu or on_gpu)
     if watched or elsewhere or type(spec) not in (AdamW, SGD):
         return False
     n, max_bytes = rows.data.n_samples, _MAX_BYTES
     limit = _MAX_WHOLE_ROWS if options.batch_size >= n else _MAX_BATCH_ROWS
-    if options.device != "cpu":
+    if on_gpu:
         limit, max_bytes = _MAX_GPU_ROWS, _MAX_GPU_BYTES
     if min(options.batch_size, n) > limit or is_lazy(rows.data):
         return False

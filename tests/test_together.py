@@ -1,5 +1,8 @@
 """Tests of fits that run side by side: each leaves what it leaves alone."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from side_by_side import (
@@ -182,6 +185,26 @@ def test_whoever_follows_a_fit_sees_one_training_at_a_time(monkeypatch):
     assert _together.may_run_beside_others(plan, options, rows)
     monkeypatch.setattr(_progress.FitTask, "has_listeners", property(lambda self: True))
     assert not _together.may_run_beside_others(plan, options, rows)
+
+
+@pytest.mark.parametrize(
+    ("device", "batch_size", "n_bytes", "together"),
+    [
+        ("cpu", 128, 8 * 2**20, True),
+        ("cpu", 129, 0, False),
+        ("cpu", 128, 8 * 2**20 + 1, False),
+        ("cuda:0", 4096, 128 * 2**20, True),
+        ("cuda:0", 4097, 0, False),
+        ("cuda:0", 4096, 128 * 2**20 + 1, False),
+        ("mps", 32, 0, False),  # which has no float64
+    ],
+)
+def test_a_gpu_takes_larger_batches_and_data_together(device, batch_size, n_bytes, together):
+    plan, options, rows = fit_inputs(MNLClassifier(**params()))
+    block = SimpleNamespace(values=SimpleNamespace(nbytes=n_bytes))
+    data = SimpleNamespace(n_samples=10_000, blocks=[block])
+    options, rows = replace(options, device=device, batch_size=batch_size), replace(rows, data=data)
+    assert _together.may_run_beside_others(plan, options, rows) is together
 
 
 def fit_inputs(est):
