@@ -27,7 +27,7 @@ def training_device(device: str, n_values: int) -> str:
     Raises
     ------
     InputError
-        No such device.
+        No such device, or one without float64.
     """
     if device == "auto":
         return "cuda" if n_values >= _AUTO_VALUES and torch.cuda.is_available() else "cpu"
@@ -36,6 +36,11 @@ def training_device(device: str, n_values: int) -> str:
         raise InputError(
             f"device={device!r}: cuda is not available here, or has only "
             f"{torch.cuda.device_count()} device(s); use device='cpu' or 'auto'"
+        )
+    if named.type == "mps":
+        raise InputError(
+            "device='mps' has no float64, in which inputs are scaled and penalties computed; use "
+            "device='cpu' or 'auto'"
         )
     return str(named)
 

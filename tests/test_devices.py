@@ -73,8 +73,9 @@ def test_a_model_of_a_gpu_predicts_where_there_is_none(no_gpu):
     assert prediction_device("cuda", 1) == CPU
 
 
-def test_an_accelerator_without_float64_leaves_prediction_to_the_cpu():
-    assert training_device("mps", 1) == "mps"
+def test_an_accelerator_without_float64_is_refused_with_the_remedy():
+    with pytest.raises(InputError, match="'mps' has no float64.*device='cpu' or 'auto'"):
+        _fit(device="mps")
     assert prediction_device("mps", 1) == CPU
 
 
