@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_mmfusion.inspection._term_functions import gathered_sum, hidden_inputs, together
+from sklearn_mmfusion.inspection._gathering import gathered_sum, hidden_inputs, together
+from sklearn_mmfusion.inspection._products import Product, listed
 from sklearn_mmfusion.modules.routing import Routing
 from sklearn_mmfusion.modules.term_vectors import TermVectors
 
@@ -46,9 +48,9 @@ class _Term:
     offset: Tensor
     masks: list[Tensor | None]
 
-    def said(self, rows: Tensor) -> Tensor:
+    def said(self, rows: Product) -> Tensor:
         """Return activations, votes as they are read out, and votes, 0 where absent."""
-        hidden = gathered_sum(self.inputs, rows).add_(self.bias).relu_()
+        hidden = gathered_sum(self.inputs, rows, self.bias).relu_()
         values = torch.addmm(self.offset, hidden, self.weight)
         values[:, 0].sigmoid_()
         there = together(self.masks, rows)
@@ -60,7 +62,7 @@ def routed_function(
     fusion: Routing,
     encodings: Sequence[Tensor],
     present: Sequence[Tensor | None],
-) -> tuple[Callable[[Tensor], Tensor], int]:
+) -> tuple[Callable[[Product], Tensor], int]:
     """Return the outputs as a function of rows, and how many numbers a combination makes.
 
     Parameters
@@ -84,16 +86,17 @@ def routed_function(
     tables: dict[int, Tensor] = {}
     for t, term in enumerate(terms):
         if len(term.members) == 1:
-            rows = torch.arange(len(term.inputs[0]))
-            parts = [term.said(some[None]) for some in rows.split(4096)]
-            tables[t] = torch.cat(parts)
+            rows = np.arange(len(term.inputs[0]))[:, None]
+            blocks = listed(rows).blocks(4096)
+            tables[t] = torch.cat([term.said(some) for _, some in blocks])
 
-    def function(rows: Tensor) -> Tensor:
+    def function(product: Product) -> Tensor:
+        rows = listed(product.written_out())
         p, read, votes = [], [], []
         for t, term in enumerate(terms):
             table = tables.get(t)
-            mine = rows[list(term.members)]
-            said = term.said(mine) if table is None else table[mine[0]]
+            mine = rows.of(term.members)
+            said = term.said(mine) if table is None else table[torch.from_numpy(mine.rows[0])]
             p.append(said[:, :1])
             read.append(said[:, 1 : 1 + n_concepts])
             votes.append(said[:, 1 + n_concepts :].unflatten(1, (n_concepts, -1)))
@@ -107,7 +110,7 @@ def routed_function(
         for t in range(1, n_terms):
             logits += p[t] * r[t] * read[t]
         contrasted: Tensor = fusion._contrasted(logits) + fusion.bias
-        return contrasted
+        return contrasted.reshape(*product.shape, -1)
 
     return function, n_terms * (terms[0].weight.shape[1] + n_concepts)
 
