@@ -17,10 +17,15 @@ from torch import Tensor
 
 from sklearn_mmfusion.inspection._gathering import gathered_sum, hidden_inputs, together
 from sklearn_mmfusion.inspection._products import Product, listed
+from sklearn_mmfusion.inspection._routed_products import GapRouting, TermVotes
 from sklearn_mmfusion.modules.routing import Routing
 from sklearn_mmfusion.modules.term_vectors import TermVectors
 
 __all__ = ["routed_function"]
+
+_FORM_VALUES = 2**23  # numbers of the forms of all pairs of terms: 64 MB
+_CACHED_VALUES = 2**18  # numbers of a block of combinations that are listed: 2 MB, about a cache
+
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,12 @@ def routed_function(
             blocks = listed(rows).blocks(4096)
             tables[t] = torch.cat([term.said(some) for _, some in blocks])
 
+    by_gaps = _gaps(terms, fusion)
+    finish = lambda sums: fusion._contrasted(sums) + fusion.bias
+
     def function(product: Product) -> Tensor:
+        if by_gaps is not None and len(product.shape) > 1:
+            return finish(by_gaps(product))
         rows = listed(product.written_out())
         p, read, votes = [], [], []
         for t, term in enumerate(terms):
@@ -113,6 +123,30 @@ def routed_function(
         return contrasted.reshape(*product.shape, -1)
 
     return function, n_terms * (terms[0].weight.shape[1] + n_concepts)
+
+
+def _gaps(terms: Sequence[_Term], fusion: Routing) -> GapRouting | None:
+    """Return the function of products of rows, where the adjustment is one and forms are few."""
+    n_hidden, n_concepts = len(terms[0].bias) + 1, fusion.n_concepts
+    n_values = len(terms) ** 2 * (n_concepts - 1) * n_hidden**2
+    if fusion.n_routing_iter != 1 or n_values > _FORM_VALUES:
+        return None
+    pad = torch.nn.functional.pad
+    voters = []
+    for term in terms:
+        # The last hidden unit is 1, and has the offsets as its weights.
+        weight = torch.cat([term.weight, term.offset[None]])
+        voters.append(
+            TermVotes(
+                term.members,
+                [pad(part, (0, 1)) for part in term.inputs],
+                pad(term.bias, (0, 1), value=1.0),
+                weight[:, : 1 + n_concepts].contiguous(),
+                weight[:, 1 + n_concepts :].unflatten(1, (n_concepts, -1)),
+                term.masks,
+            )
+        )
+    return GapRouting(voters, fusion.scale)
 
 
 def _make_term(

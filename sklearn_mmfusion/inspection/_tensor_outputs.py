@@ -37,17 +37,43 @@ def tensor_function(
         Rows in which each modality is there.
     """
     factors = features.vectors(encodings, present)
-    first, *others = fusion.layers
+    first = fusion.layers[0]
     core = first.weight.T.reshape(*(factor.shape[1] for factor in factors), -1).clone()
     core[(0,) * len(factors)] += first.bias  # all the constants 1 together
+    hidden_layers, readout, bias = _shifted(fusion)
 
     def function(rows: Product) -> Tensor:
         met = contracted(core, factors, rows)
         hidden = met.reshape(-1, met.shape[-1]).relu_()
-        for layer in others:
-            hidden = layer(hidden).relu_()
-        outputs: Tensor = fusion.readout(hidden) + fusion.bias
+        for weight, floor in hidden_layers:
+            hidden = hidden @ weight
+            torch.maximum(hidden, floor, out=hidden)
+        outputs = torch.addmm(bias, hidden, readout)
         return outputs.reshape(*rows.shape, -1)
 
-    widest = max(layer.out_features for layer in fusion.layers)
-    return function, 2 * widest
+    return function, max(layer.out_features for layer in fusion.layers)
+
+
+def _shifted(fusion: PerceptronFusion) -> tuple[list[tuple[Tensor, Tensor]], Tensor, Tensor]:
+    r"""Return the later layers without their biases, which cost as much as the activation.
+
+    .. math:: W\, \mathrm{relu}(y + b) + c = W \max(y, -b) + (W b + c)
+
+    so that a bias is a floor of its own layer, and moves on with the weights of the next one.
+
+    Returns
+    -------
+    hidden_layers : list of tuple of Tensor
+        Transposed weights and floors.
+    readout, bias : Tensor
+        Transposed weights of the outputs, and all the biases together.
+    """
+    layers = []
+    carried: Tensor | None = None
+    for layer in fusion.layers[1:]:
+        bias = layer.bias if carried is None else layer.bias + layer.weight @ carried
+        layers.append((layer.weight.T.contiguous(), -bias))
+        carried = bias
+    weight = fusion.readout.weight
+    bias = fusion.bias if carried is None else fusion.bias + weight @ carried
+    return layers, weight.T.contiguous(), bias
