@@ -1,7 +1,8 @@
 """Multimodal routing as a function of the rows of its modalities.
 
 Votes are linear in the hidden layer of a term, and those of a single modality are known for every
-row, so that a combination costs one small product per interaction, and the routing itself.
+row, so that a listed combination costs one small product per interaction, and the routing itself.
+Products of rows mostly do without votes, see :mod:`._routed_products`.
 
 Letters: n row, r combination of rows, t term, h hidden unit, j concept, c its feature, k output.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -24,7 +26,7 @@ from sklearn_mmfusion.modules.term_vectors import TermVectors
 __all__ = ["routed_function"]
 
 _FORM_VALUES = 2**23  # numbers of the forms of all pairs of terms: 64 MB
-_CACHED_VALUES = 2**18  # numbers of a block of combinations that are listed: 2 MB, about a cache
+_VALUES = 2**18  # numbers of a block of listed combinations: 2 MB, about a cache
 
 
 
@@ -82,26 +84,38 @@ def routed_function(
     Returns
     -------
     function : callable
-        Rows of each modality, (n_modalities, r) -> (r, k).
+        Product of rows of the modalities -> (*shape, k).
     width : int
         Numbers per combination.
     """
-    n_concepts, n_terms = fusion.n_concepts, len(features.terms)
-    terms = [_make_term(features, fusion, encodings, present, t) for t in range(n_terms)]
+    terms = [
+        _make_term(features, fusion, encodings, present, t) for t in range(len(features.terms))
+    ]
+    by_votes = _by_votes(terms, fusion)
+
+    @cache
+    def by_gaps() -> GapRouting | None:
+        return _gaps(terms, fusion)
+
+    def function(rows: Product) -> Tensor:
+        summed = (by_gaps() if len(rows.shape) > 1 else None) or by_votes
+        outputs: Tensor = fusion._contrasted(summed(rows)) + fusion.bias
+        return outputs
+
+    return function, fusion.n_concepts  # both ways pass combinations in blocks of their own
+
+
+def _by_votes(terms: Sequence[_Term], fusion: Routing) -> Callable[[Product], Tensor]:
+    """Return the sums of what is read out of all terms, by votes of every combination."""
+    n_concepts, n_terms = fusion.n_concepts, len(terms)
+    step = max(64, _VALUES // (n_terms * (terms[0].weight.shape[1] + n_concepts)))
     tables: dict[int, Tensor] = {}
     for t, term in enumerate(terms):
         if len(term.members) == 1:
             rows = np.arange(len(term.inputs[0]))[:, None]
-            blocks = listed(rows).blocks(4096)
-            tables[t] = torch.cat([term.said(some) for _, some in blocks])
+            tables[t] = torch.cat([term.said(some) for _, some in listed(rows).blocks(4096)])
 
-    by_gaps = _gaps(terms, fusion)
-    finish = lambda sums: fusion._contrasted(sums) + fusion.bias
-
-    def function(product: Product) -> Tensor:
-        if by_gaps is not None and len(product.shape) > 1:
-            return finish(by_gaps(product))
-        rows = listed(product.written_out())
+    def of_list(rows: Product) -> Tensor:
         p, read, votes = [], [], []
         for t, term in enumerate(terms):
             table = tables.get(t)
@@ -116,17 +130,21 @@ def routed_function(
             for t in range(1, n_terms):
                 concepts.addcmul_(votes[t], (p[t] * r[t])[..., None])
             r = [torch.softmax((v * concepts).sum(2) * fusion.scale, 1) for v in votes]
-        logits = p[0] * r[0] * read[0]
+        sums = p[0] * r[0] * read[0]
         for t in range(1, n_terms):
-            logits += p[t] * r[t] * read[t]
-        contrasted: Tensor = fusion._contrasted(logits) + fusion.bias
-        return contrasted.reshape(*product.shape, -1)
+            sums += p[t] * r[t] * read[t]
+        return sums
 
-    return function, n_terms * (terms[0].weight.shape[1] + n_concepts)
+    def function(product: Product) -> Tensor:
+        blocks = listed(product.written_out()).blocks(step)
+        found = torch.cat([of_list(block) for _, block in blocks])
+        return found.reshape(*product.shape, -1)
+
+    return function
 
 
 def _gaps(terms: Sequence[_Term], fusion: Routing) -> GapRouting | None:
-    """Return the function of products of rows, where the adjustment is one and forms are few."""
+    """Return the way without votes, where the adjustment is one and forms of pairs are few."""
     n_hidden, n_concepts = len(terms[0].bias) + 1, fusion.n_concepts
     n_values = len(terms) ** 2 * (n_concepts - 1) * n_hidden**2
     if fusion.n_routing_iter != 1 or n_values > _FORM_VALUES:

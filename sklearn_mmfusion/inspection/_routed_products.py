@@ -137,7 +137,8 @@ class GapRouting:
     def __init__(self, terms: Sequence[TermVotes], scale: float) -> None:
         self.terms = list(terms)
         self.n_concepts = terms[0].votes.shape[1]
-        self._forms = _forms(terms, scale / self.n_concepts)
+        self._factor = scale / self.n_concepts
+        self._forms: dict[tuple[int, int], Tensor] = {}
         self._levels: dict[tuple[int, ...], list[_Level]] = {}
 
     def __call__(self, rows: Product) -> Tensor:
@@ -162,6 +163,14 @@ class GapRouting:
             sums[(slice(None), *where)] = _read_out(said, len(rows.shape))
         return sums.movedim(0, -1)
 
+    def _form(self, t: int, i: int) -> Tensor:
+        """Return the form of a pair, (h, g * h): from the hidden units of i to what meets those of t."""
+        if (t, i) not in self._forms:
+            products = torch.einsum("ijc,tjc->jit", self.terms[i].votes, self.terms[t].votes)
+            gaps = (products[1:] - products[:1]) * self._factor
+            self._forms[t, i] = gaps.transpose(0, 1).flatten(1)
+        return self._forms[t, i]
+
     def _n_values(self, levels: Sequence[_Level], rows: Product) -> int:
         """Return how many numbers a combination makes, about."""
         spanning = sum(len(level.terms) for level in levels if len(level.axes) == len(rows.shape))
@@ -185,11 +194,11 @@ class GapRouting:
 
     def _level(self, axes: tuple[int, ...], terms: list[int], before: Sequence[int]) -> _Level:
         read = torch.stack([self.terms[t].read for t in terms])
-        principal = [_principal(self._forms[t, t]) for t in terms]
+        principal = [_principal(self._form(t, t)) for t in terms]
         forms = read.new_empty(len(terms), read.shape[1], 0)
         if before:
             forms = torch.stack(
-                [torch.cat([self._forms[q, t] for q in before], 1) for t in terms]
+                [torch.cat([self._form(q, t) for q in before], 1) for t in terms]
             )
         stacked = (torch.stack(part) for part in zip(*principal, strict=True))
         return _Level(axes, terms, read, tuple(stacked), forms)  # type: ignore[arg-type]
@@ -243,7 +252,7 @@ class GapRouting:
         scores = torch.einsum("tngh,tgh->tgn", squares, values) * p
         for q, one in enumerate(level.terms):
             for i in range(q + 1, len(level.terms)):
-                met = (hidden[i] @ self._forms[one, level.terms[i]]).unflatten(1, values.shape[1:])
+                met = (hidden[i] @ self._form(one, level.terms[i])).unflatten(1, values.shape[1:])
                 agreed = torch.einsum("nh,ngh->gn", hidden[q], met)
                 scores[q] += p[i] * agreed
                 scores[i] += p[q] * agreed
@@ -266,16 +275,6 @@ def _hidden(
     assert total is not None  # there is an axis
     total = total.relu_() if n_axes > 1 else total.relu()
     return total if there is None else total.mul_(there)
-
-
-def _forms(terms: Sequence[TermVotes], factor: float) -> dict[tuple[int, int], Tensor]:
-    """Return the form of each pair (t, i), (h, g * h): from h_i to what meets h_t."""
-    forms = {}
-    for t, one in enumerate(terms):
-        for i, other in enumerate(terms):
-            products = torch.einsum("ijc,tjc->ijt", other.votes, one.votes)
-            forms[t, i] = ((products[:, 1:] - products[:, :1]) * factor).flatten(1)
-    return forms
 
 
 def _principal(form: Tensor) -> tuple[Tensor, Tensor]:
