@@ -105,7 +105,6 @@ def _linked(
     estimator: Any, kind: str, constant: Floats, parts: list[Part]
 ) -> tuple[Floats, list[Part]]:
     """Return probabilities, which are no sum of parts, as one part."""
-
     members = sorted({m for part in parts for m in part.members})
     reads = [[members.index(m) for m in part.members] for part in parts]
 
@@ -202,7 +201,8 @@ def _whole_function(
     features, fusion = module.features, module.fusion
     if isinstance(fusion, Routing) and isinstance(features, TermVectors):
         return routed_function(features, fusion, encodings, present)
-    if isinstance(fusion, PerceptronFusion) and isinstance(features, TensorFeatures):
+    plain = isinstance(fusion, PerceptronFusion) and not fusion.residual
+    if plain and isinstance(features, TensorFeatures):
         return tensor_function(features, fusion, encodings, present)
 
     def function(rows: Product) -> Tensor:

@@ -28,7 +28,7 @@ def hidden_inputs(features: TermVectors, encodings: Sequence[Tensor], t: int) ->
         start = mine.index(t) * width
         h = features.norms[m](encodings[m])
         linear = features.maps[str(m)]
-        weight: Tensor = linear.weight[start : start + width]  # type: ignore[assignment, index]
+        weight: Tensor = linear.weight[start : start + width]  # type: ignore[index]
         inputs.append((h * math.sqrt(h.shape[1])) @ weight.T)
     return inputs
 

@@ -26,8 +26,7 @@ from sklearn_mmfusion.modules.term_vectors import TermVectors
 __all__ = ["routed_function"]
 
 _FORM_VALUES = 2**23  # numbers of the forms of all pairs of terms: 64 MB
-_VALUES = 2**18  # numbers of a block of listed combinations: 2 MB, about a cache
-
+_VALUES = 2**19  # numbers of a block of listed combinations: 4 MB; smaller ones cost more calls
 
 
 @dataclass(frozen=True)

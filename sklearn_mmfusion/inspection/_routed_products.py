@@ -164,7 +164,7 @@ class GapRouting:
         return sums.movedim(0, -1)
 
     def _form(self, t: int, i: int) -> Tensor:
-        """Return the form of a pair, (h, g * h): from the hidden units of i to what meets those of t."""
+        """Return the form of a pair, from the units of i to what meets those of t, (h, g * h)."""
         if (t, i) not in self._forms:
             products = torch.einsum("ijc,tjc->jit", self.terms[i].votes, self.terms[t].votes)
             gaps = (products[1:] - products[:1]) * self._factor
@@ -197,9 +197,7 @@ class GapRouting:
         principal = [_principal(self._form(t, t)) for t in terms]
         forms = read.new_empty(len(terms), read.shape[1], 0)
         if before:
-            forms = torch.stack(
-                [torch.cat([self._form(q, t) for q in before], 1) for t in terms]
-            )
+            forms = torch.stack([torch.cat([self._form(q, t) for q in before], 1) for t in terms])
         stacked = (torch.stack(part) for part in zip(*principal, strict=True))
         return _Level(axes, terms, read, tuple(stacked), forms)  # type: ignore[arg-type]
 

@@ -8,6 +8,7 @@ Letters: n row, d feature, h hidden unit, k output; shape: axes of a product of 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -37,7 +38,7 @@ def tensor_function(
         Rows in which each modality is there.
     """
     factors = features.vectors(encodings, present)
-    first = fusion.layers[0]
+    first: Any = fusion.layers[0]
     core = first.weight.T.reshape(*(factor.shape[1] for factor in factors), -1).clone()
     core[(0,) * len(factors)] += first.bias  # all the constants 1 together
     hidden_layers, readout, bias = _shifted(fusion)
@@ -51,7 +52,7 @@ def tensor_function(
         outputs = torch.addmm(bias, hidden, readout)
         return outputs.reshape(*rows.shape, -1)
 
-    return function, max(layer.out_features for layer in fusion.layers)
+    return function, len(first.weight)
 
 
 def _shifted(fusion: PerceptronFusion) -> tuple[list[tuple[Tensor, Tensor]], Tensor, Tensor]:
@@ -70,7 +71,7 @@ def _shifted(fusion: PerceptronFusion) -> tuple[list[tuple[Tensor, Tensor]], Ten
     """
     layers = []
     carried: Tensor | None = None
-    for layer in fusion.layers[1:]:
+    for layer in cast(Any, fusion.layers[1:]):
         bias = layer.bias if carried is None else layer.bias + layer.weight @ carried
         layers.append((layer.weight.T.contiguous(), -bias))
         carried = bias
