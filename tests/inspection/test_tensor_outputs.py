@@ -13,7 +13,7 @@ def test_network_without_the_product_says_what_the_modules_say(n_layers, axes):
     generator = torch.Generator().manual_seed(0)
     encodings = [torch.randn(9, dim, generator=generator).double() for dim in (2, 4, 3)]
     present = [None, torch.arange(9) > 2, None]
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         features = TensorFeatures([2, 4, 3], 2).double()
         fusion = PerceptronFusion(27, 5, 2, n_layers=n_layers).double().eval()
     with torch.no_grad():
