@@ -91,10 +91,7 @@ def routed_function(
         _make_term(features, fusion, encodings, present, t) for t in range(len(features.terms))
     ]
     by_votes = _by_votes(terms, fusion)
-
-    @cache
-    def by_gaps() -> GapRouting | None:
-        return _gaps(terms, fusion)
+    by_gaps = cache(lambda: _gaps(terms, fusion))  # listed rows have no need of its forms
 
     def function(rows: Product) -> Tensor:
         summed = (by_gaps() if len(rows.shape) > 1 else None) or by_votes

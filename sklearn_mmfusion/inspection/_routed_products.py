@@ -28,6 +28,8 @@ __all__ = ["GapRouting", "TermVotes"]
 
 _VALUES = 2**19  # numbers of a block of combinations: 4 MB; smaller ones cost more calls
 
+_MET_VALUES = 2**24  # numbers that all positions of an axis make to meet others: 128 MB
+
 
 @dataclass(frozen=True)
 class TermVotes:
@@ -139,13 +141,20 @@ class GapRouting:
         self.n_concepts = terms[0].votes.shape[1]
         self._factor = scale / self.n_concepts
         self._forms: dict[tuple[int, int], Tensor] = {}
+        self._principal: dict[int, tuple[Tensor, Tensor]] = {}
+        # Of the last product alone: each arrangement holds all forms once more.
         self._levels: dict[tuple[int, ...], list[_Level]] = {}
 
     def __call__(self, rows: Product) -> Tensor:
-        """Return the sums of what is read out of all terms, (*shape, j).
+        """Return the sums of what is read out of all terms, (*shape, j)."""
+        n_met = len(self.terms) ** 2 * (self.n_concepts - 1) * len(self.terms[0].bias)
+        sums = self.terms[0].bias.new_empty(self.n_concepts, *rows.shape)
+        for where, block in rows.blocks(max(64, _MET_VALUES // n_met)):
+            self._fill(sums[(slice(None), *where)], block)
+        return sums.movedim(0, -1)
 
-        What depends on one axis is computed for all of it, the rest in blocks.
-        """
+    def _fill(self, sums: Tensor, rows: Product) -> None:
+        """Set the sums, (j, *shape): what depends on one axis for all of it, the rest in blocks."""
         levels = self._arranged(rows.axes)
         added = [self._added(level, rows) for level in levels]
         everywhere = (slice(None),) * len(rows.shape)
@@ -154,14 +163,12 @@ class GapRouting:
             for place, level in enumerate(levels)
             if len(level.axes) == 1
         }
-        sums = self.terms[0].bias.new_empty(self.n_concepts, *rows.shape)
         for where, _ in rows.blocks(max(64, _VALUES // self._n_values(levels, rows))):
             said = [
                 alone[place].at(where) if place in alone else self._say(level, added[place], where)
                 for place, level in enumerate(levels)
             ]
             sums[(slice(None), *where)] = _read_out(said, len(rows.shape))
-        return sums.movedim(0, -1)
 
     def _form(self, t: int, i: int) -> Tensor:
         """Return the form of a pair, from the units of i to what meets those of t, (h, g * h)."""
@@ -189,12 +196,15 @@ class GapRouting:
             for own in sorted(by_axes, key=len, reverse=True):
                 levels.append(self._level(own, by_axes[own], before))
                 before = before + by_axes[own]
-            self._levels[axes] = levels
+            self._levels = {axes: levels}
         return self._levels[axes]
 
     def _level(self, axes: tuple[int, ...], terms: list[int], before: Sequence[int]) -> _Level:
         read = torch.stack([self.terms[t].read for t in terms])
-        principal = [_principal(self._form(t, t)) for t in terms]
+        for t in terms:
+            if t not in self._principal:
+                self._principal[t] = _principal(self._form(t, t))
+        principal = (self._principal[t] for t in terms)
         forms = read.new_empty(len(terms), read.shape[1], 0)
         if before:
             forms = torch.stack([torch.cat([self._form(q, t) for q in before], 1) for t in terms])

@@ -157,6 +157,7 @@ def test_products_of_rows_give_what_their_combinations_give(fitted, i, small, mo
     if small:
         for module in (_encoded, _gathering, _routed_outputs, _routed_products):
             monkeypatch.setattr(module, "_VALUES", 2**9)
+        monkeypatch.setattr(_routed_products, "_MET_VALUES", 2**9)
     estimator = fitted(i)
     evaluator = make_evaluator(estimator, X)
     method = "decision_function" if hasattr(estimator, "classes_") else "predict"
