@@ -52,7 +52,8 @@ def tensor_function(
         outputs = torch.addmm(bias, hidden, readout)
         return outputs.reshape(*rows.shape, -1)
 
-    return function, len(first.weight)
+    # Half a layer: large blocks pay here, where a layer is all that is held at a time.
+    return function, max(1, len(first.weight) // 2)
 
 
 def _shifted(fusion: PerceptronFusion) -> tuple[list[tuple[Tensor, Tensor]], Tensor, Tensor]:
