@@ -18,9 +18,12 @@ from sklearn_mmfusion._fit_data import FitResult
 from sklearn_mmfusion._fitted import FittedFusion
 from sklearn_mmfusion._training import intra_op_threads
 from sklearn_mmfusion.inspection._parts import Part, table_part
+from sklearn_mmfusion.inspection._products import Product, listed
 from sklearn_mmfusion.inspection._routed_outputs import routed_function
 from sklearn_mmfusion.inspection._rows import ModalityRows
+from sklearn_mmfusion.inspection._tensor_outputs import tensor_function
 from sklearn_mmfusion.inspection._term_functions import is_sum_of_terms, term_function
+from sklearn_mmfusion.modules.concatenation import PerceptronFusion, TensorFeatures
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
 from sklearn_mmfusion.modules.routing import Routing
 from sklearn_mmfusion.modules.term_vectors import TermVectors
@@ -32,6 +35,7 @@ Index = npt.NDArray[np.intp]
 
 _VALUES = 2**18  # numbers within the fusion for a chunk of combinations: 2 MB, about a cache
 _FLOOR = 1e-12
+_LINKED_ROWS = 2**16  # combinations to turn into probabilities at a time
 
 
 def encoded_parts(
@@ -101,20 +105,22 @@ def _linked(
     estimator: Any, kind: str, constant: Floats, parts: list[Part]
 ) -> tuple[Floats, list[Part]]:
     """Return probabilities, which are no sum of parts, as one part."""
-
-    def compute(index: Index) -> Floats:
-        outputs = np.tile(constant, (len(index), 1))
-        for part in parts:
-            outputs += part.evaluate(index[:, [members.index(m) for m in part.members]])
-        probabilities = np.asarray(estimator._probabilities(outputs), dtype=np.float64)
-        if kind == "log_proba":
-            return np.log(np.maximum(probabilities, _FLOOR))
-        return probabilities
-
     members = sorted({m for part in parts for m in part.members})
-    n_outputs = compute(np.zeros((1, len(members)), dtype=np.intp)).shape[1]
-    step = min(part.chunk_rows for part in parts)
-    return np.zeros(n_outputs), [Part(tuple(members), compute, step)]
+    reads = [[members.index(m) for m in part.members] for part in parts]
+
+    def compute(product: Product) -> Floats:
+        outputs = np.tile(constant, (*product.shape, 1))
+        for part, mine in zip(parts, reads, strict=True):
+            values = part.evaluate_product(product.of(mine))
+            outputs += product.spread(mine, values)
+        flat = outputs.reshape(-1, len(constant))
+        probabilities = np.asarray(estimator._probabilities(flat), dtype=np.float64)
+        if kind == "log_proba":
+            probabilities = np.log(np.maximum(probabilities, _FLOOR))
+        return probabilities.reshape(*product.shape, -1)
+
+    n_outputs = compute(listed(np.zeros((1, len(members)), dtype=np.intp))).shape[1]
+    return np.zeros(n_outputs), [Part(tuple(members), compute, _LINKED_ROWS)]
 
 
 @dataclass(frozen=True)
@@ -182,31 +188,31 @@ def _whole(encoded: _Encoded, place: dict[str, int]) -> tuple[Floats, list[Part]
     module, result = encoded.module, encoded.result
     columns = [place[name] for name in result.plan.names]
     n_outputs = result.plan.n_outputs
-
-    if isinstance(module.fusion, Routing) and isinstance(module.features, TermVectors):
-        with torch.inference_mode():
-            function, width = routed_function(
-                module.features, module.fusion, encoded.encodings, encoded.present
-            )
-        in_order = _computed(encoded, function)
-        part = Part(tuple(columns), in_order, max(64, _VALUES // width))
-        return np.zeros(n_outputs), [part]
-
-    def compute(index: Index) -> Floats:
-        chosen = torch.from_numpy(np.ascontiguousarray(index.T))
-        encodings = [
-            e[chosen[c]] if e.ndim == 2 else e
-            for e, c in zip(encoded.encodings, columns, strict=True)
-        ]
-        present = [
-            None if mask is None else mask[chosen[c]]
-            for mask, c in zip(encoded.present, columns, strict=True)
-        ]
-        return encoded.run(lambda: module.fusion(module.features(encodings, present, None)))
-
-    step = max(64, _VALUES // max(1, int(module.fusion.values_per_row)))
     constant = np.broadcast_to(result.target_scale.mean, (n_outputs,)).astype(np.float64)
-    return constant, [Part(tuple(range(len(place))), compute, step)]
+    with torch.inference_mode():
+        function, width = _whole_function(module, encoded.encodings, encoded.present)
+    return constant, [Part(tuple(columns), _computed(encoded, function), max(64, _VALUES // width))]
+
+
+def _whole_function(
+    module: FusionNetwork, encodings: Sequence[Tensor], present: Sequence[Tensor | None]
+) -> tuple[Callable[[Product], Tensor], int]:
+    """Return all outputs as a function of rows, and how many numbers a combination makes."""
+    features, fusion = module.features, module.fusion
+    if isinstance(fusion, Routing) and isinstance(features, TermVectors):
+        return routed_function(features, fusion, encodings, present)
+    plain = isinstance(fusion, PerceptronFusion) and not fusion.residual
+    if plain and isinstance(features, TensorFeatures):
+        return tensor_function(features, fusion, encodings, present)
+
+    def function(rows: Product) -> Tensor:
+        chosen = torch.from_numpy(np.ascontiguousarray(rows.written_out().T))
+        own = [e[row] if e.ndim == 2 else e for e, row in zip(encodings, chosen, strict=True)]
+        there = [m if m is None else m[row] for m, row in zip(present, chosen, strict=True)]
+        outputs: Tensor = fusion(features(own, there, None))
+        return outputs.reshape(*rows.shape, -1)
+
+    return function, max(1, int(fusion.values_per_row))
 
 
 def _terms(encoded: _Encoded, place: dict[str, int]) -> list[Part]:
@@ -227,9 +233,7 @@ def _terms(encoded: _Encoded, place: dict[str, int]) -> list[Part]:
     return parts
 
 
-def _computed(encoded: _Encoded, function: Callable[[Tensor], Tensor]) -> Callable[[Index], Floats]:
-    def compute(index: Index) -> Floats:
-        rows = torch.from_numpy(np.ascontiguousarray(index.T))
-        return encoded.run(lambda: function(rows))
-
-    return compute
+def _computed(
+    encoded: _Encoded, function: Callable[[Product], Tensor]
+) -> Callable[[Product], Floats]:
+    return lambda rows: encoded.run(lambda: function(rows))

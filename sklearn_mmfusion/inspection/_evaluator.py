@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion.inspection._encoded import encoded_parts
-from sklearn_mmfusion.inspection._parts import Part
+from sklearn_mmfusion.inspection._parts import Part, index_part
 from sklearn_mmfusion.inspection._response import Response, choose_response
 from sklearn_mmfusion.inspection._rows import ModalityRows, read_rows
 
@@ -159,7 +159,7 @@ def make_evaluator(
             constant, parts = found
             return Evaluator(rows.names, n, reference, constant, parts, chosen, rows, True)
     part = _plain_part(chosen, rows)
-    first = part.compute(np.zeros((1, len(rows.names)), dtype=np.intp))
+    first = part.evaluate(np.zeros((1, len(rows.names)), dtype=np.intp))
     constant = np.zeros(first.shape[1])
     return Evaluator(rows.names, n, reference, constant, [part], chosen, rows, False)
 
@@ -168,7 +168,7 @@ def _plain_part(response: Response, rows: ModalityRows) -> Part:
     """Return all of a model as one part, which calls the estimator on recombined rows."""
     compute: Callable[[Index], Floats] = lambda index: response.outputs(rows.take(index))  # noqa: E731
     step = max(256, _CHUNK_VALUES // rows.values_per_row)
-    return Part(tuple(range(len(rows.names))), compute, step)
+    return index_part(tuple(range(len(rows.names))), compute, step)
 
 
 def _innermost(estimator: Any) -> Any:

@@ -13,7 +13,7 @@ Letters: n explained row, q quantity, k output.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion.inspection._evaluator import Evaluator
 from sklearn_mmfusion.inspection._parts import Part
+from sklearn_mmfusion.inspection._products import Product, grid
 
 __all__ = ["Estimates", "Quantity", "estimate"]
 
@@ -222,80 +223,41 @@ def _exact(evaluator: Evaluator, task: _Task) -> dict[int, Floats]:
     for subset in task.needed:
         if subset not in found:
             fixed = [i for i in range(order) if subset >> i & 1]
-            start = rows if fixed else rows[:1]
-            found[subset] = _mean_over(part, start, fixed, background)
+            found[subset] = _mean_over(part, rows, fixed, background)
     return found
 
 
 def _grid_marginals(part: Part, rows: Index) -> list[Floats]:
-    """Return the mean over all other axes of the grid of rows, (n, k) for each axis.
-
-    The grid is passed in blocks of trailing axes, as many as fit.
-    """
+    """Return the mean over all other axes of the grid of rows, (n, k) for each axis."""
     n, order = len(rows), len(part.members)
-    trailing = max(p for p in range(order) if n**p <= _BLOCK or p == 0)
-    inner = _combinations(n, trailing)
-    leading = order - trailing
-    shape = (n,) * leading
     sums: list[Floats] = []
-    per_block = max(1, _BLOCK // len(inner))
-    for start in range(0, n**leading, per_block):
-        prefix = np.stack(
-            np.unravel_index(np.arange(start, min(start + per_block, n**leading)), shape), 1
-        )
-        index = np.concatenate(
-            [np.repeat(prefix, len(inner), 0), np.tile(inner, (len(prefix), 1))], 1
-        )
-        values = part.evaluate(rows[index])
+    for where, block in grid([rows] * order).blocks(_BLOCK):
+        values = part.evaluate_product(block)
         if not sums:
-            sums = [np.zeros((n, values.shape[1])) for _ in range(order)]
-        by_prefix = values.reshape(len(prefix), len(inner), -1)
-        totals = by_prefix.sum(1)
-        for axis in range(leading):
-            np.add.at(sums[axis], prefix[:, axis], totals)
-        if trailing:
-            cube = by_prefix.sum(0).reshape(*(n,) * trailing, -1)
-            for i in range(trailing):
-                others = tuple(j for j in range(trailing) if j != i)
-                sums[leading + i] += cube.sum(others)
+            sums = [np.zeros((n, values.shape[-1])) for _ in range(order)]
+        for axis in range(order):
+            others = tuple(a for a in range(order) if a != axis)
+            sums[axis][where[axis]] += values.sum(others)
     return [total / n ** (order - 1) for total in sums]
-
-
-def _combinations(n: int, count: int) -> Index:
-    """Return all combinations of ``count`` positions below n, (n ** count, count)."""
-    if count == 0:
-        return np.zeros((1, 0), dtype=np.intp)
-    return np.stack(np.unravel_index(np.arange(n**count), (n,) * count), 1)
 
 
 def _mean_over(part: Part, rows: Index, fixed: Sequence[int], background: Index) -> Floats:
     """Return the mean over the background of the modalities that are not fixed, (n, k)."""
     order, b = len(part.members), len(background)
     free = [i for i in range(order) if i not in fixed]
-    n_combinations = b ** len(free)
+    # Fixed modalities change rows together, along the first axis if there are any.
+    lead = (len(rows),) if fixed else ()
+    axes = tuple(len(lead) + free.index(i) if i in free else 0 for i in range(order))
+    choices = tuple(background if i in free else rows for i in range(order))
+    product = Product((*lead, *(b,) * len(free)), axes, choices)
     total: Floats | None = None
-    for chosen in _blocks(n_combinations, _BLOCK):
-        columns = np.unravel_index(chosen, (b,) * len(free)) if free else ()
-        step = max(1, _BLOCK // len(chosen))
-        sums = []
-        for start in range(0, len(rows), step):
-            some = rows[start : start + step]
-            index = np.empty((len(some), len(chosen), order), dtype=np.intp)
-            for i in fixed:
-                index[:, :, i] = some[:, None]
-            for i, column in zip(free, columns, strict=True):
-                index[:, :, i] = background[column]
-            values = part.evaluate(index.reshape(-1, order))
-            sums.append(values.reshape(len(some), len(chosen), -1).sum(1))
-        block = np.concatenate(sums)
-        total = block if total is None else total + block
+    for where, block in product.blocks(_BLOCK):
+        values = part.evaluate_product(block)
+        if total is None:
+            total = np.zeros((*lead, values.shape[-1]))
+        total[where[: len(lead)]] += values.sum(tuple(range(len(lead), values.ndim - 1)))
     assert total is not None  # there is at least one combination
-    return total / n_combinations
-
-
-def _blocks(total: int, size: int) -> Iterator[Index]:
-    for start in range(0, total, size):
-        yield np.arange(start, min(start + size, total))
+    return total.reshape(-1, total.shape[-1]) / b ** len(free)
 
 
 # -- sampled -------------------------------------------------------------------------------------
@@ -363,8 +325,7 @@ def _drawn(part: Part, subset: int, rows: Index, draws: Index) -> Floats:
         return part.evaluate(index)[None]
     if not fixed:
         return part.evaluate(draws[:, list(members)])[:, None]
-    index = np.empty((len(draws), len(rows), len(members)), dtype=np.intp)
-    for i, m in enumerate(members):
-        index[:, :, i] = rows if i in fixed else draws[:, m, None]
-    values = part.evaluate(index.reshape(-1, len(members)))
-    return values.reshape(len(draws), len(rows), -1)
+    # A draw of the others with every row: two axes.
+    axes = tuple(int(i in fixed) for i in range(len(members)))
+    choices = tuple(rows if i in fixed else draws[:, m] for i, m in enumerate(members))
+    return part.evaluate_product(Product((len(draws), len(rows)), axes, choices))

@@ -12,6 +12,7 @@ from joblib import Parallel, delayed
 from sklearn.metrics import check_scoring
 
 from sklearn_mmfusion.inspection._evaluator import Evaluator, fitted_modalities, make_evaluator
+from sklearn_mmfusion.inspection._many_scores import many_scores
 from sklearn_mmfusion.inspection._response import choose_response, score_outputs
 from sklearn_mmfusion.inspection._results import check_target
 from sklearn_mmfusion.inspection._rows import ModalityRows, read_rows
@@ -56,13 +57,17 @@ class IndexScorer:
         if self.evaluator is None:
             jobs = (delayed(self.score)(index) for index in indices)
             return list(Parallel(n_jobs=n_jobs)(jobs))
-        score = score_outputs(self.evaluator.response, self.scoring)
-        found = []
+        response, score = (
+            self.evaluator.response,
+            score_outputs(self.evaluator.response, self.scoring),
+        )
+        one = lambda outputs: score(outputs, self.X, self.y, self.sample_weight)  # noqa: E731
+        many = many_scores(response, self.scoring, self.y, self.sample_weight, one)
+        found: list[float] = []
         per_block = max(1, _BLOCK // self.rows.n_samples)
         for start in range(0, len(indices), per_block):
             some = indices[start : start + per_block]
-            outputs = np.split(self.evaluator.evaluate(np.concatenate(some)), len(some))
-            found += [score(part, self.X, self.y, self.sample_weight) for part in outputs]
+            found += many(self.evaluator.evaluate(np.concatenate(some)))
         return found
 
     def score(self, index: Index) -> float:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Part", "table_part"]
+from sklearn_mmfusion.inspection._products import Product, listed
+
+__all__ = ["Part", "index_part", "table_part"]
 
 Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -23,23 +25,45 @@ class Part:
     members : tuple of int
         Positions of the modalities that it reads.
     compute : callable
-        (n, n_members) rows -> (n, n_outputs).
+        Product of rows of the members -> (*shape, n_outputs).
     chunk_rows : int
         Combinations to compute at a time.
     """
 
     members: tuple[int, ...]
-    compute: Callable[[Index], Floats]
+    compute: Callable[[Product], Floats]
     chunk_rows: int = 2**16
 
     def evaluate(self, index: Index) -> Floats:
-        """Return the values of any number of combinations, in chunks."""
-        if len(index) <= self.chunk_rows:
-            return self.compute(index)
-        starts = range(0, len(index), self.chunk_rows)
-        return np.concatenate([self.compute(index[s : s + self.chunk_rows]) for s in starts])
+        """Return the values of any number of combinations, (n, n_members) -> (n, n_outputs)."""
+        return self.evaluate_product(listed(index))
+
+    def evaluate_product(self, product: Product) -> Floats:
+        """Return the values of all combinations, (*shape, n_outputs), in chunks."""
+        found: Floats | None = None
+        for where, block in product.blocks(self.chunk_rows):
+            values = self.compute(block)
+            if block is product:
+                return values
+            if found is None:
+                found = np.empty((*product.shape, values.shape[-1]))
+            found[where] = values
+        assert found is not None  # there is at least one combination
+        return found
+
+
+def index_part(
+    members: tuple[int, ...], compute: Callable[[Index], Floats], chunk_rows: int = 2**16
+) -> Part:
+    """Return the part of a function that has to see every combination written out."""
+
+    def of_product(product: Product) -> Floats:
+        values = compute(product.written_out())
+        return values.reshape(*product.shape, values.shape[-1])
+
+    return Part(members, of_product, chunk_rows)
 
 
 def table_part(member: int, table: Floats) -> Part:
     """Return the part of one modality whose value is known for every row."""
-    return Part((member,), lambda index: table[index[:, 0]], 2**20)
+    return Part((member,), lambda product: table[product.rows[0]], 2**20)

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._errors import InputError, InputTypeError
 
-__all__ = ["Response", "choose_response", "score_outputs"]
+__all__ = ["Response", "choose_response", "predict_outputs", "score_outputs"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -141,6 +141,11 @@ def score_outputs(response: Response, scoring: Any) -> Callable[[Floats, Any, An
         return float(scorer(model, X, y, **weight))
 
     return score
+
+
+def predict_outputs(response: Response, outputs: Floats) -> Any:
+    """Return what an estimator of ours predicts from its outputs, (n, k)."""
+    return _stand_in(response, outputs, several=False).predict(None)
 
 
 def _stand_in(response: Response, outputs: Floats, several: bool) -> Any:

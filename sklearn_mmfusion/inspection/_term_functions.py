@@ -3,12 +3,11 @@
 Whatever depends on one modality alone is computed for all rows beforehand, so that a combination
 costs no more than the step in which the modalities meet.
 
-Letters: n row, r combination of rows, t term, d latent feature, h hidden unit, k output.
+Letters: n row, t term, d latent feature, h hidden unit, k output; shape: axes of a product of rows.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import singledispatch
 from itertools import combinations
@@ -18,6 +17,13 @@ import torch
 from torch import Tensor
 
 from sklearn_mmfusion import functional as F
+from sklearn_mmfusion.inspection._gathering import (
+    contracted,
+    gathered_sum,
+    hidden_inputs,
+    together,
+)
+from sklearn_mmfusion.inspection._products import Product
 from sklearn_mmfusion.modules.concatenation import ConcatFeatures, TensorFeatures
 from sklearn_mmfusion.modules.fusion import BlockLinear, TermFeatures
 from sklearn_mmfusion.modules.network import FusionNetwork
@@ -25,10 +31,10 @@ from sklearn_mmfusion.modules.residual import OrderFusion, TermOutputs
 from sklearn_mmfusion.modules.routing import AdditiveActivation, Routing
 from sklearn_mmfusion.modules.term_vectors import TermVectors
 
-__all__ = ["gathered_sum", "hidden_inputs", "is_sum_of_terms", "term_function", "together"]
+__all__ = ["is_sum_of_terms", "term_function"]
 
-# Rows of each member, (n_members, r) -> what the term adds, (r, k).
-TermFunction = Callable[[Tensor], Tensor]
+# Combinations of rows of the members -> what the term adds, (*shape, k).
+TermFunction = Callable[[Product], Tensor]
 Encodings = Sequence[Tensor]
 Present = Sequence[Tensor | None]
 
@@ -72,8 +78,7 @@ def _of_concatenation(
 ) -> tuple[TermFunction, int]:
     (m,) = features.terms[t]
     weight = fusion.weight.split(features.block_sizes, 1)[t]
-    table = _masked(encodings[m] @ weight.T, present[m])
-    return (lambda rows: table[rows[0]]), table.shape[1]
+    return _table(_masked(encodings[m] @ weight.T, present[m]))
 
 
 @term_function.register
@@ -86,8 +91,7 @@ def _of_blocks(
     if len(term) == 1:
         (m,) = term
         norm = features.unimodal_norms[features.unimodal.index(m)]
-        table = _masked(norm(features._unimodal_input(m, encodings)) @ weight.T, present[m])
-        return (lambda rows: table[rows[0]]), table.shape[1]
+        return _table(_masked(norm(features._unimodal_input(m, encodings)) @ weight.T, present[m]))
     factors = []
     for m in term:
         position = features.pairs.index((term, m))
@@ -105,18 +109,9 @@ def _of_blocks(
         )[:, 0]
         one = u.new_ones(len(u), 1)
         factors.append(_masked(torch.cat([one, u], 1), present[m]))
-    core = _multilinear_weight(features, weight, term)
-    n_outputs, width = len(weight), core[0, 0].numel()
-    # (n, k, d'): the first modality has met the weights.
-    met = (factors[0] @ core.flatten(2).transpose(0, 1).flatten(1)).unflatten(1, (n_outputs, -1))
-
-    def function(rows: Tensor) -> Tensor:
-        others = factors[1][rows[1]]
-        for factor, row in zip(factors[2:], rows[2:], strict=True):
-            others = (others[:, :, None] * factor[row][:, None, :]).flatten(1)
-        return torch.bmm(met[rows[0]], others[:, :, None])[:, :, 0]
-
-    return function, width * (n_outputs + 1)
+    core = _multilinear_weight(features, weight, term).movedim(0, -1)
+    width = core.shape[-2] + len(weight)
+    return (lambda rows: contracted(core, factors, rows)), 2 * width
 
 
 def _multilinear_weight(features: TermFeatures, weight: Tensor, term: tuple[int, ...]) -> Tensor:
@@ -162,8 +157,8 @@ def _of_orders(
         inputs.append(encodings[m][:, o * dim : (o + 1) * dim] @ weight.T)
     masks = [present[m] for m in term]
 
-    def function(rows: Tensor) -> Tensor:
-        summed = gathered_sum(inputs, rows).add_(hidden.bias).relu_()
+    def function(rows: Product) -> Tensor:
+        summed = gathered_sum(inputs, rows, hidden.bias).relu_()
         return _masked(summed @ readout.weight.T, together(masks, rows))
 
     return function, 2 * hidden.weight.shape[0]
@@ -186,42 +181,18 @@ def _of_activations(
     offset = torch.cat([features.bias[t, :-1] @ read, features.bias[t, -1:]])
     masks = [present[m] for m in features.terms[t]]
 
-    def function(rows: Tensor) -> Tensor:
-        hidden = gathered_sum(inputs, rows).add_(features.hidden_bias[t]).relu_()
+    def function(rows: Product) -> Tensor:
+        hidden = gathered_sum(inputs, rows, features.hidden_bias[t]).relu_()
         values = hidden @ last + offset
-        added = torch.sigmoid(values[:, -1:]) * values[:, :-1]
+        added = torch.sigmoid(values[..., -1:]) * values[..., :-1]
         return _masked(added, together(masks, rows))
 
     return function, 2 * features.hidden_dim
 
 
-def hidden_inputs(features: TermVectors, encodings: Encodings, t: int) -> list[Tensor]:
-    """Return what each member of a term adds to its hidden layer, (n, h) each."""
-    inputs = []
-    for m in features.terms[t]:
-        mine = [i for i, term in enumerate(features.terms) if m in term]
-        width = features.hidden_dim
-        start = mine.index(t) * width
-        h = features.norms[m](encodings[m])
-        linear: Any = features.maps[str(m)]
-        weight = linear.weight[start : start + width]
-        inputs.append((h * math.sqrt(h.shape[1])) @ weight.T)
-    return inputs
-
-
-def gathered_sum(inputs: Sequence[Tensor], rows: Tensor) -> Tensor:
-    """Return the sum over members of what each adds, for combinations of rows, (r, h)."""
-    summed = inputs[0][rows[0]]
-    for part, row in zip(inputs[1:], rows[1:], strict=True):
-        summed += part[row]
-    return summed
-
-
-def together(masks: Sequence[Tensor | None], rows: Tensor) -> Tensor | None:
-    """Return the combinations in which all members are there; None: all of them."""
-    found = [mask[row] for mask, row in zip(masks, rows, strict=True) if mask is not None]
-    return torch.stack(found).all(0) if found else None
+def _table(table: Tensor) -> tuple[TermFunction, int]:
+    return (lambda rows: table[torch.from_numpy(rows.rows[0])]), table.shape[1]
 
 
 def _masked(values: Tensor, mask: Tensor | None) -> Tensor:
-    return values if mask is None else torch.where(mask[:, None], values, 0.0)
+    return values if mask is None else torch.where(mask[..., None], values, 0.0)

@@ -103,13 +103,21 @@ class TensorFeatures(ConcatFeatures):
         Shape: encodings (b, d_m) -> (b, (1 + d) ** n_modalities).
         """
         product = encodings[0].new_ones(len(encodings[0]), 1)
+        for u in self.vectors(encodings, present):
+            product = (product[:, :, None] * u[:, None, :]).flatten(1)
+        return product
+
+    def vectors(
+        self, encodings: Sequence[Tensor], present: Sequence[Tensor | None]
+    ) -> list[Tensor]:
+        """Return the factors of the product, (b, 1 + d) per modality."""
+        found = []
         for linear, h, mask in zip(self.maps, encodings, present, strict=True):
             u = linear(h)
             if mask is not None:
                 u = torch.where(mask[:, None], u, 0.0)
-            u = nn.functional.pad(u, (1, 0), value=1.0)
-            product = (product[:, :, None] * u[:, None, :]).flatten(1)
-        return product
+            found.append(nn.functional.pad(u, (1, 0), value=1.0))
+        return found
 
 
 class LinearFusion(BlockLinear):

@@ -1,10 +1,11 @@
 """Cached encodings say the same as the estimator on recombined rows."""
 
 import warnings
+from functools import cache
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -32,7 +33,15 @@ from sklearn_mmfusion import (
     TensorFusionClassifier,
     TensorFusionRegressor,
 )
+from sklearn_mmfusion.inspection import (
+    _encoded,
+    _gathering,
+    _routed_outputs,
+    _routed_products,
+)
 from sklearn_mmfusion.inspection._evaluator import make_evaluator
+from sklearn_mmfusion.inspection._expectations import estimate
+from sklearn_mmfusion.inspection._products import Product, grid
 
 N = 40
 ALL = {"interactions": "all"}
@@ -104,15 +113,23 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("estimator", "kind", "is_cached", "order"),
-    CASES,
-    ids=[f"{type(case[0]).__name__}-{case[1]}-{i}" for i, case in enumerate(CASES)],
-)
-def test_cached_outputs_of_recombined_rows_are_those_of_the_estimator(
-    estimator, kind, is_cached, order
-):
-    estimator = fit(estimator, X, TARGETS[kind])
+NAMES = [f"{type(case[0]).__name__}-{case[1]}-{i}" for i, case in enumerate(CASES)]
+# Axes of the three modalities.
+ARRANGEMENTS = [(0, 1, 2), (2, 0, 1), (0, 0, 1), (1, 0, 0), (0, 1, 0)]
+
+
+def first_case(kind):
+    return next(i for i, case in enumerate(CASES) if isinstance(case[0], kind))
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return cache(lambda i: fit(CASES[i][0], X, TARGETS[CASES[i][1]]))
+
+
+@pytest.mark.parametrize("i", range(len(CASES)), ids=NAMES)
+def test_cached_outputs_of_recombined_rows_are_those_of_the_estimator(fitted, i):
+    estimator, (_, _, is_cached, order) = fitted(i), CASES[i]
     rng = np.random.default_rng(1)
     index = rng.integers(0, N, (200, 3))
     new_rows = ModalityFrame(make_data(1)[0])[:7]
@@ -134,6 +151,81 @@ def test_cached_outputs_of_recombined_rows_are_those_of_the_estimator(
     assert np.abs(behind - own).max() < 1e-10 * max(1.0, np.ptp(expected))
 
 
+@pytest.mark.parametrize("i", range(len(CASES)), ids=NAMES)
+@pytest.mark.parametrize("small", [False, True], ids=["whole", "blocks"])
+def test_products_of_rows_give_what_their_combinations_give(fitted, i, small, monkeypatch):
+    if small:
+        for module in (_encoded, _gathering, _routed_outputs, _routed_products):
+            monkeypatch.setattr(module, "_VALUES", 2**9)
+        monkeypatch.setattr(_routed_products, "_MET_VALUES", 2**9)
+    estimator = fitted(i)
+    evaluator = make_evaluator(estimator, X)
+    method = "decision_function" if hasattr(estimator, "classes_") else "predict"
+    rng = np.random.default_rng(2)
+    lengths = (6, 7, 5)
+    for axes in ARRANGEMENTS:
+        rows = tuple(rng.integers(0, N, lengths[axis]) for axis in axes)
+        product = Product(lengths[: max(axes) + 1], axes, rows)
+        index = product.written_out()
+        recombined = {name: X[name][index[:, m]] for m, name in enumerate(evaluator.names)}
+        expected = getattr(estimator, method)(recombined).reshape(*product.shape, -1)
+        found = np.tile(evaluator.constant, (*product.shape, 1))
+        for part in evaluator.parts:
+            values = part.evaluate_product(product.of(part.members))
+            found += product.spread(part.members, values)
+        assert np.abs(found - expected).max() < 1e-10 * max(1.0, np.ptp(expected))
+        assert np.ptp(expected) > 1e-3
+
+
+def test_routing_by_votes_gives_the_same_for_products(fitted, monkeypatch):
+    estimator = fitted(first_case(RoutingClassifier))
+    product = grid([np.arange(3), np.arange(20, 24), np.arange(5)])
+    (part,) = make_evaluator(estimator, X).parts
+    found = part.evaluate_product(product)
+    monkeypatch.setattr(_routed_outputs, "_FORM_VALUES", 0)  # too few for any form
+    (part,) = make_evaluator(estimator, X).parts
+    by_votes = part.evaluate_product(product)
+    assert np.abs(found - by_votes).max() < 1e-12
+    assert not np.array_equal(found, by_votes)  # they are two ways
+
+
+def test_network_of_other_features_is_called_on_encodings(fitted, monkeypatch):
+    estimator = fitted(first_case(TensorFusionRegressor))
+    expected = make_evaluator(estimator, X)
+    monkeypatch.setattr(_encoded, "TensorFeatures", LinearRegression)  # so that none is known
+    evaluator = make_evaluator(estimator, X)
+    assert evaluator.is_cached
+    index = np.random.default_rng(1).integers(0, N, (30, 3))
+    product = grid([np.arange(3), np.arange(20, 24), np.arange(5)])
+    assert np.abs(evaluator.evaluate(index) - expected.evaluate(index)).max() < 1e-12
+    (one,), (other,) = evaluator.parts, expected.parts
+    found = one.evaluate_product(product)
+    assert np.abs(found - other.evaluate_product(product)).max() < 1e-12
+
+
+@pytest.mark.parametrize("method", ["exact", "sampled"])
+@pytest.mark.parametrize("n", [1, 6])
+def test_projection_by_cached_encodings_is_that_by_calls(fitted, method, n):
+    for i in range(len(CASES)):
+        if CASES[i][2]:
+            few = {name: values[:n] for name, values in X.items()}
+            new = ModalityFrame(make_data(1)[0])[:4]
+            found = [
+                estimate(
+                    make_evaluator(fitted(i), few, background=new, cached=cached),
+                    [{0: -2.0, 1: 1.0, 2: 1.0, 4: 1.0}],
+                    method=method,
+                    n_draws=5,
+                    max_evaluations=10**6,
+                    rng=lambda: np.random.default_rng(0),
+                )
+                for cached in (True, False)
+            ]
+            scale = 1e-10 * max(1.0, np.abs(found[1].values).max())
+            assert np.abs(found[0].values - found[1].values).max() < scale
+            assert np.abs(found[0].errors - found[1].errors).max() < scale
+
+
 @pytest.mark.parametrize("response", ["predict_proba", "log_proba"])
 def test_cached_probabilities_are_those_of_the_estimator(intense, response):
     estimator = intense
@@ -145,6 +237,11 @@ def test_cached_probabilities_are_those_of_the_estimator(intense, response):
     expected = estimator.predict_proba(recombined)
     expected = np.log(expected) if response == "log_proba" else expected
     assert np.abs(evaluator.evaluate(index) - expected).max() < 1e-12
+    (part,) = evaluator.parts
+    product = Product((7, 5), (0, 1, 0), (np.arange(7), np.arange(5), np.arange(20, 27)))
+    found = part.evaluate_product(product)
+    expected = part.evaluate(product.written_out()).reshape(7, 5, 2)
+    assert np.abs(found - expected).max() < 1e-12
 
 
 def test_order_of_modalities_is_that_of_the_user(intense):

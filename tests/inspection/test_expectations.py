@@ -5,7 +5,7 @@ from sklearn_mmfusion import InputError
 from sklearn_mmfusion.inspection import _expectations
 from sklearn_mmfusion.inspection._evaluator import make_evaluator
 from sklearn_mmfusion.inspection._expectations import estimate
-from sklearn_mmfusion.inspection._parts import Part
+from sklearn_mmfusion.inspection._parts import index_part
 from sklearn_mmfusion.inspection._sets import component, sets_up_to
 
 RNG = np.random.default_rng(0)
@@ -111,7 +111,7 @@ def split_by_parts(evaluator, parts):
             picked = [columns[m][index[:, i]] for i, m in enumerate(members)]
             return function(*picked)[:, None]
 
-        return Part(members, compute)
+        return index_part(members, compute)
 
     evaluator.parts = [as_part(members, function) for members, function in parts]
     evaluator.constant = np.array([2.0])

@@ -1,0 +1,58 @@
+from itertools import product as all_of
+
+import numpy as np
+import pytest
+
+from sklearn_mmfusion.inspection._products import Product, grid, listed
+
+ROWS = (np.array([5, 6, 7]), np.array([1, 2]), np.array([8, 9, 4]))
+PRODUCT = Product((3, 2), (0, 1, 0), ROWS)
+
+
+def combinations(product):
+    """Rows of every combination by loops."""
+    return [
+        [rows[position[axis]] for axis, rows in zip(product.axes, product.rows, strict=True)]
+        for position in all_of(*map(range, product.shape))
+    ]
+
+
+def test_written_out_index_is_that_of_loops_the_last_axis_fastest():
+    index = PRODUCT.written_out()
+    assert index.tolist() == combinations(PRODUCT)
+    assert index.tolist()[:3] == [[5, 1, 8], [5, 2, 8], [6, 1, 9]]
+    assert grid(ROWS).written_out().tolist() == [list(rows) for rows in all_of(*ROWS)]
+    rows = np.arange(6).reshape(3, 2)
+    assert np.array_equal(listed(rows).written_out(), rows)
+    assert listed(rows).shape == (3,)
+
+
+def test_some_modalities_keep_the_axes_that_they_have():
+    assert PRODUCT.members(0) == [0, 2]
+    some = PRODUCT.of([1])
+    assert (some.shape, some.axes) == ((2,), (0,))
+    assert some.written_out().tolist() == [[1], [2]]
+    turned = PRODUCT.of([2, 1])
+    assert turned.written_out().tolist() == PRODUCT.written_out()[:, [2, 1]].tolist()
+
+
+def test_values_of_some_modalities_broadcast_to_all_combinations():
+    values = PRODUCT.of([1]).written_out() * 1.0
+    spread = np.broadcast_to(PRODUCT.spread([1], values), (3, 2, 1))
+    assert spread.ravel().tolist() == PRODUCT.written_out()[:, 1].tolist()
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 7, 12, 100])
+def test_blocks_cover_every_combination_once_and_stay_below_the_limit(limit):
+    product = grid([np.arange(5), np.arange(10, 13), np.arange(20, 22)])
+    found = np.full((5, 3, 2, 3), -1)
+    for where, block in product.blocks(limit):
+        assert np.prod(block.shape) <= limit
+        assert (found[where] == -1).all()
+        found[where] = block.written_out().reshape(*block.shape, 3)
+    assert np.array_equal(found.reshape(-1, 3), product.written_out())
+
+
+def test_sides_of_blocks_are_even():
+    shapes = {block.shape for _, block in grid([np.arange(64), np.arange(64)]).blocks(256)}
+    assert shapes == {(16, 16)}
