@@ -91,7 +91,7 @@ def _assert_same(one, other, tolerance=1e-8):
     "cls", [c for c in ALL_ESTIMATORS if hasattr(c, "partial_fit")], ids=lambda cls: cls.__name__
 )
 def test_every_estimator_fits_as_on_the_cpu(cls):
-    changes = {"dtype": "float64", "batch_size": 32, "dropout": 0.0, "polish": "auto"}
+    changes = {"dtype": "float64", "batch_size": 32, "dropout": 0.0, "polish": True}
     if family(cls) not in JOINT:
         changes["encoders"] = PARAMS["encoders"]
     if family(cls) == "Unimodal":
@@ -102,10 +102,6 @@ def test_every_estimator_fits_as_on_the_cpu(cls):
     X["a"][::7] = np.nan
     y = LABELS if is_classifier(cls()) else FLAT["b"][:, 0] + FLAT["c"][:, 1]
     weight = RNG.uniform(0.5, 1, N)
-    if "polish" not in small(cls).get_params():
-        del changes["polish"]
-    else:
-        changes["polish"] = True
     one, other = (
         small(cls, missing="mask", device=device, **changes).fit(X, y, sample_weight=weight)
         for device in ("cpu", "cuda")

@@ -57,10 +57,8 @@ class IndexScorer:
         if self.evaluator is None:
             jobs = (delayed(self.score)(index) for index in indices)
             return list(Parallel(n_jobs=n_jobs)(jobs))
-        response, score = (
-            self.evaluator.response,
-            score_outputs(self.evaluator.response, self.scoring),
-        )
+        response = self.evaluator.response
+        score = score_outputs(response, self.scoring)
         one = lambda outputs: score(outputs, self.X, self.y, self.sample_weight)  # noqa: E731
         many = many_scores(response, self.scoring, self.y, self.sample_weight, one)
         found: list[float] = []
