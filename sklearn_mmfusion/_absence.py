@@ -88,7 +88,8 @@ def make_block(
     if fault.any():
         raise InputError(
             f"contains NaN ({_where(fault, rows)}); NaN may fill whole rows (a missing modality) "
-            "or the last steps of a sequence (padding), but no single values: impute these first"
+            "or the last steps of a sequence (padding), but no single values: impute these first, "
+            "for example by SimpleImputer in a ModalityTransformer"
         )
     if absent.any() and missing == "raise":
         first = _number(int(absent.argmax()), rows)

@@ -35,6 +35,7 @@ __all__ = ["as_known_form", "check_2d", "check_mapping"]
 
 # Name of the one modality of 2-D input without modalities=.
 _SINGLE = "X"
+_ABSENT = ". Rows of NaN stand for a modality that is missing"
 
 
 def as_known_form(X: Any) -> Any:
@@ -105,7 +106,7 @@ def check_mapping(
         known = names if gone else order
         raise InputError(
             f"the modalities of X do not match: {', '.join(parts)}; expected {order}"
-            f"{hint(gone or extra, known)}"
+            f"{hint(gone or extra, known)}{_ABSENT if gone and missing == 'mask' else ''}"
         )
     layouts: dict[str, ModalityLayout] = (
         {} if schema is None else {layout.name: layout for layout in schema.layouts}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from sklearn.base import is_classifier
 from torch import Tensor
 
+from sklearn_mmfusion._available_memory import available_memory
 from sklearn_mmfusion._dataset import GATHER_BYTES, FusionDataset, to_dataset
 from sklearn_mmfusion._errors import FusionMemoryError, InputError
 from sklearn_mmfusion._estimator_encoder import EstimatorEncoder
@@ -27,25 +27,12 @@ from sklearn_mmfusion._validation import TargetSchema, check_target, check_X
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.network import FusionNetwork
 
-__all__ = ["MemoryEstimates", "available_memory", "check_memory"]
+__all__ = ["MemoryEstimates", "check_memory"]
 
-_MEMINFO = Path("/proc/meminfo")
 _PROBE_ROWS = 16
 _LARGE_BATCH = 256 * 2**20  # smaller batches fit anywhere
 # What the first fit of a process loads, and what the allocator keeps of chunks that are done with.
 _OVERHEAD = 96 * 2**20
-
-
-def available_memory() -> int | None:
-    """Return the bytes that could be had now, swap included; None where nobody tells."""
-    try:
-        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
-    except OSError:
-        return None
-    found = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if ":" in line}
-    if "MemAvailable" not in found:
-        return None
-    return found["MemAvailable"] + found.get("SwapFree", 0)
 
 
 def copied_bytes(data: ModalityData) -> int:

@@ -25,7 +25,10 @@ __all__ = ["as_numbers", "check_columns_differ", "column_names", "feature_names"
 Array = npt.NDArray[Any]
 
 _SPARSE = "Sparse data was passed, but dense data is required; convert it with '.toarray()'"
-_STRINGS = "could not convert string to float: {!r} (strings are not numbers; encode them first)"
+_STRINGS = (
+    "could not convert string to float: {!r}{} (strings are not numbers; encode them first, "
+    "categories by OneHotEncoder, texts by TfidfVectorizer, in a ModalityTransformer)"
+)
 _DATETIME = "datetime values are not numbers; convert them first, for example to seconds"
 
 
@@ -94,7 +97,9 @@ def as_numbers(value: Any, row_shape: tuple[int, ...] | None = None) -> Array:
         raise InputTypeError(_SPARSE)
     if isinstance(value, torch.Tensor):
         value = _tensor_values(value)
-    elif is_frame(value):
+    columns: tuple[Any, ...] = ()
+    if is_frame(value):
+        columns = tuple(value.columns)
         value = _frame_values(value)
     if isinstance(value, np.matrix):
         raise InputTypeError("np.matrix is not supported; convert it with np.asarray")
@@ -112,7 +117,7 @@ def as_numbers(value: Any, row_shape: tuple[int, ...] | None = None) -> Array:
             ) from None
     if array.dtype == object and array.ndim == 1 and array.size:
         array = _stack_rows(list(array), row_shape)
-    return _real(array)
+    return _real(array, columns)
 
 
 def _tensor_values(tensor: torch.Tensor) -> Any:
@@ -213,8 +218,11 @@ def _stack_rows(rows: Any, row_shape: tuple[int, ...] | None) -> Array:
     return padded
 
 
-def _real(array: Array) -> Array:
-    """Return an array of numbers in one of the dtypes that the package computes with."""
+def _real(array: Array, columns: tuple[Any, ...] = ()) -> Array:
+    """Return an array of numbers in one of the dtypes that the package computes with.
+
+    ``columns`` are the names of a frame's columns, for messages.
+    """
     array = np.asarray(array)  # a memmap or a masked array without mask becomes a plain array
     kind = array.dtype.kind
     if kind == "V":
@@ -225,9 +233,9 @@ def _real(array: Array) -> Array:
     if kind in "mM":
         raise InputTypeError(_DATETIME)
     if kind in "USaT":
-        raise InputError(_STRINGS.format(_first(array.flat)))
+        raise InputError(_STRINGS.format(_first(array.flat), ""))
     if kind == "O":
-        return _object_numbers(array)
+        return _object_numbers(array, columns)
     if kind == "f" and array.dtype.itemsize not in (4, 8):
         with np.errstate(over="ignore"):
             return array.astype(np.float64)
@@ -239,13 +247,13 @@ def _first(items: Iterable[Any]) -> Any:
     return item.item() if isinstance(item, np.generic) else item
 
 
-def _object_numbers(array: Array) -> Array:
+def _object_numbers(array: Array, columns: tuple[Any, ...]) -> Array:
     """Turn numeric objects into float64; pd.NA becomes NaN."""
     types = {type(item) for item in array.flat}
     for kind in types:
         if issubclass(kind, str | bytes):
             text = _first(item for item in array.flat if isinstance(item, kind))
-            raise InputError(_STRINGS.format(text))
+            raise InputError(_STRINGS.format(text, _where_strings(array, columns)))
         if issubclass(kind, complex | np.complexfloating):
             raise InputError("Complex data not supported")
         if issubclass(kind, datetime.date | datetime.timedelta | np.datetime64 | np.timedelta64):
@@ -265,3 +273,15 @@ def _object_numbers(array: Array) -> Array:
         raise InputTypeError(str(error)) from None
     except ValueError as error:
         raise InputError(str(error)) from None
+
+
+def _where_strings(array: Array, columns: tuple[Any, ...]) -> str:
+    """Name the columns of a frame that hold strings."""
+    found = [
+        repr(str(name))
+        for name, column in zip(columns, array.T, strict=False)
+        if any(isinstance(item, str | bytes) for item in column)
+    ]
+    if not found:
+        return ""
+    return f" in column{'s' if len(found) > 1 else ''} {', '.join(found)}"

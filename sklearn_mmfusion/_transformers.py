@@ -1,13 +1,15 @@
 """Preprocessing of each modality by a transformer of its own."""
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import _fit_context, clone
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_mmfusion._errors import InputError, InputTypeError
+from sklearn_mmfusion._available_memory import available_memory
+from sklearn_mmfusion._errors import FusionMemoryError, InputError, InputTypeError
 from sklearn_mmfusion._frame_transformers import (
     FrameTransformer,
     ModalityConcatenator,
@@ -39,6 +41,10 @@ class ModalityTransformer(FrameTransformer, _BaseComposition):
         ``"passthrough"`` or ``"drop"``.
     remainder : {"passthrough", "drop"}, default="passthrough"
         What happens to modalities that are not named.
+    sparse_output : bool, default=False
+        Whether modalities that are sparse matrices, such as the output of ``TfidfVectorizer`` and
+        ``OneHotEncoder``, stay sparse. By default they become arrays, which is what estimators of
+        this package take.
 
     Attributes
     ----------
@@ -70,16 +76,29 @@ class ModalityTransformer(FrameTransformer, _BaseComposition):
     ModalityFrame: 6 samples, 2 modalities
       'text'   (6, 4, 3)  float64
       'audio'  (6, 2)     float64
+
+    Texts and categories:
+
+    >>> from sklearn.feature_extraction.text import TfidfVectorizer
+    >>> from sklearn.preprocessing import OneHotEncoder
+    >>> X = {"notes": ["good film", "bad film"], "ward": [["A"], ["B"]]}
+    >>> encode = ModalityTransformer([("notes", TfidfVectorizer()), ("ward", OneHotEncoder())])
+    >>> encode.fit_transform(X)
+    ModalityFrame: 2 samples, 2 modalities
+      'notes'  (2, 3)  float64
+      'ward'   (2, 2)  float64
     """
 
     _parameter_constraints = {
         "transformers": [list],
         "remainder": [StrOptions({"passthrough", "drop"})],
+        "sparse_output": ["boolean"],
     }
 
-    def __init__(self, transformers, *, remainder="passthrough"):
+    def __init__(self, transformers, *, remainder="passthrough", sparse_output=False):
         self.transformers = transformers
         self.remainder = remainder
+        self.sparse_output = sparse_output
 
     def get_params(self, deep=True):
         """Return the parameters, with ``deep`` those of the transformers by modality.
@@ -152,6 +171,11 @@ class ModalityTransformer(FrameTransformer, _BaseComposition):
         -------
         ModalityFrame
             Transformed modalities, in the order of X.
+
+        Raises
+        ------
+        FusionMemoryError
+            A sparse matrix would not fit in memory as an array.
         """
         task = FitTask(self, X, y)
         task.begin(0)
@@ -237,6 +261,8 @@ class ModalityTransformer(FrameTransformer, _BaseComposition):
         kept = {name: outputs[name] for name in outputs if not _is_dropped(steps[name])}
         if not kept:
             raise InputError("transformers: expected a modality to stay, got 'drop' for all.")
+        if not self.sparse_output:
+            kept = {name: _densified(name, value) for name, value in kept.items()}
         return ModalityFrame(kept)
 
 
@@ -249,6 +275,22 @@ def _is_transformer(step):
 
 def _is_dropped(step):
     return isinstance(step, str) and step == "drop"
+
+
+def _densified(name, value):
+    """Return a sparse matrix as an array, where there is memory for one."""
+    if not issparse(value):
+        return value
+    n_bytes = value.shape[0] * value.shape[1] * value.dtype.itemsize
+    available = available_memory()
+    if available is not None and n_bytes > available:
+        raise FusionMemoryError(
+            f"modality {name!r}: the sparse matrix of shape {value.shape} would take "
+            f"{n_bytes / 2**20:.0f} MiB as an array, and {available / 2**20:.0f} MiB of memory "
+            "are available. Keep fewer columns (max_features= of a vectorizer), reduce them by "
+            "TruncatedSVD in a pipeline with it, or pass sparse_output=True."
+        )
+    return value.toarray()
 
 
 def _call(name, transformer, method, *args):

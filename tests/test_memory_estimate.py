@@ -23,7 +23,7 @@ from sklearn_mmfusion import (
     _lazy_blocks,
     _memory_estimate,
 )
-from sklearn_mmfusion._memory_estimate import _kept_per_row, available_memory, spares_memory
+from sklearn_mmfusion._memory_estimate import _kept_per_row, spares_memory
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
 
 
@@ -145,17 +145,6 @@ def test_no_fit_is_refused_where_the_memory_is_unknown_or_enough(monkeypatch):
     for available in (None, 2**36):
         monkeypatch.setattr(_memory_estimate, "available_memory", lambda n=available: n)
         estimator.fit(X, y)
-
-
-def test_available_memory_counts_swap_and_needs_no_procfs(tmp_path, monkeypatch):
-    table = tmp_path / "meminfo"
-    table.write_text("MemTotal: 100 kB\nMemAvailable: 40 kB\nSwapFree: 2 kB\n")
-    monkeypatch.setattr(_memory_estimate, "_MEMINFO", table)
-    assert available_memory() == 42 * 1024
-    table.write_text("MemTotal: 100 kB\n")
-    assert available_memory() is None
-    table.unlink()
-    assert available_memory() is None
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -137,3 +137,26 @@ def test_names_of_columns_that_are_only_partly_text_are_refused_with_their_types
     with pytest.raises(InputTypeError, match=r"\['int', 'str'\] as feature name"):
         column_names(pd.DataFrame(np.ones((2, 2)), columns=["a", 1]))
     assert column_names(pd.DataFrame(np.ones((2, 2)))) is None
+
+
+# What a message says of strings
+
+
+def test_strings_in_a_frame_are_refused_with_their_columns_and_the_remedy():
+    table = pd.DataFrame({"age": [30.0, 50.0], "ward": ["A", "B"], "sex": ["f", "m"]})
+    with pytest.raises(InputError, match=r"'A' in columns 'ward', 'sex' .*OneHotEncoder"):
+        as_numbers(table)
+    with pytest.raises(InputError, match=r"'A' in column 'ward' \(strings"):
+        as_numbers(table[["age", "ward"]].astype({"ward": "category"}))
+    with pytest.raises(InputError, match=r"'a night' \(strings .*TfidfVectorizer"):
+        as_numbers(["a night", "a day"])
+
+
+def test_modality_that_is_absent_altogether_is_refused_with_the_remedy():
+    X = {"text": np.ones((4, 2)), "audio": np.ones((4, 3))}
+    schema, _ = check_X(X, estimator=object())
+    with pytest.raises(InputError, match=r"missing: \['text'\].*Rows of NaN stand for"):
+        check_X({"audio": X["audio"]}, estimator=object(), schema=schema, missing="mask")
+    with pytest.raises(InputError) as caught:
+        check_X({"audio": X["audio"]}, estimator=object(), schema=schema)
+    assert "NaN" not in str(caught.value)

@@ -16,11 +16,17 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.utils import get_tags
 from skorch.helper import SliceDict
 
-from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError
+from sklearn_mmfusion import MNLClassifier, _transformers
+from sklearn_mmfusion._errors import (
+    FusionError,
+    FusionMemoryError,
+    InputError,
+    InputTypeError,
+)
 from sklearn_mmfusion._transformers import (
     ModalityConcatenator,
     ModalitySelector,
@@ -128,18 +134,56 @@ def test_partly_missing_rows_reach_the_transformer():
     assert out["audio"][3, 1] == pytest.approx(np.nanmean(audio[:, 1]))
 
 
-def test_texts_become_sparse_and_then_dense():
-    texts = ["a good film", "a bad film", "good good", "bad"]
-    words = ModalityTransformer([("text", TfidfVectorizer())])
-    out = words.fit_transform({"text": texts})
+TEXTS = ["a good film", "a bad film", "good good", "bad"]
+
+
+def test_sparse_output_becomes_an_array():
+    words = ModalityTransformer([("text", TfidfVectorizer()), ("ward", OneHotEncoder())])
+    X = {"text": TEXTS, "ward": [["A"], ["B"], ["A"], ["C"]]}
+    expected = TfidfVectorizer().fit_transform(TEXTS).toarray()
+    for out in (words.fit_transform(X), words.transform(X)):
+        assert isinstance(out["text"], np.ndarray)
+        np.testing.assert_array_equal(out["text"], expected)
+        np.testing.assert_array_equal(out["ward"], np.eye(3)[[0, 1, 0, 2]])
+    np.testing.assert_array_equal(words.transform(X.copy())["text"], expected)
+
+
+def test_sparse_output_stays_sparse_where_it_is_asked_for():
+    words = ModalityTransformer([("text", TfidfVectorizer())], sparse_output=True)
+    out = words.fit_transform({"text": TEXTS})
     assert sparse.issparse(out["text"])
     np.testing.assert_allclose(
-        out["text"].toarray(), TfidfVectorizer().fit_transform(texts).toarray()
+        out["text"].toarray(), TfidfVectorizer().fit_transform(TEXTS).toarray()
     )
     pipeline = make_pipeline(
         words, ModalityTransformer([("text", TruncatedSVD(2, random_state=0))])
     )
-    assert pipeline.fit_transform({"text": texts})["text"].shape == (4, 2)
+    assert pipeline.fit_transform({"text": TEXTS})["text"].shape == (4, 2)
+
+
+def test_sparse_modality_that_passes_through_becomes_an_array_too():
+    X = {"text": sparse.csr_array(np.eye(4)), "audio": AUDIO[:4]}
+    out = ModalityTransformer([("audio", StandardScaler())]).fit_transform(X)
+    np.testing.assert_array_equal(out["text"], np.eye(4))
+
+
+def test_sparse_output_too_large_for_an_array_is_refused_before_it_is_allocated(monkeypatch):
+    monkeypatch.setattr(_transformers, "available_memory", lambda: 2**20)
+    X = {"text": sparse.csr_array((1000, 10_000)), "audio": np.zeros((1000, 1))}
+    words = ModalityTransformer([("audio", "passthrough")])
+    with pytest.raises(FusionMemoryError, match=r"modality 'text'.*76 MiB.*1 MiB.*TruncatedSVD"):
+        words.fit_transform(X)
+    assert sparse.issparse(clone(words).set_params(sparse_output=True).fit_transform(X)["text"])
+
+
+def test_texts_and_categories_are_fitted_inside_the_folds():
+    y = np.tile([0, 1], 20)
+    X = ModalityFrame(
+        {"text": [TEXTS[0] if label else TEXTS[1] for label in y], "ward": [["A"], ["B"]] * 20}
+    )
+    encode = ModalityTransformer([("text", TfidfVectorizer()), ("ward", OneHotEncoder())])
+    model = make_pipeline(encode, MNLClassifier(max_epochs=30, lr=0.05, random_state=0))
+    assert cross_val_score(model, X, y, cv=2).tolist() == [1.0, 1.0]
 
 
 def test_target_is_repeated_for_each_step(X):
