@@ -68,12 +68,12 @@ weight_decay : float, default=0.01
     Decoupled decay of encoder weights. It never reaches the fusion weights: those have the
     penalty.
 early_stopping : bool or "auto", default="auto"
-    Hold rows out, stop when their loss no longer falls, and keep the best epoch. "auto" is True
-    above 1000 rows; up to there the number of epochs is chosen in a first fit. False runs all
-    epochs on all rows.
+    Hold rows out, stop when their loss no longer falls, and keep the best epoch. "auto" does so
+    above 5000 rows; up to there a first fit does, and a second takes all rows for as many epochs.
+    False runs all epochs on all rows.
 validation_fraction : float or "auto", default="auto"
-    Share of the rows to hold out, in (0, 1); "auto" is 0.2 below 5000 rows and 0.1 above. Up to
-    1000 rows they are held out of a first fit only, which chooses the number of epochs and
+    Share of the rows to hold out, in (0, 1); "auto" is 0.2 up to 5000 rows and 0.1 above. Up to
+    5000 rows they are held out of a first fit only, which chooses the number of epochs and
     ``reg``; the second fit takes all rows.
 n_iter_no_change : int, default=12
     Epochs without a better held-out loss after which to stop.

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from sklearn_mmfusion._encoders import SMALL_SAMPLE
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fit_options import FitOptions
@@ -19,7 +18,9 @@ from sklearn_mmfusion._training import seed_for
 __all__ = ["FitRuns"]
 
 _HASHED_ROWS = 50_000  # above, rows are not told apart by what is in them
-_SPARE_ROWS = 5000  # below, validation_fraction="auto" holds out 0.2 of the rows, above 0.1
+# Above, rows are spared: validation_fraction="auto" holds out 0.1 of them in place of 0.2, and no
+# second fit takes them all.
+_SPARE_ROWS = 5000
 
 
 class FitRuns(FitOptions):
@@ -61,11 +62,11 @@ class FitRuns(FitOptions):
     def _run(self, plan: FusionPlan, whole: FitInput, start: Any) -> FitSteps:
         """Fit with held-out rows, or choose on them in a first fit and then fit all rows."""
         n = whole.data.n_samples
-        early = n > SMALL_SAMPLE if self.early_stopping == "auto" else self.early_stopping
+        early = n > _SPARE_ROWS if self.early_stopping == "auto" else self.early_stopping
         if early:
             fraction = self.validation_fraction
             if fraction == "auto":
-                fraction = 0.2 if n < _SPARE_ROWS else 0.1
+                fraction = 0.2 if n <= _SPARE_ROWS else 0.1
             split = split_rows(whole.target, whole.kind, fraction, seed_for(plan.seed, "split"))
             if split is not None:
                 self._begin(plan, whole, self._n_tries(plan, start))
@@ -81,21 +82,31 @@ class FitRuns(FitOptions):
             self._begin(plan, whole, 1)
             return (yield from self._run_once(plan, whole, None, start))
         self._begin(plan, whole, self._n_tries(plan, start) + 1)
-        # Small data cannot spare rows: what is chosen is chosen in a first fit without some.
+        # Few rows cannot spare any: what is chosen is chosen in a first fit without some.
         kept, apart = whole.take(split[0]), whole.take(split[1])
+        schedule = self._schedule(plan, kept, whole)
         inner = yield from self._run_best(plan, kept, apart, start)
         del kept, apart  # before all rows take memory of their own
         if inner.training.interrupted:
             return inner
         chosen = self._chosen(inner)
         if self.early_stopping == "auto" and inner.training.best_epoch is not None:
-            chosen["max_epochs"] = inner.training.best_epoch
+            chosen |= {**schedule, "max_epochs": inner.training.best_epoch}
         plan = replace(plan, terms=inner.plan.terms)
         result = yield from self._run_once(plan, whole, None, start, **chosen)
         if "max_epochs" in chosen and chosen["max_epochs"] < inner.training.n_epochs:
             # It ends where held-out rows did best, whether or not the training loss is at rest.
             result = replace(result, training=replace(result.training, stopped=True))
         return replace(result, gain=inner.gain, gain_error=inner.gain_error)
+
+    def _schedule(self, plan: FusionPlan, kept: FitInput, whole: FitInput) -> dict[str, Any]:
+        """Options with which all rows are trained as some were, for as many epochs."""
+        first = self._options(plan, kept)
+        schedule: dict[str, Any] = {"dropout_epochs": first.dropout_epochs}
+        if self.batch_size == "auto":
+            is_full = first.batch_size >= kept.data.n_samples
+            schedule["batch_size"] = whole.data.n_samples if is_full else first.batch_size
+        return schedule
 
     def _begin(self, plan: FusionPlan, whole: FitInput, n_fits: int) -> None:
         """Begin the task of a fit that trains this many times."""

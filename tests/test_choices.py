@@ -61,7 +61,8 @@ class Recorder(Callback):
         self.fits = []
 
     def on_train_begin(self, net, **kwargs):
-        self.fits.append({"terms": net.module_.features.terms, "valid": [], "dropout": []})
+        fit = {"terms": net.module_.features.terms, "valid": [], "dropout": []}
+        self.fits.append({**fit, "batch_size": net.options.batch_size})
 
     def on_epoch_end(self, net, **kwargs):
         fit = self.fits[-1]
@@ -178,6 +179,43 @@ def test_few_rows_run_as_many_epochs_as_did_best_on_others():
     assert est.n_iter_ == len(est.history_) == len(second["valid"]) < 60
     assert est.n_iter_ == int(np.argmin(first["valid"])) + 1
     assert second["valid"] == [None] * est.n_iter_
+
+
+@pytest.mark.parametrize("n, batches", [(1100, [880, 1100]), (1500, [32, 32])])
+def test_more_rows_are_trained_as_a_part_was_for_as_many_epochs(n, batches):
+    recorder = Recorder()
+    x = {name: values[:n] for name, values in MANY.items()}
+    settings = {"encoders": MLPEncoder(hidden_dim=4, dropout=0.5), "batch_size": "auto"}
+    settings |= {"max_epochs": "auto", "lr": 0.1, "reg": 1e-3, "callbacks": [recorder]}
+    est = MNLRegressor(**additive(**settings)).fit(x, SUM[:n])
+    first, second = recorder.fits
+    assert [fit["batch_size"] for fit in recorder.fits] == batches
+    assert est.n_iter_ == len(second["valid"]) == int(np.argmin(first["valid"])) + 1
+    assert second["valid"] == [None] * est.n_iter_
+    assert est.n_iter_ < len(first["valid"])
+    assert second["dropout"] == first["dropout"][: est.n_iter_]  # fades as it did there
+    assert not np.isnan(est.validation_gain_)
+
+
+def test_batches_of_a_given_size_are_of_that_size_in_both_fits():
+    recorder = Recorder()
+    x = {name: values[:1100] for name, values in MANY.items()}
+    settings = {"batch_size": 1000, "max_epochs": 3, "callbacks": [recorder]}
+    MNLRegressor(**additive(**settings)).fit(x, SUM[:1100])
+    assert [fit["batch_size"] for fit in recorder.fits] == [880, 1000]
+
+
+def test_many_rows_are_fitted_once_and_keep_the_best_epoch_on_held_out_rows():
+    recorder = Recorder()
+    rng = np.random.default_rng(0)
+    x = {"a": rng.normal(size=(5001, 2))}
+    settings = {"encoders": LinearEncoder(), "max_epochs": 2, "callbacks": [recorder]}
+    est = MNLRegressor(**additive(**settings)).fit(x, x["a"][:, 0])
+    assert [len(fit["valid"]) for fit in recorder.fits] == [2]
+    assert est.history_[-1]["valid_loss"] == recorder.fits[0]["valid"][-1]
+    recorder.fits.clear()
+    est.fit({"a": x["a"][:5000]}, x["a"][:5000, 0])
+    assert len(recorder.fits) == 2
 
 
 @pytest.mark.parametrize("early_stopping, n_fits", [(False, 2), (True, 1)])

@@ -57,7 +57,7 @@ class TrainingCurveDisplay:
     Losses on training rows contain the penalty and are taken with dropout, while the weights
     change; those on held-out rows are not. So the line of the held-out rows may lie below.
 
-    Up to about 1000 rows, a first fit with held-out rows chooses the number of epochs and a
+    Up to 5000 rows, a first fit with held-out rows chooses the number of epochs and a
     second one takes all rows: ``history_`` is that of the second, which has no held-out rows.
 
     Examples
