@@ -12,15 +12,12 @@ from sklearn_mmfusion._fit_options import FitOptions
 from sklearn_mmfusion._fitting import FitSteps, fit_steps
 from sklearn_mmfusion._memory_estimate import check_memory
 from sklearn_mmfusion._plan import FusionPlan, build_network
-from sklearn_mmfusion._splitting import split_by_content, split_rows
+from sklearn_mmfusion._splitting import SPARE_ROWS, split_by_content, split_rows
 from sklearn_mmfusion._training import seed_for
 
 __all__ = ["FitRuns"]
 
 _HASHED_ROWS = 50_000  # above, rows are not told apart by what is in them
-# Above, rows are spared: validation_fraction="auto" holds out 0.1 of them in place of 0.2, and no
-# second fit takes them all.
-_SPARE_ROWS = 5000
 
 
 class FitRuns(FitOptions):
@@ -62,11 +59,11 @@ class FitRuns(FitOptions):
     def _run(self, plan: FusionPlan, whole: FitInput, start: Any) -> FitSteps:
         """Fit with held-out rows, or choose on them in a first fit and then fit all rows."""
         n = whole.data.n_samples
-        early = n > _SPARE_ROWS if self.early_stopping == "auto" else self.early_stopping
+        early = n > SPARE_ROWS if self.early_stopping == "auto" else self.early_stopping
         if early:
             fraction = self.validation_fraction
             if fraction == "auto":
-                fraction = 0.2 if n <= _SPARE_ROWS else 0.1
+                fraction = 0.2 if n <= SPARE_ROWS else 0.1
             split = split_rows(whole.target, whole.kind, fraction, seed_for(plan.seed, "split"))
             if split is not None:
                 self._begin(plan, whole, self._n_tries(plan, start))

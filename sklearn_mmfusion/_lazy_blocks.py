@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,16 @@ from sklearn_mmfusion._modality_values import as_numbers
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
 from sklearn_mmfusion.data._lazy import LazyArray
 
-__all__ = ["LARGE_BYTES", "LazyBlock", "VIEW_BYTES", "is_lazy", "lazy_numbers", "scan", "take_rows"]
+__all__ = [
+    "LARGE_BYTES",
+    "LazyBlock",
+    "VIEW_BYTES",
+    "first_columns",
+    "is_lazy",
+    "lazy_numbers",
+    "scan",
+    "take_rows",
+]
 
 VIEW_BYTES = 8 * 2**20  # a modality larger than that is not copied for a split
 LARGE_BYTES = 32 * 2**20  # one larger than that leaves little memory for anything else
@@ -111,6 +120,19 @@ def take_rows(data: ModalityData, rows: npt.NDArray[np.intp]) -> ModalityData:
             )
         blocks.append(block.take(rows))
     return ModalityData(blocks)
+
+
+def first_columns(data: ModalityData, n_columns: int) -> list[npt.NDArray[Any]]:
+    """Return the first values of each row, flattened, of every modality: (n_samples, n_columns)."""
+    found = []
+    for block in data.blocks:
+        parts: Iterable[ModalityBlock] = [block]
+        if isinstance(block, LazyBlock):
+            parts = (block.take(rows).read() for rows in _chunks(block))
+        # Copies, so that no chunk is kept for a few of its columns.
+        flat = [part.values.reshape(len(part.values), -1)[:, :n_columns].copy() for part in parts]
+        found.append(np.concatenate(flat))
+    return found
 
 
 def scan(data: ModalityData) -> ModalityData:

@@ -21,6 +21,7 @@ from sklearn_mmfusion._fitting import PREPARED_BYTES, prepared_row_bytes
 from sklearn_mmfusion._lazy_blocks import LARGE_BYTES, VIEW_BYTES, LazyBlock, is_lazy
 from sklearn_mmfusion._plan import FusionPlan, build_network, in_plan_order
 from sklearn_mmfusion._scaling import CHUNK_VALUES
+from sklearn_mmfusion._splitting import SPARE_ROWS
 from sklearn_mmfusion._together import fits_at_a_time
 from sklearn_mmfusion._training import TrainingOptions
 from sklearn_mmfusion._validation import TargetSchema, check_target, check_X
@@ -45,9 +46,9 @@ def spares_memory(data: ModalityData, options: TrainingOptions) -> bool:
     """Whether a fit keeps little beside its rows, since these are on disk or large."""
     if is_lazy(data):
         return True
-    # Without held-out rows the last fit is one on all rows, of which no view is taken.
-    large = (block.values.nbytes > LARGE_BYTES for block in data.blocks)
-    return options.patience is not None and any(large)
+    if options.patience is None or data.n_samples <= SPARE_ROWS:
+        return False  # the last fit is one on all rows, of which no view is taken
+    return any(block.values.nbytes > LARGE_BYTES for block in data.blocks)
 
 
 def check_memory(

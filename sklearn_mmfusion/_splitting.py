@@ -8,12 +8,16 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
-from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
+from sklearn_mmfusion._lazy_blocks import first_columns
+from sklearn_mmfusion.data._blocks import ModalityData
 
-__all__ = ["split_by_content", "split_rows"]
+__all__ = ["SPARE_ROWS", "split_by_content", "split_rows"]
 
 Rows = npt.NDArray[np.intp]
 
+# Above, rows are spared: validation_fraction="auto" holds out 0.1 of them in place of 0.2, and no
+# second fit takes them all.
+SPARE_ROWS = 5000
 _MIN_DISTINCT = 10  # fewer different rows are not split
 _HASHED_COLUMNS = 64  # per modality; enough to tell rows apart
 
@@ -85,7 +89,8 @@ def split_by_content(
     tuple of two ndarrays or None
         Sorted row numbers; None where there are fewer than ten different rows.
     """
-    ranks = np.column_stack([*map(_ranks, data.read().blocks), _target_ranks(target)])
+    columns = first_columns(data, _HASHED_COLUMNS)
+    ranks = np.column_stack([*map(_ranks, columns), _target_ranks(target)])
     key = seed.to_bytes(8, "little", signed=False)
     digests = np.array(
         [hashlib.blake2b(row.tobytes(), digest_size=16, key=key).hexdigest() for row in ranks]
@@ -107,8 +112,7 @@ def split_by_content(
     return kept, held
 
 
-def _ranks(block: ModalityBlock) -> npt.NDArray[np.int64]:
-    flat = block.values.reshape(len(block.values), -1)[:, :_HASHED_COLUMNS]
+def _ranks(flat: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
     if flat.dtype != np.float64:
         return _dense_ranks(flat)
     # Rounded first, so that the same numbers in another precision have the same ranks.

@@ -103,7 +103,9 @@ def test_fits_spare_memory_where_the_data_are_large(monkeypatch, patience):
     on_disk = ModalityData([_lazy_blocks.LazyBlock("a", LazyArray(X["a"])), data.blocks[1]])
     assert spares_memory(on_disk, options)
     monkeypatch.setattr(_memory_estimate, "LARGE_BYTES", X["b"].nbytes - 1)
-    # Without early stopping the last fit is one on the arrays themselves.
+    # Of few rows, and without early stopping, the last fit is one on the arrays themselves.
+    assert not spares_memory(data, options)
+    monkeypatch.setattr(_memory_estimate, "SPARE_ROWS", len(X["b"]) - 1)
     assert spares_memory(data, options) == (patience is not None)
 
 

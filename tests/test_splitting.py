@@ -5,6 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sklearn_mmfusion import LazyArray, _lazy_blocks
+from sklearn_mmfusion._absence import make_block
+from sklearn_mmfusion._lazy_blocks import LazyBlock
 from sklearn_mmfusion._splitting import split_by_content, split_rows
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
 
@@ -43,6 +46,21 @@ def assert_partition(split, n):
 
 
 # -- by content -------------------------------------------------------------------------------
+
+
+def test_rows_on_disk_are_split_as_those_in_memory(monkeypatch):
+    arrays = values()
+    arrays["a"][[3, 5]], arrays["b"][7, 2:] = np.nan, np.nan
+    here = [make_block(name, array, missing="mask") for name, array in arrays.items()]
+    blocks = [
+        LazyBlock(name, LazyArray(array), missing="mask", rows=range(N))
+        for name, array in arrays.items()
+    ]
+    monkeypatch.setattr(_lazy_blocks, "_SCAN_BYTES", 500)  # a few rows at a time
+    expected = split_by_content(ModalityData(here), classes(), "multiclass", 0.2, 0)
+    found = split_by_content(ModalityData(blocks), classes(), "multiclass", 0.2, 0)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "regression"])
