@@ -23,11 +23,16 @@ extensions = [
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_extensions", "changes", "examples"]
+exclude_patterns = ["_build", "_extensions", "_templates", "changes", "examples"]
+templates_path = ["_templates"]
 
 autosummary_generate = True
 # Members are documented in the pages that autosummary makes; numpydoc would list them twice.
 numpydoc_show_class_members = False
+
+# Types are in the docstrings, where they say shapes too.
+autodoc_typehints = "none"
+toc_object_entries_show_parents = "hide"
 
 # Docstrings that are inherited from scikit-learn refer to pages of its documentation.
 suppress_warnings = ["ref.ref"]
