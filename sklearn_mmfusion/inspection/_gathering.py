@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
 
-from sklearn_mmfusion.inspection._products import Product
+from sklearn_mmfusion.inspection._products import Product, laid
 from sklearn_mmfusion.modules.term_vectors import TermVectors
 
 _VALUES = 2**18  # numbers of the products of the vectors of an axis: 2 MB, about a cache
 
-__all__ = ["contracted", "gathered_sum", "hidden_inputs", "lay", "together"]
+__all__ = ["axis_masks", "axis_sums", "contracted", "gathered_sum", "hidden_inputs", "together"]
 
 
 def hidden_inputs(features: TermVectors, encodings: Sequence[Tensor], t: int) -> list[Tensor]:
@@ -33,23 +34,45 @@ def hidden_inputs(features: TermVectors, encodings: Sequence[Tensor], t: int) ->
     return inputs
 
 
+def axis_sums(inputs: Sequence[Tensor], rows: Product, bias: Tensor) -> list[Tensor]:
+    """Return what the members of each axis add up to, (n, h) each; a bias is with the first."""
+    sums = []
+    for axis in range(len(rows.shape)):
+        total, *others = (inputs[m][torch.from_numpy(rows.rows[m])] for m in rows.members(axis))
+        for part in (*others, *[bias] * (axis == 0)):
+            total += part
+        sums.append(total)
+    return sums
+
+
 def gathered_sum(inputs: Sequence[Tensor], rows: Product, bias: Tensor) -> Tensor:
     """Return a bias and what each member adds to it, (*shape, h).
 
     Members of one axis are added up along it alone, before axes meet.
     """
+    sums = enumerate(axis_sums(inputs, rows, bias))
+    return reduce(torch.add, (laid(part, (axis,), len(rows.shape)) for axis, part in sums))
+
+
+def axis_masks(masks: Sequence[Tensor | None], rows: Product) -> list[Tensor | None]:
+    """Return where the members of each axis are there, (n,) each; None: everywhere."""
+    found: list[Tensor | None] = []
+    for axis in range(len(rows.shape)):
+        mine = [(masks[m], torch.from_numpy(rows.rows[m])) for m in rows.members(axis)]
+        parts = [mask[row] for mask, row in mine if mask is not None]
+        found.append(reduce(torch.logical_and, parts) if parts else None)
+    return found
+
+
+def together(masks: Sequence[Tensor | None], rows: Product) -> Tensor | None:
+    """Return the combinations in which all members are there, (*shape); None: all of them."""
     n_axes = len(rows.shape)
-    total: Tensor | None = None
-    for axis in range(n_axes):
-        summed = bias.expand(rows.shape[axis], -1) if axis == 0 else None
-        for m in rows.members(axis):
-            part = inputs[m][torch.from_numpy(rows.rows[m])]
-            summed = part if summed is None else summed + part
-        assert summed is not None  # every axis has a member
-        summed = lay(summed, axis, n_axes)
-        total = summed if total is None else total + summed
-    assert total is not None  # there is an axis
-    return total
+    parts = [
+        laid(mask, (axis,), n_axes)
+        for axis, mask in enumerate(axis_masks(masks, rows))
+        if mask is not None
+    ]
+    return reduce(torch.logical_and, parts).expand(rows.shape) if parts else None
 
 
 def contracted(core: Tensor, factors: Sequence[Tensor], rows: Product) -> Tensor:
@@ -91,19 +114,3 @@ def _meet(vectors: Sequence[Tensor], met: Tensor) -> Tensor:
             product = (product[:, :, None] * vector[:, None, :]).flatten(1)
         pieces.append(torch.bmm(product.expand(len(met), -1, -1), met))
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
-
-
-def together(masks: Sequence[Tensor | None], rows: Product) -> Tensor | None:
-    """Return the combinations in which all members are there, (*shape); None: all of them."""
-    found: Tensor | None = None
-    for mask, axis, row in zip(masks, rows.axes, rows.rows, strict=True):
-        if mask is not None:
-            mine = lay(mask[torch.from_numpy(row)], axis, len(rows.shape))
-            found = mine if found is None else found & mine
-    return None if found is None else found.expand(rows.shape)
-
-
-def lay(values: Tensor, axis: int, n_axes: int) -> Tensor:
-    """Return values, (n, ...), so that they broadcast to a product with n along an axis."""
-    shape = [len(values) if a == axis else 1 for a in range(n_axes)]
-    return values.reshape(shape + list(values.shape[1:]))
