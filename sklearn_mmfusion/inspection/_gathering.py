@@ -6,16 +6,18 @@ Letters: n row, d feature of a member, h hidden unit; shape: axes of a product o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 
 import torch
 from torch import Tensor
 
+from sklearn_mmfusion.inspection._buffers import Buffers
 from sklearn_mmfusion.inspection._products import Product, laid
 from sklearn_mmfusion.modules.term_vectors import TermVectors
 
 _VALUES = 2**18  # numbers of the products of the vectors of an axis: 2 MB, about a cache
+_BLOCK_VALUES = 2**16  # numbers of what the next step overwrites: 512 KB, within a cache
 
 __all__ = ["axis_masks", "axis_sums", "contracted", "gathered_sum", "hidden_inputs", "together"]
 
@@ -75,7 +77,12 @@ def together(masks: Sequence[Tensor | None], rows: Product) -> Tensor | None:
     return reduce(torch.logical_and, parts).expand(rows.shape) if parts else None
 
 
-def contracted(core: Tensor, factors: Sequence[Tensor], rows: Product) -> Tensor:
+def contracted(
+    core: Tensor,
+    factors: Sequence[Tensor],
+    rows: Product,
+    then: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
     r"""Return a multilinear function of one vector per member, (*shape, h).
 
     .. math:: y_h = \sum_{i, j, \dots} W_{ij \dots h}\, a_i\, b_j \cdots
@@ -91,6 +98,9 @@ def contracted(core: Tensor, factors: Sequence[Tensor], rows: Product) -> Tensor
         Vectors of all rows of each member.
     rows : Product
         Rows of the members.
+    then : callable, default=None
+        What to make of the function, (n, h) -> (n, k), before the next block of combinations
+        overwrites it; the result is of shape (*shape, k).
     """
     n_axes = len(rows.shape)
     order = sorted(range(n_axes), key=lambda axis: -len(rows.members(axis)))
@@ -98,7 +108,9 @@ def contracted(core: Tensor, factors: Sequence[Tensor], rows: Product) -> Tensor
     n_met = 1
     for axis in order:
         own = [factors[m][torch.from_numpy(rows.rows[m])] for m in rows.members(axis)]
-        met = _meet(own, met.reshape(n_met, math.prod(vector.shape[1] for vector in own), -1))
+        met = met.reshape(n_met, math.prod(vector.shape[1] for vector in own), -1)
+        is_last = axis == order[-1]
+        met = _meet(own, met) if then is None or not is_last else _meet_in_blocks(own, met, then)
         n_met *= rows.shape[axis]
     met = met.reshape(*(rows.shape[axis] for axis in order), -1)
     return met.permute([order.index(axis) for axis in range(n_axes)] + [n_axes])
@@ -109,8 +121,34 @@ def _meet(vectors: Sequence[Tensor], met: Tensor) -> Tensor:
     step = max(1, _VALUES // met.shape[1])
     pieces = []
     for some in zip(*(vector.split(step) for vector in vectors), strict=True):
-        product = some[0]
-        for vector in some[1:]:
-            product = (product[:, :, None] * vector[:, None, :]).flatten(1)
-        pieces.append(torch.bmm(product.expand(len(met), -1, -1), met))
+        pieces.append(torch.bmm(_products(some).expand(len(met), -1, -1), met))
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
+
+
+def _meet_in_blocks(
+    vectors: Sequence[Tensor], met: Tensor, then: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Return what is made of these products, (b, n, k), a block of them at a time."""
+    n, width = len(vectors[0]), met.shape[2]
+    limit = max(1, _BLOCK_VALUES // max(met.shape[1:]))
+    buffers = Buffers()
+    found: Tensor | None = None
+    for start in range(0, n, limit):
+        own = slice(start, min(start + limit, n))
+        product = _products([vector[own] for vector in vectors])
+        step = max(1, limit // len(product))
+        for first in range(0, len(met), step):
+            some = met[first : first + step]
+            values = buffers.take("values", len(some), len(product), width)
+            torch.bmm(product.expand(len(some), -1, -1), some, out=values)
+            made = then(values.view(-1, width)).view(len(some), len(product), -1)
+            if found is None:
+                found = made.new_empty(len(met), n, made.shape[2])
+            found[first : first + step, own] = made
+    assert found is not None  # there is a combination
+    return found
+
+
+def _products(vectors: Sequence[Tensor]) -> Tensor:
+    """Return the products of all elements of vectors, (n, d) each, (n, product of d)."""
+    return reduce(lambda one, other: (one[:, :, None] * other[:, None, :]).flatten(1), vectors)
