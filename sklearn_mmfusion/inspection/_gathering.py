@@ -19,7 +19,15 @@ from sklearn_mmfusion.modules.term_vectors import TermVectors
 _VALUES = 2**18  # numbers of the products of the vectors of an axis: 2 MB, about a cache
 _BLOCK_VALUES = 2**16  # numbers of what the next step overwrites: 512 KB, within a cache
 
-__all__ = ["axis_masks", "axis_sums", "contracted", "gathered_sum", "hidden_inputs", "together"]
+__all__ = [
+    "chosen",
+    "axis_masks",
+    "axis_sums",
+    "contracted",
+    "gathered_sum",
+    "hidden_inputs",
+    "together",
+]
 
 
 def hidden_inputs(features: TermVectors, encodings: Sequence[Tensor], t: int) -> list[Tensor]:
@@ -40,7 +48,7 @@ def axis_sums(inputs: Sequence[Tensor], rows: Product, bias: Tensor) -> list[Ten
     """Return what the members of each axis add up to, (n, h) each; a bias is with the first."""
     sums = []
     for axis in range(len(rows.shape)):
-        total, *others = (inputs[m][torch.from_numpy(rows.rows[m])] for m in rows.members(axis))
+        total, *others = (chosen(inputs[m], rows, m) for m in rows.members(axis))
         for part in (*others, *[bias] * (axis == 0)):
             total += part
         sums.append(total)
@@ -60,8 +68,8 @@ def axis_masks(masks: Sequence[Tensor | None], rows: Product) -> list[Tensor | N
     """Return where the members of each axis are there, (n,) each; None: everywhere."""
     found: list[Tensor | None] = []
     for axis in range(len(rows.shape)):
-        mine = [(masks[m], torch.from_numpy(rows.rows[m])) for m in rows.members(axis)]
-        parts = [mask[row] for mask, row in mine if mask is not None]
+        mine = [(masks[m], m) for m in rows.members(axis)]
+        parts = [chosen(mask, rows, m) for mask, m in mine if mask is not None]
         found.append(reduce(torch.logical_and, parts) if parts else None)
     return found
 
@@ -107,7 +115,7 @@ def contracted(
     met = core.permute([m for axis in order for m in rows.members(axis)] + [core.ndim - 1])[None]
     n_met = 1
     for axis in order:
-        own = [factors[m][torch.from_numpy(rows.rows[m])] for m in rows.members(axis)]
+        own = [chosen(factors[m], rows, m) for m in rows.members(axis)]
         met = met.reshape(n_met, math.prod(vector.shape[1] for vector in own), -1)
         is_last = axis == order[-1]
         met = _meet(own, met) if then is None or not is_last else _meet_in_blocks(own, met, then)
@@ -152,3 +160,8 @@ def _meet_in_blocks(
 def _products(vectors: Sequence[Tensor]) -> Tensor:
     """Return the products of all elements of vectors, (n, d) each, (n, product of d)."""
     return reduce(lambda one, other: (one[:, :, None] * other[:, None, :]).flatten(1), vectors)
+
+
+def chosen(values: Tensor, rows: Product, m: int) -> Tensor:
+    """Return values of the rows of a modality, (n, ...), along its axis."""
+    return values.index_select(0, torch.from_numpy(rows.rows[m]))  # faster than by an index

@@ -142,9 +142,9 @@ class Level:
         parts, masks = [], []
         for place, (axis, (sums, mask)) in enumerate(zip(self.axes, added, strict=True)):
             own = (place % n_own,)
-            parts.append(laid(sums[:, where[axis]], own, n_own, before=1))
+            parts.append(laid(_chosen(sums, where[axis]), own, n_own, before=1))
             if mask is not None:
-                masks.append(laid(mask[:, where[axis]], own, n_own, before=1))
+                masks.append(laid(_chosen(mask, where[axis]), own, n_own, before=1))
         if len(parts) == 1:
             total = parts[0].relu()
         else:
@@ -176,6 +176,11 @@ class Level:
 def _laid_on(axes: tuple[int, ...], where: Where) -> tuple[tuple[int, ...], int]:
     """Return the axes of a level, and how many there are; a list of combinations has only one."""
     return (axes, len(where)) if isinstance(where[0], slice) else ((0,), 1)
+
+
+def _chosen(values: Tensor, where: slice | Tensor) -> Tensor:
+    """Return values at positions of an axis, (t, n, ...)."""
+    return values[:, where] if isinstance(where, slice) else values.index_select(1, where)
 
 
 def _stacked(masks: Sequence[Tensor | None], n: int) -> Tensor | None:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_mmfusion.inspection._gathering import chosen
 from sklearn_mmfusion.inspection._products import Product, listed
 from sklearn_mmfusion.inspection._routed_products import GapRouting
 from sklearn_mmfusion.inspection._routed_terms import RoutedTerm, routed_terms
@@ -84,7 +85,7 @@ def _by_votes(terms: Sequence[RoutedTerm], fusion: Routing) -> Callable[[Product
         for t, term in enumerate(terms):
             table = tables.get(t)
             mine = rows.of(term.members)
-            said = term.said(mine) if table is None else table[torch.from_numpy(mine.rows[0])]
+            said = term.said(mine) if table is None else chosen(table, mine, 0)
             p.append(said[:, :1])
             read.append(said[:, 1 : 1 + n_concepts])
             votes.append(said[:, 1 + n_concepts :].unflatten(1, (n_concepts, -1)))

@@ -174,7 +174,11 @@ def _set_agreement(forms: Tensor, other: Said, level: Said) -> None:
     )
     # Term by term: all at once would have to be copied into another order.
     for t, hidden in enumerate(other.hidden, other.place.start):
-        found = torch.einsum(f"{one}H,I{two}GH->IG{both}", hidden, level.met[..., t, :, :])
+        met = level.met[..., t, :, :]
+        if one == two:  # of a list of combinations, each by itself: no product of matrices
+            found = (hidden[:, None] * met).sum(-1).movedim(1, -1)
+        else:
+            found = torch.einsum(f"{one}H,I{two}GH->IG{both}", hidden, met)
         forms[t, level.place] = laid(found, union, n_axes, before=2)
     forms[level.place, other.place] = forms[other.place, level.place].transpose(0, 1)
 
