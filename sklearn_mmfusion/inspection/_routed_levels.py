@@ -46,6 +46,9 @@ class Said:
         How the terms agree with each other.
     met : Tensor of shape (t, *own, q, g, h)
         What is to meet the hidden layers of the levels before.
+    listed : Tensor of int or None
+        Of a list of combinations: which rows of ``met`` belong to them. It is the largest of all
+        these, and never needed at once.
     """
 
     axes: tuple[int, ...]
@@ -55,6 +58,7 @@ class Said:
     read: Tensor
     within: Tensor
     met: Tensor
+    listed: Tensor | None = None
 
     def at(self, where: Where) -> Said:
         """Return what is said at some positions, of a level with one axis."""
@@ -68,7 +72,8 @@ class Said:
                 self.p.flatten(1).index_select(1, mine),
                 self.read.flatten(2).index_select(2, mine),
                 self.within.flatten(3).index_select(3, mine),
-                self.met.index_select(1, mine),
+                self.met,
+                mine,
             )
         every = slice(None)
         along = (*[every] * axis, mine)

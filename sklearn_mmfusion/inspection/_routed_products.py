@@ -156,7 +156,7 @@ def _read_out(said: Sequence[Said], shape: Sequence[int], buffers: Buffers) -> T
     for i, level in enumerate(said):
         forms[level.place, level.place] = level.within
         for other in said[:i]:
-            _set_agreement(forms, other, level)
+            _set_agreement(forms, other, level, buffers)
     p = torch.cat([level.p.expand(-1, *shape) for level in said])
     # How much better each concept agrees with the terms than the first, (t, g, *shape).
     forms *= p[None, :, None]
@@ -165,7 +165,7 @@ def _read_out(said: Sequence[Said], shape: Sequence[int], buffers: Buffers) -> T
     return (coefficients * read).sum(0)
 
 
-def _set_agreement(forms: Tensor, other: Said, level: Said) -> None:
+def _set_agreement(forms: Tensor, other: Said, level: Said, buffers: Buffers) -> None:
     """Set the forms in the terms of two levels, (t, t, g, *shape), both ways round."""
     n_axes = forms.ndim - 3
     union = sorted({*other.axes, *level.axes})
@@ -175,10 +175,12 @@ def _set_agreement(forms: Tensor, other: Said, level: Said) -> None:
     # Term by term: all at once would have to be copied into another order.
     for t, hidden in enumerate(other.hidden, other.place.start):
         met = level.met[..., t, :, :]
-        if one == two:  # of a list of combinations, each by itself: no product of matrices
-            found = (hidden[:, None] * met).sum(-1).movedim(1, -1)
-        else:
+        if level.listed is None:
             found = torch.einsum(f"{one}H,I{two}GH->IG{both}", hidden, met)
+        else:
+            own = buffers.take("met", len(level.listed), *met.shape[2:])
+            torch.index_select(met[0], 0, level.listed, out=own).mul_(hidden[:, None])
+            found = own.sum(-1).T[None]
         forms[t, level.place] = laid(found, union, n_axes, before=2)
     forms[level.place, other.place] = forms[other.place, level.place].transpose(0, 1)
 
