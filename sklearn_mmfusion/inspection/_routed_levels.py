@@ -100,10 +100,11 @@ class Level:
         The terms.
     place : slice
         Where they are among those of all levels.
-    read : Tensor of shape (t, h, 1 + j)
-        From hidden units to activation logit and what is read out.
-    inner : list of Tensor of shape (h, q * g * h)
-        For each term, from its hidden units to what meets those of the terms up to it.
+    n_concepts : int
+        Number of concepts.
+    inner : list of Tensor of shape (h, q * g * h + 1 + j)
+        For each term, from its hidden units to what meets those of the terms up to it, and to its
+        activation logit and what is read out.
     outer : Tensor of shape (t, h, q * g * h)
         From hidden units to what meets those of the terms of the levels before.
     """
@@ -111,7 +112,7 @@ class Level:
     axes: tuple[int, ...]
     terms: list[RoutedTerm]
     place: slice
-    read: Tensor
+    n_concepts: int
     inner: list[Tensor]
     outer: Tensor
 
@@ -128,17 +129,17 @@ class Level:
         hidden = self._hidden(added, where, buffers)
         flat = hidden.flatten(1, -2)
         (axes, n_axes), (_, *own, width) = _laid_on(self.axes, where), hidden.shape
-        read = laid(torch.bmm(flat, self.read).mT.unflatten(-1, own), axes, n_axes, before=2)
-        p = torch.sigmoid(read[:, 0])
-        within = self._within(flat, buffers).unflatten(-1, own)
+        within, said = self._within(flat, buffers)
+        said = laid(said.unflatten(-1, own), axes, n_axes, before=2)
+        p = torch.sigmoid(said[:, 0])
         met = torch.bmm(flat, self.outer).view(*hidden.shape[:-1], -1, *within.shape[2:3], width)
         return Said(
             axes,
             self.place,
             hidden,
             p,
-            read[:, 1:] * p[:, None],
-            laid(within, axes, n_axes, before=3),
+            said[:, 1:] * p[:, None],
+            laid(within.unflatten(-1, own), axes, n_axes, before=3),
             met,
         )
 
@@ -161,21 +162,25 @@ class Level:
             total.relu_()
         return total.mul_(reduce(torch.logical_and, masks)[..., None]) if masks else total
 
-    def _within(self, hidden: Tensor, buffers: Buffers) -> Tensor:
-        """Return how the terms agree with themselves and each other, (t, t, g, n)."""
+    def _within(self, hidden: Tensor, buffers: Buffers) -> tuple[Tensor, Tensor]:
+        """Return how the terms agree with each other, (t, t, g, n), and what they say.
+
+        That is activation logits and votes as they are read out, (t, 1 + j, n).
+        """
         n_terms, n, width = hidden.shape
-        ones = hidden.new_ones(width)
-        found = hidden.new_empty(n_terms, n_terms, self.inner[0].shape[1] // width, n)
+        n_gaps, n_said = self.n_concepts - 1, self.n_concepts + 1
+        found = hidden.new_empty(n_terms, n_terms, n_gaps, n)
+        said = hidden.new_empty(n_terms, n_said, n)
         for i, weight in enumerate(self.inner):
-            met = buffers.take((self.axes, "met"), n, weight.shape[1])
-            torch.mm(hidden[i], weight, out=met)
-            met = met.view(n, i + 1, -1, width)
+            both = buffers.take((self.axes, "inner"), n, weight.shape[1])
+            torch.mm(hidden[i], weight, out=both)
+            said[i] = both[:, -n_said:].T
+            met = both[:, :-n_said].unflatten(1, (i + 1, n_gaps, width))
             met *= hidden[: i + 1].movedim(0, 1)[:, :, None]
             # What a term agrees with another on is what that agrees with it on.
-            agreed = (met.view(-1, width) @ ones).view(met.shape[:3]).movedim(0, 2)
-            found[i, : i + 1] = agreed
-            found[:i, i] = agreed[:i]
-        return found
+            found[i, : i + 1] = met.sum(-1).movedim(0, 2)
+            found[:i, i] = found[i, :i]
+        return found, said
 
 
 def _laid_on(axes: tuple[int, ...], where: Where) -> tuple[tuple[int, ...], int]:

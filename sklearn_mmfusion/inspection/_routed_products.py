@@ -131,16 +131,15 @@ class GapRouting:
         return self._levels[axes]
 
     def _level(self, axes: tuple[int, ...], terms: list[int], before: Sequence[int]) -> Level:
-        read = torch.stack([self.terms[t].read for t in terms])
         inner = [
-            torch.cat([self._form(q, t) for q in terms[: place + 1]], 1)
-            for place, t in enumerate(terms)
+            torch.cat([*(self._form(q, t) for q in terms[: i + 1]), self.terms[t].read], 1)
+            for i, t in enumerate(terms)
         ]
-        outer = read.new_empty(len(terms), read.shape[1], 0)
+        outer = inner[0].new_empty(len(terms), len(inner[0]), 0)
         if before:
             outer = torch.stack([torch.cat([self._form(q, t) for q in before], 1) for t in terms])
         place = slice(len(before), len(before) + len(terms))
-        return Level(axes, [self.terms[t] for t in terms], place, read, inner, outer)
+        return Level(axes, [self.terms[t] for t in terms], place, self.n_concepts, inner, outer)
 
 
 def _lists(rows: Product, step: int) -> Iterable[tuple[Sequence[slice], Where]]:
