@@ -20,9 +20,9 @@ _VALUES = 2**18  # numbers of the products of the vectors of an axis: 2 MB, abou
 _BLOCK_VALUES = 2**16  # numbers of what the next step overwrites: 512 KB, within a cache
 
 __all__ = [
-    "chosen",
     "axis_masks",
     "axis_sums",
+    "chosen",
     "contracted",
     "gathered_sum",
     "hidden_inputs",
@@ -44,14 +44,20 @@ def hidden_inputs(features: TermVectors, encodings: Sequence[Tensor], t: int) ->
     return inputs
 
 
+def chosen(values: Tensor, rows: Product, m: int) -> Tensor:
+    """Return values of the rows of a modality, (n, ...), along its axis."""
+    return values.index_select(0, torch.from_numpy(rows.rows[m]))  # faster than by an index
+
+
 def axis_sums(inputs: Sequence[Tensor], rows: Product, bias: Tensor) -> list[Tensor]:
     """Return what the members of each axis add up to, (n, h) each; a bias is with the first."""
     sums = []
     for axis in range(len(rows.shape)):
         total, *others = (chosen(inputs[m], rows, m) for m in rows.members(axis))
-        for part in (*others, *[bias] * (axis == 0)):
+        for part in others:
             total += part
         sums.append(total)
+    sums[0] += bias
     return sums
 
 
@@ -160,8 +166,3 @@ def _meet_in_blocks(
 def _products(vectors: Sequence[Tensor]) -> Tensor:
     """Return the products of all elements of vectors, (n, d) each, (n, product of d)."""
     return reduce(lambda one, other: (one[:, :, None] * other[:, None, :]).flatten(1), vectors)
-
-
-def chosen(values: Tensor, rows: Product, m: int) -> Tensor:
-    """Return values of the rows of a modality, (n, ...), along its axis."""
-    return values.index_select(0, torch.from_numpy(rows.rows[m]))  # faster than by an index

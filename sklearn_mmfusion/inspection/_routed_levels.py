@@ -176,7 +176,8 @@ class Level:
             torch.mm(hidden[i], weight, out=both)
             said[i] = both[:, -n_said:].T
             met = both[:, :-n_said].unflatten(1, (i + 1, n_gaps, width))
-            met *= hidden[: i + 1].movedim(0, 1)[:, :, None]
+            for q in range(i + 1):
+                met[:, q] *= hidden[q][:, None]
             # What a term agrees with another on is what that agrees with it on.
             found[i, : i + 1] = met.sum(-1).movedim(0, 2)
             found[:i, i] = found[i, :i]
