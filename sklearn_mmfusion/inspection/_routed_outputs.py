@@ -2,7 +2,8 @@
 
 Votes are linear in the hidden layer of a term, and those of a single modality are known for every
 row, so that a listed combination costs one small product per interaction, and the routing itself.
-Products of rows mostly do without votes, see :mod:`._routed_products`.
+Products of rows mostly do without votes, and so do lists under few interactions, see
+:mod:`._routed_products`.
 
 Letters: n row, r combination of rows, t term, h hidden unit, j concept, c its feature, k output.
 """
@@ -57,7 +58,7 @@ def routed_function(
     by_votes = cache(lambda: _by_votes(terms, fusion))
     by_gaps = _gaps(terms, fusion)
     n_spanning = sum(len(term.members) > 1 for term in terms)
-    # Forms of all pairs of interactions, or votes of each interaction.
+    # What a listed combination makes: forms of all pairs of interactions, or votes of each of them.
     n_hidden, n_said = terms[0].weight.shape
     n_forms = n_spanning * (n_spanning + 1) // 2 * (fusion.n_concepts - 1)
     lists_by_gaps = n_forms * n_hidden <= n_spanning * n_said

@@ -29,7 +29,7 @@ from sklearn_mmfusion.inspection._routed_terms import RoutedTerm
 
 __all__ = ["GapRouting"]
 
-_VALUES = 2**20  # numbers of a block of combinations: 2 MB, about a cache
+_VALUES = 2**20  # numbers of a block of combinations: 8 MB; smaller ones cost more calls
 _MET_VALUES = 2**24  # numbers that all positions of an axis make to meet others: 128 MB
 
 # A level, what is added to its hidden layers, and what it says everywhere, where that is kept.
@@ -103,7 +103,7 @@ class GapRouting:
         return self._ready(grid([np.arange(len(self.terms[0].inputs[0]))] * n_modalities))
 
     def _step(self, ready: Sequence[_Ready], n_axes: int) -> int:
-        """Return the combinations of a block: hidden layers that it makes, and what meets them."""
+        """Return the combinations of a block, by the hidden layers of levels with that many axes."""
         spanning = sum(len(level.terms) for level, *_ in ready if len(level.axes) >= n_axes)
         n_hidden = len(self.terms[0].bias) * self.n_concepts
         return max(64, _VALUES // (2 * len(self.terms) * self.n_concepts + n_hidden * spanning))
