@@ -58,7 +58,7 @@ def routed_function(
     by_votes = cache(lambda: _by_votes(terms, fusion))
     by_gaps = _gaps(terms, fusion)
     n_spanning = sum(len(term.members) > 1 for term in terms)
-    # What a listed combination makes: forms of all pairs of interactions, or votes of each of them.
+    # A listed combination makes forms of all pairs of interactions, or votes of each of them.
     n_hidden, n_said = terms[0].weight.shape
     n_forms = n_spanning * (n_spanning + 1) // 2 * (fusion.n_concepts - 1)
     lists_by_gaps = n_forms * n_hidden <= n_spanning * n_said
