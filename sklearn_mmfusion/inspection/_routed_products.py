@@ -103,7 +103,7 @@ class GapRouting:
         return self._ready(grid([np.arange(len(self.terms[0].inputs[0]))] * n_modalities))
 
     def _step(self, ready: Sequence[_Ready], n_axes: int) -> int:
-        """Return the combinations of a block, by the hidden layers of levels with that many axes."""
+        """Return the combinations of a block, by hidden layers of levels with so many axes."""
         spanning = sum(len(level.terms) for level, *_ in ready if len(level.axes) >= n_axes)
         n_hidden = len(self.terms[0].bias) * self.n_concepts
         return max(64, _VALUES // (2 * len(self.terms) * self.n_concepts + n_hidden * spanning))
