@@ -230,13 +230,13 @@ def _bound(emaps: list[dict[str, Any]]) -> str:
         for row in emaps
         if (row["encoder"], row["estimator"], row["method"]) == ("MLP", "Routing", "sampled")
     )
-    n_pairs, n_units = 6, 65  # three interactions with each other and themselves; with a constant
+    n_pairs, n_units = 3, 65  # two interactions with each other and themselves; with a constant
     n_operations = N_DRAWS * row["rows"] * row["modalities"] * n_pairs * 2 * n_units**2
     rate = matrix_rate()
     return (
         f"What bounds routing: sampled EMAP of {row['modalities']} modalities compares, for every "
-        f"draw, row and modality, three interactions with each other, {n_pairs} forms of {n_units} "
-        f"units, {n_operations / 1e9:.1f}e9 floating-point operations in all. One thread makes "
+        f"draw, row and modality, the two interactions that have it, by {n_pairs} forms of "
+        f"{n_units} units, {n_operations / 1e9:.1f}e9 floating-point operations in all. One thread makes "
         f"{rate / 1e9:.0f}e9 a second of them here, in products of matrices that lie in a cache: "
         f"{n_operations / rate:.3f} s, {row['plain, s'] * rate / n_operations:.0f} times less than "
         "the plain way with MLP encoders, before a hidden layer is made."

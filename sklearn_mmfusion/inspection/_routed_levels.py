@@ -177,10 +177,8 @@ class Level:
             said[i] = both[:, -n_said:].T
             met = both[:, :-n_said].unflatten(1, (i + 1, n_gaps, width))
             for q in range(i + 1):
-                met[:, q] *= hidden[q][:, None]
-            # What a term agrees with another on is what that agrees with it on.
-            found[i, : i + 1] = met.sum(-1).movedim(0, 2)
-            found[:i, i] = found[i, :i]
+                # What a term agrees with another on is what that agrees with it on.
+                found[i, q] = found[q, i] = torch.bmm(met[:, q], hidden[q][..., None])[..., 0].T
         return found, said
 
 
