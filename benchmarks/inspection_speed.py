@@ -236,8 +236,8 @@ def _bound(emaps: list[dict[str, Any]]) -> str:
     return (
         f"What bounds routing: sampled EMAP of {row['modalities']} modalities compares, for every "
         f"draw, row and modality, the two interactions that have it, by {n_pairs} forms of "
-        f"{n_units} units, {n_operations / 1e9:.1f}e9 floating-point operations in all. One thread makes "
-        f"{rate / 1e9:.0f}e9 a second of them here, in products of matrices that lie in a cache: "
+        f"{n_units} units, {n_operations / 1e9:.1f}e9 floating-point operations in all. One thread "
+        f"makes {rate / 1e9:.0f}e9 a second here, in products of matrices that lie in a cache: "
         f"{n_operations / rate:.3f} s, {row['plain, s'] * rate / n_operations:.0f} times less than "
         "the plain way with MLP encoders, before a hidden layer is made."
     )
