@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -117,14 +118,19 @@ class FittedFusion(SavableMixin, BaseEstimator):
         data: ModalityData,
         module: FusionNetwork,
         compute: Callable[[FusionNetwork, FusionBatch], torch.Tensor],
+        n_rows: int | None = None,
     ) -> Floats:
-        """Apply a function of a network to validated rows in chunks."""
+        """Apply a function of a network to validated rows in chunks.
+
+        ``n_rows`` are all rows that this is done to, where they come in parts: they decide
+        together whether a GPU pays.
+        """
 
         def describe() -> str:
             return f"predicting {rows_text(data)}: pass fewer rows at a time"
 
         shapes = (layout.shape for layout in self._result.plan.layouts)
-        values = count_values(data.n_samples, shapes)
+        values = count_values(n_rows or data.n_samples, shapes)
         module = self._cache.on(module, prediction_device(getattr(self, "device", "cpu"), values))
         with memory_errors(describe), intra_op_threads(self.n_threads), torch.inference_mode():
             found: Floats | None = None
@@ -199,10 +205,14 @@ class AdditivePredictions(ExplainedTerms, FittedFusion):
         return self._mean_over_members(data, self._data_contributions)
 
     def _data_contributions(
-        self, data: ModalityData, module: FusionNetwork, result: FitResult
+        self,
+        data: ModalityData,
+        module: FusionNetwork,
+        result: FitResult,
+        n_rows: int | None = None,
     ) -> Floats:
-        """Contributions of one member for validated rows, in y's units."""
-        values = self._map_data(data, module, lambda net, batch: net.contributions(batch))
+        """Contributions of one member for validated rows, in y's units; see ``_map_data``."""
+        values = self._map_data(data, module, lambda net, batch: net.contributions(batch), n_rows)
         return self._by_term(values, axis=1, result=result) * result.target_scale.scale
 
     def _explain_rows(self, X: Any) -> dict[str, Any]:
@@ -227,8 +237,9 @@ class AdditivePredictions(ExplainedTerms, FittedFusion):
 
     def _contribution_moments(self, X: Any) -> ContributionMoments:
         data = self._check_rows(X)
+        of_part = partial(self._data_contributions, n_rows=data.n_samples)
         return merge_moments(
-            contribution_moments(self._mean_over_members(data.take(rows), self._data_contributions))
+            contribution_moments(self._mean_over_members(data.take(rows), of_part))
             for rows in self._chunks(data, self.module_)
         )
 

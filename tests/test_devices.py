@@ -146,3 +146,27 @@ def test_prediction_asks_for_the_device_of_as_many_values_as_there_are(monkeypat
     monkeypatch.setattr(fitted, "prediction_device", answer)
     est.predict(X)
     assert asked == [(device, 40 * 7)]
+
+
+@pytest.mark.parametrize("n_bags", [1, 2])
+@pytest.mark.parametrize("method", ["predict", "explain_global", "explain_local"])
+def test_chunks_of_one_data_set_go_where_all_of_it_goes(monkeypatch, method, n_bags):
+    est = _fit(device="auto", n_bags=n_bags)
+    sizes, asked = [], []
+    take_batch = est._batch
+
+    def watched(data, rows):
+        batch = take_batch(data, rows)
+        sizes.append(len(batch))
+        return batch
+
+    def answer(device, n_values):
+        asked.append((device, n_values))
+        return CPU
+
+    monkeypatch.setattr(est, "_batch", watched)
+    monkeypatch.setattr(fitted, "prediction_device", answer)
+    monkeypatch.setattr(fitted, "_PREDICT_VALUES", 1)  # 16 rows at a time
+    getattr(est, method)(X)
+    assert set(sizes) == {1, 16, 8}  # the first row says how much one holds
+    assert set(asked) == {("auto", 40 * 7)}

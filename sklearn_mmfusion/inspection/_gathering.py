@@ -6,17 +6,28 @@ Letters: n row, d feature of a member, h hidden unit; shape: axes of a product o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
 
-from sklearn_mmfusion.inspection._products import Product
+from sklearn_mmfusion.inspection._buffers import Buffers
+from sklearn_mmfusion.inspection._products import Product, laid
 from sklearn_mmfusion.modules.term_vectors import TermVectors
 
 _VALUES = 2**18  # numbers of the products of the vectors of an axis: 2 MB, about a cache
+_BLOCK_VALUES = 2**16  # numbers of what the next step overwrites: 512 KB, within a cache
 
-__all__ = ["contracted", "gathered_sum", "hidden_inputs", "lay", "together"]
+__all__ = [
+    "axis_masks",
+    "axis_sums",
+    "chosen",
+    "contracted",
+    "gathered_sum",
+    "hidden_inputs",
+    "together",
+]
 
 
 def hidden_inputs(features: TermVectors, encodings: Sequence[Tensor], t: int) -> list[Tensor]:
@@ -33,26 +44,59 @@ def hidden_inputs(features: TermVectors, encodings: Sequence[Tensor], t: int) ->
     return inputs
 
 
+def chosen(values: Tensor, rows: Product, m: int) -> Tensor:
+    """Return values of the rows of a modality, (n, ...), along its axis."""
+    return values.index_select(0, torch.from_numpy(rows.rows[m]))  # faster than by an index
+
+
+def axis_sums(inputs: Sequence[Tensor], rows: Product, bias: Tensor) -> list[Tensor]:
+    """Return what the members of each axis add up to, (n, h) each; a bias is with the first."""
+    sums = []
+    for axis in range(len(rows.shape)):
+        total, *others = (chosen(inputs[m], rows, m) for m in rows.members(axis))
+        for part in others:
+            total += part
+        sums.append(total)
+    sums[0] += bias
+    return sums
+
+
 def gathered_sum(inputs: Sequence[Tensor], rows: Product, bias: Tensor) -> Tensor:
     """Return a bias and what each member adds to it, (*shape, h).
 
     Members of one axis are added up along it alone, before axes meet.
     """
+    sums = enumerate(axis_sums(inputs, rows, bias))
+    return reduce(torch.add, (laid(part, (axis,), len(rows.shape)) for axis, part in sums))
+
+
+def axis_masks(masks: Sequence[Tensor | None], rows: Product) -> list[Tensor | None]:
+    """Return where the members of each axis are there, (n,) each; None: everywhere."""
+    found: list[Tensor | None] = []
+    for axis in range(len(rows.shape)):
+        mine = [(masks[m], m) for m in rows.members(axis)]
+        parts = [chosen(mask, rows, m) for mask, m in mine if mask is not None]
+        found.append(reduce(torch.logical_and, parts) if parts else None)
+    return found
+
+
+def together(masks: Sequence[Tensor | None], rows: Product) -> Tensor | None:
+    """Return the combinations in which all members are there, (*shape); None: all of them."""
     n_axes = len(rows.shape)
-    total: Tensor | None = None
-    for axis in range(n_axes):
-        summed = bias.expand(rows.shape[axis], -1) if axis == 0 else None
-        for m in rows.members(axis):
-            part = inputs[m][torch.from_numpy(rows.rows[m])]
-            summed = part if summed is None else summed + part
-        assert summed is not None  # every axis has a member
-        summed = lay(summed, axis, n_axes)
-        total = summed if total is None else total + summed
-    assert total is not None  # there is an axis
-    return total
+    parts = [
+        laid(mask, (axis,), n_axes)
+        for axis, mask in enumerate(axis_masks(masks, rows))
+        if mask is not None
+    ]
+    return reduce(torch.logical_and, parts).expand(rows.shape) if parts else None
 
 
-def contracted(core: Tensor, factors: Sequence[Tensor], rows: Product) -> Tensor:
+def contracted(
+    core: Tensor,
+    factors: Sequence[Tensor],
+    rows: Product,
+    then: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
     r"""Return a multilinear function of one vector per member, (*shape, h).
 
     .. math:: y_h = \sum_{i, j, \dots} W_{ij \dots h}\, a_i\, b_j \cdots
@@ -68,14 +112,19 @@ def contracted(core: Tensor, factors: Sequence[Tensor], rows: Product) -> Tensor
         Vectors of all rows of each member.
     rows : Product
         Rows of the members.
+    then : callable, default=None
+        What to make of the function, (n, h) -> (n, k), before the next block of combinations
+        overwrites it; the result is of shape (*shape, k).
     """
     n_axes = len(rows.shape)
     order = sorted(range(n_axes), key=lambda axis: -len(rows.members(axis)))
     met = core.permute([m for axis in order for m in rows.members(axis)] + [core.ndim - 1])[None]
     n_met = 1
     for axis in order:
-        own = [factors[m][torch.from_numpy(rows.rows[m])] for m in rows.members(axis)]
-        met = _meet(own, met.reshape(n_met, math.prod(vector.shape[1] for vector in own), -1))
+        own = [chosen(factors[m], rows, m) for m in rows.members(axis)]
+        met = met.reshape(n_met, math.prod(vector.shape[1] for vector in own), -1)
+        is_last = axis == order[-1]
+        met = _meet(own, met) if then is None or not is_last else _meet_in_blocks(own, met, then)
         n_met *= rows.shape[axis]
     met = met.reshape(*(rows.shape[axis] for axis in order), -1)
     return met.permute([order.index(axis) for axis in range(n_axes)] + [n_axes])
@@ -86,24 +135,34 @@ def _meet(vectors: Sequence[Tensor], met: Tensor) -> Tensor:
     step = max(1, _VALUES // met.shape[1])
     pieces = []
     for some in zip(*(vector.split(step) for vector in vectors), strict=True):
-        product = some[0]
-        for vector in some[1:]:
-            product = (product[:, :, None] * vector[:, None, :]).flatten(1)
-        pieces.append(torch.bmm(product.expand(len(met), -1, -1), met))
+        pieces.append(torch.bmm(_products(some).expand(len(met), -1, -1), met))
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
 
 
-def together(masks: Sequence[Tensor | None], rows: Product) -> Tensor | None:
-    """Return the combinations in which all members are there, (*shape); None: all of them."""
+def _meet_in_blocks(
+    vectors: Sequence[Tensor], met: Tensor, then: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Return what is made of these products, (b, n, k), a block of them at a time."""
+    n, width = len(vectors[0]), met.shape[2]
+    limit = max(1, _BLOCK_VALUES // max(met.shape[1:]))
+    buffers = Buffers()
     found: Tensor | None = None
-    for mask, axis, row in zip(masks, rows.axes, rows.rows, strict=True):
-        if mask is not None:
-            mine = lay(mask[torch.from_numpy(row)], axis, len(rows.shape))
-            found = mine if found is None else found & mine
-    return None if found is None else found.expand(rows.shape)
+    for start in range(0, n, limit):
+        own = slice(start, min(start + limit, n))
+        product = _products([vector[own] for vector in vectors])
+        step = max(1, limit // len(product))
+        for first in range(0, len(met), step):
+            some = met[first : first + step]
+            values = buffers.take("values", len(some), len(product), width)
+            torch.bmm(product.expand(len(some), -1, -1), some, out=values)
+            made = then(values.view(-1, width)).view(len(some), len(product), -1)
+            if found is None:
+                found = made.new_empty(len(met), n, made.shape[2])
+            found[first : first + step, own] = made
+    assert found is not None  # there is a combination
+    return found
 
 
-def lay(values: Tensor, axis: int, n_axes: int) -> Tensor:
-    """Return values, (n, ...), so that they broadcast to a product with n along an axis."""
-    shape = [len(values) if a == axis else 1 for a in range(n_axes)]
-    return values.reshape(shape + list(values.shape[1:]))
+def _products(vectors: Sequence[Tensor]) -> Tensor:
+    """Return the products of all elements of vectors, (n, d) each, (n, product of d)."""
+    return reduce(lambda one, other: (one[:, :, None] * other[:, None, :]).flatten(1), vectors)

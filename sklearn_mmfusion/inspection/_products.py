@@ -13,14 +13,17 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product as all_pairs
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
-__all__ = ["Product", "grid", "listed"]
+__all__ = ["Product", "grid", "laid", "listed"]
 
 Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
+Values = TypeVar("Values", npt.NDArray[Any], Tensor)
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Product:
     def written_out(self) -> Index:
         """Return the index itself, (n_combinations, n_modalities), the last axis fastest."""
         columns = [
-            np.broadcast_to(_along(rows, axis, len(self.shape)), self.shape).ravel()
+            np.broadcast_to(laid(rows, (axis,), len(self.shape)), self.shape).ravel()
             for axis, rows in zip(self.axes, self.rows, strict=True)
         ]
         return np.stack(columns, 1)
@@ -64,20 +67,22 @@ class Product:
 
     def spread(self, members: Sequence[int], values: Floats) -> Floats:
         """Return values of the combinations of some modalities so that they broadcast to all."""
-        kept = {self.axes[m] for m in members}
-        shape = [n if axis in kept else 1 for axis, n in enumerate(self.shape)]
-        return values.reshape(*shape, values.shape[-1])
+        return laid(values, sorted({self.axes[m] for m in members}), len(self.shape))
 
-    def blocks(self, limit: int) -> Iterator[tuple[tuple[slice, ...], Product]]:
+    def blocks(
+        self, limit: int, longest: int | None = None
+    ) -> Iterator[tuple[tuple[slice, ...], Product]]:
         """Yield parts of at most ``limit`` combinations, and where they lie.
 
+        None of their sides is longer than ``longest``, where that is given.
         Their sides are as even as can be: what is computed for each position of an axis is
         computed again for every block along the others.
         """
         sides = list(self.shape)
-        while math.prod(sides) > max(1, limit):
-            longest = sides.index(max(sides))
-            sides[longest] = -(-sides[longest] // 2)
+        longest = longest or max(sides)
+        while math.prod(sides) > max(1, limit) or max(sides) > longest:
+            axis = sides.index(max(sides))
+            sides[axis] = -(-sides[axis] // 2)
         if tuple(sides) == self.shape:
             yield (slice(None),) * len(sides), self
             return
@@ -102,5 +107,23 @@ def listed(index: Index) -> Product:
     return Product((len(index),), (0,) * len(columns), tuple(columns))
 
 
-def _along(rows: Index, axis: int, n_axes: int) -> Index:
-    return rows.reshape([-1 if a == axis else 1 for a in range(n_axes)])
+def laid(values: Values, axes: Sequence[int], n_axes: int, before: int = 0) -> Values:
+    """Return values along some axes so that they broadcast along all axes of a product.
+
+    Parameters
+    ----------
+    values : ndarray or Tensor of shape (*before, *axes, ...)
+        Values.
+    axes : sequence of int
+        Ascending axes that they are along.
+    n_axes : int
+        Number of axes of the product.
+    before : int, default=0
+        Number of dimensions that come before those of the product.
+    """
+    if len(axes) == n_axes:
+        return values
+    after: int = before + len(axes)
+    lengths = dict(zip(axes, values.shape[before:after], strict=True))
+    along: list[int] = [lengths.get(axis, 1) for axis in range(n_axes)]
+    return values.reshape([*values.shape[:before], *along, *values.shape[after:]])

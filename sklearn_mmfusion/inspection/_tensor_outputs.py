@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from sklearn_mmfusion.inspection._buffers import Buffers
 from sklearn_mmfusion.inspection._gathering import contracted
 from sklearn_mmfusion.inspection._products import Product
 from sklearn_mmfusion.modules.concatenation import PerceptronFusion, TensorFeatures
@@ -43,17 +44,18 @@ def tensor_function(
     core[(0,) * len(factors)] += first.bias  # all the constants 1 together
     hidden_layers, readout, bias = _shifted(fusion)
 
-    def function(rows: Product) -> Tensor:
-        met = contracted(core, factors, rows)
-        hidden = met.reshape(-1, met.shape[-1]).relu_()
-        for weight, floor in hidden_layers:
-            hidden = hidden @ weight
-            torch.maximum(hidden, floor, out=hidden)
-        outputs = torch.addmm(bias, hidden, readout)
-        return outputs.reshape(*rows.shape, -1)
+    buffers = Buffers()
 
-    # Half a layer: large blocks pay here, where a layer is all that is held at a time.
-    return function, max(1, len(first.weight) // 2)
+    def outputs(values: Tensor) -> Tensor:
+        hidden = values.relu_()
+        for i, (weight, floor) in enumerate(hidden_layers):
+            # Two layers at a time are held.
+            hidden = torch.mm(hidden, weight, out=buffers.take(i % 2, len(hidden), len(floor)))
+            torch.maximum(hidden, floor, out=hidden)
+        return torch.addmm(bias, hidden, readout)
+
+    # Few numbers per combination: blocks in which they are held are made within.
+    return lambda rows: contracted(core, factors, rows, outputs), max(1, len(first.weight) // 8)
 
 
 def _shifted(fusion: PerceptronFusion) -> tuple[list[tuple[Tensor, Tensor]], Tensor, Tensor]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from sklearn_mmfusion import functional as F
 from sklearn_mmfusion.inspection._gathering import (
+    chosen,
     contracted,
     gathered_sum,
     hidden_inputs,
@@ -191,7 +192,7 @@ def _of_activations(
 
 
 def _table(table: Tensor) -> tuple[TermFunction, int]:
-    return (lambda rows: table[torch.from_numpy(rows.rows[0])]), table.shape[1]
+    return (lambda rows: chosen(table, rows, 0)), table.shape[1]
 
 
 def _masked(values: Tensor, mask: Tensor | None) -> Tensor:

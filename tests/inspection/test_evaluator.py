@@ -41,7 +41,7 @@ from sklearn_mmfusion.inspection import (
 )
 from sklearn_mmfusion.inspection._evaluator import make_evaluator
 from sklearn_mmfusion.inspection._expectations import estimate
-from sklearn_mmfusion.inspection._products import Product, grid
+from sklearn_mmfusion.inspection._products import Product, grid, listed
 
 N = 40
 ALL = {"interactions": "all"}
@@ -118,6 +118,14 @@ NAMES = [f"{type(case[0]).__name__}-{case[1]}-{i}" for i, case in enumerate(CASE
 ARRANGEMENTS = [(0, 1, 2), (2, 0, 1), (0, 0, 1), (1, 0, 0), (0, 1, 0)]
 
 
+# Routing with adjustments, which is no sum of terms.
+ROUTED = [
+    i
+    for i, case in enumerate(CASES)
+    if isinstance(case[0], RoutingClassifier) and case[0].n_routing_iter
+]
+
+
 def first_case(kind):
     return next(i for i, case in enumerate(CASES) if isinstance(case[0], kind))
 
@@ -157,6 +165,7 @@ def test_products_of_rows_give_what_their_combinations_give(fitted, i, small, mo
     if small:
         for module in (_encoded, _gathering, _routed_outputs, _routed_products):
             monkeypatch.setattr(module, "_VALUES", 2**9)
+        monkeypatch.setattr(_gathering, "_BLOCK_VALUES", 2**6)
         monkeypatch.setattr(_routed_products, "_MET_VALUES", 2**9)
     estimator = fitted(i)
     evaluator = make_evaluator(estimator, X)
@@ -177,9 +186,12 @@ def test_products_of_rows_give_what_their_combinations_give(fitted, i, small, mo
         assert np.ptp(expected) > 1e-3
 
 
-def test_routing_by_votes_gives_the_same_for_products(fitted, monkeypatch):
-    estimator = fitted(first_case(RoutingClassifier))
-    product = grid([np.arange(3), np.arange(20, 24), np.arange(5)])
+@pytest.mark.parametrize("kind", ["grid", "list"])
+def test_routing_by_votes_gives_the_same(fitted, kind, monkeypatch):
+    estimator = fitted(next(i for i in ROUTED if CASES[i][1] == "binary"))
+    index = np.random.default_rng(0).integers(0, N, (50, 3))
+    rows = [np.arange(3), np.arange(20, 24), np.arange(5)]
+    product = grid(rows) if kind == "grid" else listed(index)
     (part,) = make_evaluator(estimator, X).parts
     found = part.evaluate_product(product)
     monkeypatch.setattr(_routed_outputs, "_FORM_VALUES", 0)  # too few for any form
@@ -187,6 +199,19 @@ def test_routing_by_votes_gives_the_same_for_products(fitted, monkeypatch):
     by_votes = part.evaluate_product(product)
     assert np.abs(found - by_votes).max() < 1e-12
     assert not np.array_equal(found, by_votes)  # they are two ways
+
+
+@pytest.mark.parametrize("i", ROUTED)
+def test_lists_under_routing_in_any_chunks_are_the_same(fitted, i, monkeypatch):
+    (part,) = make_evaluator(fitted(i), X).parts
+    index = np.random.default_rng(0).integers(0, N, (300, 3))
+    expected = part.evaluate(index)
+    for module in (_routed_outputs, _routed_products):
+        monkeypatch.setattr(module, "_VALUES", 1)  # 64 combinations at a time
+    (part,) = make_evaluator(fitted(i), X).parts
+    assert np.abs(part.evaluate(index) - expected).max() < 1e-12
+    # A block leaves nothing for the next one.
+    assert np.abs(part.evaluate(index[::-1])[::-1] - expected).max() < 1e-12
 
 
 def test_network_of_other_features_is_called_on_encodings(fitted, monkeypatch):

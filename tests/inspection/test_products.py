@@ -2,8 +2,9 @@ from itertools import product as all_of
 
 import numpy as np
 import pytest
+import torch
 
-from sklearn_mmfusion.inspection._products import Product, grid, listed
+from sklearn_mmfusion.inspection._products import Product, grid, laid, listed
 
 ROWS = (np.array([5, 6, 7]), np.array([1, 2]), np.array([8, 9, 4]))
 PRODUCT = Product((3, 2), (0, 1, 0), ROWS)
@@ -56,3 +57,26 @@ def test_blocks_cover_every_combination_once_and_stay_below_the_limit(limit):
 def test_sides_of_blocks_are_even():
     shapes = {block.shape for _, block in grid([np.arange(64), np.arange(64)]).blocks(256)}
     assert shapes == {(16, 16)}
+
+
+@pytest.mark.parametrize("limit", [4, 1000])
+def test_sides_of_blocks_are_no_longer_than_asked_for(limit):
+    product = grid([np.arange(3), np.arange(100)])
+    found = np.zeros(product.shape, dtype=int)
+    for where, block in product.blocks(limit, longest=7):
+        assert max(block.shape) <= 7
+        assert np.prod(block.shape) <= limit
+        found[where] += 1
+    assert (found == 1).all()
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_values_are_laid_along_their_axes_before_and_after_others(kind):
+    values = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    found = np.asarray(laid(kind(values), (0, 2), 3, before=1))
+    assert found.shape == (2, 3, 1, 4, 5)
+    everywhere = np.broadcast_to(found, (2, 3, 6, 4, 5))
+    for j in range(6):
+        assert np.array_equal(everywhere[:, :, j], values)
+    own = kind(values)
+    assert laid(own, (0, 1), 2, before=1) is own
