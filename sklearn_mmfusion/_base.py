@@ -33,6 +33,7 @@ from sklearn_mmfusion._estimator_encoder import (
 )
 from sklearn_mmfusion._fingerprints import fingerprint
 from sklearn_mmfusion._fit_data import FitInput, FitResult
+from sklearn_mmfusion._fit_options import refuse_watchers
 from sklearn_mmfusion._fit_runs import FitRuns
 from sklearn_mmfusion._fit_warnings import warn_of_fit
 from sklearn_mmfusion._fitted import FittedFusion, without_net
@@ -293,6 +294,7 @@ class BaseFusion(
                 f"partial_fit: n_bags={self._n_members()} takes all rows at once; use fit, or "
                 "n_bags=1"
             )
+        refuse_watchers(self.callbacks, "partial_fit; use fit")
         first = not hasattr(self, "_result")
         known = classes if first else getattr(self, "classes_", None)
         schema, data, target, encoded, weight = check_fit_inputs(

@@ -108,7 +108,9 @@ compile : bool, default=False
 warm_start : bool, default=False
     Start ``fit`` from the last fit's weights.
 callbacks : list of skorch callbacks, default=None
-    Passed to the training loop; see skorch.
+    Passed to the training loop; see skorch. One that monitors a score of held-out rows, as
+    ``EarlyStopping`` does by default, makes ``early_stopping="auto"`` hold rows out of the only
+    fit, however many there are.
 net_params : dict, default=None
     Further parameters of the skorch net, for experts.
 checkpoint : str or path-like, default=None

@@ -10,6 +10,7 @@ import torch
 from sklearn_mmfusion._devices import count_values, training_device
 from sklearn_mmfusion._distributed import join_processes
 from sklearn_mmfusion._encoders import SMALL_SAMPLE
+from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._fit_data import FitInput
 from sklearn_mmfusion._optimizers import AdamW
 from sklearn_mmfusion._plan import FusionPlan
@@ -17,7 +18,7 @@ from sklearn_mmfusion._training import TrainingOptions
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.losses import LOSSES
 
-__all__ = ["FitOptions"]
+__all__ = ["FitOptions", "refuse_watchers", "watchers"]
 
 
 class FitOptions:
@@ -96,3 +97,18 @@ class FitOptions:
             return torch.float64 if self.dtype == "float64" else torch.float32
         double = any(block.values.dtype == np.float64 for block in data.blocks)
         return torch.float64 if double and device == "cpu" else torch.float32
+
+
+def watchers(callbacks: list[Any] | None) -> list[Any]:
+    """Return the callbacks that monitor a score of held-out rows, as skorch's EarlyStopping."""
+    found = [entry[1] if isinstance(entry, tuple) else entry for entry in callbacks or []]
+    return [c for c in found if str(getattr(c, "monitor", "")).startswith("valid")]
+
+
+def refuse_watchers(callbacks: list[Any] | None, what: str) -> None:
+    """Refuse callbacks that would look for a score of held-out rows where there are none."""
+    for callback in watchers(callbacks):
+        raise InputError(
+            f"callbacks: {type(callback).__name__} monitors {callback.monitor!r}, and there are no "
+            f"held-out rows in {what}, or monitor 'train_loss'"
+        )

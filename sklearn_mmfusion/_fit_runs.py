@@ -8,7 +8,7 @@ from typing import Any
 
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._fit_data import FitInput, FitResult
-from sklearn_mmfusion._fit_options import FitOptions
+from sklearn_mmfusion._fit_options import FitOptions, refuse_watchers, watchers
 from sklearn_mmfusion._fitting import FitSteps, fit_steps
 from sklearn_mmfusion._memory_estimate import check_memory
 from sklearn_mmfusion._plan import FusionPlan, build_network
@@ -59,7 +59,9 @@ class FitRuns(FitOptions):
     def _run(self, plan: FusionPlan, whole: FitInput, start: Any) -> FitSteps:
         """Fit with held-out rows, or choose on them in a first fit and then fit all rows."""
         n = whole.data.n_samples
-        early = n > SPARE_ROWS if self.early_stopping == "auto" else self.early_stopping
+        early = self.early_stopping
+        if early == "auto":
+            early = n > SPARE_ROWS or bool(watchers(self.callbacks))
         if early:
             fraction = self.validation_fraction
             if fraction == "auto":
@@ -69,6 +71,7 @@ class FitRuns(FitOptions):
                 self._begin(plan, whole, self._n_tries(plan, start))
                 kept, apart = whole.take(split[0]), whole.take(split[1])
                 return (yield from self._run_best(plan, kept, apart, start))
+        refuse_watchers(self.callbacks, "a fit on all rows; choose early_stopping='auto' or True")
         fraction = 0.2 if self.validation_fraction == "auto" else self.validation_fraction
         seed = seed_for(plan.seed, "inner split")
         if n > _HASHED_ROWS:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.exceptions import NotFittedError
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 
 from sklearn_mmfusion import (
     SGD,
@@ -23,6 +23,7 @@ from sklearn_mmfusion import (
     MNLClassifier,
     MNLRegressor,
 )
+from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._training import intra_op_threads, seed_for, seeded_construction
 
 # A few epochs show how the loop runs; whether it has learned is not the question here.
@@ -293,6 +294,32 @@ def test_early_stopping_of_skorch_is_no_interruption():
     )
     est = MNLRegressor(**params(callbacks=[callback], max_epochs=50)).fit(X, NUMBERS)
     assert est.n_iter_ < 10
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        EarlyStopping(patience=2, threshold=1.0, sink=lambda _: None),
+        ("stop", EarlyStopping(patience=2, threshold=1.0, sink=lambda _: None)),
+        LRScheduler(policy="ReduceLROnPlateau", monitor="valid_loss"),
+    ],
+    ids=["stopping", "named", "plateau"],
+)
+def test_callback_that_watches_held_out_rows_has_some(callback):
+    est = MNLRegressor(**params(callbacks=[callback], early_stopping="auto", max_epochs=12))
+    est.fit(X, NUMBERS)
+    assert all("valid_loss" in epoch for epoch in est.history_)
+    is_plateau = isinstance(callback, LRScheduler)
+    assert est.n_iter_ == 12 if is_plateau else est.n_iter_ <= 3
+
+
+def test_callback_that_watches_held_out_rows_is_refused_where_there_are_none():
+    est = MNLRegressor(**params(callbacks=[EarlyStopping()], early_stopping=False))
+    with pytest.raises(InputError, match="EarlyStopping monitors 'valid_loss'.*early_stopping"):
+        est.fit(X, NUMBERS)
+    with pytest.raises(InputError, match="no held-out rows in partial_fit; use fit"):
+        est.partial_fit(X, NUMBERS)
+    assert not hasattr(est, "n_iter_")
 
 
 def test_error_in_a_callback_comes_through_and_nothing_is_fitted():
