@@ -27,6 +27,8 @@ __all__ = [
 
 Weights = Mapping[str, Tensor]
 
+_BEST = {"train_loss": "train_loss_best", "valid_loss": "valid_loss_best"}
+
 
 @dataclass
 class TrainingResult:
@@ -97,6 +99,7 @@ class EpochKeeper(Callback):
         set_dropout_strength(net.module_, max(0.0, 1 - epoch / options.dropout_epochs))
 
     def on_epoch_end(self, net: Any, **kwargs: object) -> None:
+        _record_best(net.history)
         self._check_finite(net)
         self.last_ = _snapshot(net.module_)
         waited_enough = self._judge(net)
@@ -198,6 +201,14 @@ def divergence_text(
     )
 
 
+def _record_best(history: Any) -> None:
+    """Say whether the losses of the last epoch are the lowest, as skorch's callbacks ask."""
+    for name, flag in _BEST.items():
+        losses = [epoch[name] for epoch in history if name in epoch]
+        if name in history[-1]:
+            history.record(flag, losses[-1] < min(losses[:-1], default=math.inf))
+
+
 def _snapshot(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
@@ -206,7 +217,8 @@ def result_of(net: Any, keeper: EpochKeeper, *, used_held_out: bool) -> Training
     """Return what the epochs so far have left."""
     history = [dict(epoch) for epoch in net.history]
     for epoch in history:
-        epoch.pop("batches", None)
+        for name in ("batches", *_BEST.values()):
+            epoch.pop(name, None)
     complete = [epoch for epoch in history if "train_loss" in epoch]
     return TrainingResult(
         history=complete,

@@ -214,11 +214,16 @@ class FusionNet(NeuralNet):
         batches = iterator if parallel is None else parallel.shares(iterator)
         listens = self._listens("on_batch_begin"), self._listens("on_batch_end")
         total, rows = None, 0.0
+        self.history.new_batch()  # one for all, where nobody asks for each
         for batch in batches:
+            if rows and any(listens):
+                self.history.new_batch()
             if listens[0]:
                 self.notify("on_batch_begin", batch=batch, training=training)
             step = step_fn(batch, **fit_params)
             if listens[1]:
+                self.history.record_batch(f"{prefix}_loss", float(self.data_loss_))
+                self.history.record_batch(f"{prefix}_batch_size", len(batch[1]))
                 self.notify("on_batch_end", batch=batch, training=training, **step)
             part = self.data_loss_ * len(batch[1])
             total = part if total is None else total + part

@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 import torch
 from sklearn.exceptions import NotFittedError
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    LRScheduler,
+    ProgressBar,
+    TrainEndCheckpoint,
+)
 
 from sklearn_mmfusion import (
     SGD,
@@ -311,6 +318,43 @@ def test_callback_that_watches_held_out_rows_has_some(callback):
     assert all("valid_loss" in epoch for epoch in est.history_)
     is_plateau = isinstance(callback, LRScheduler)
     assert est.n_iter_ == 12 if is_plateau else est.n_iter_ <= 3
+
+
+@pytest.mark.filterwarnings("ignore::tqdm.TqdmWarning")
+def test_checkpoints_and_the_bar_of_skorch_find_what_they_look_for(tmp_path):
+    folders = [tmp_path / name for name in ("held_out", "train", "end")]
+    bar = ProgressBar(detect_notebook=False)
+    callbacks = [
+        Checkpoint(dirname=str(folders[0])),  # monitors valid_loss_best
+        Checkpoint(dirname=str(folders[1]), monitor="train_loss_best"),
+        TrainEndCheckpoint(dirname=str(folders[2])),
+        bar,
+    ]
+    est = MNLRegressor(**params(callbacks=callbacks, early_stopping="auto")).fit(X, NUMBERS)
+    for folder in folders:
+        assert any(folder.iterdir())
+    weights = torch.load(folders[0] / "params.pt", weights_only=True)
+    assert set(weights) == set(est.module_.state_dict())
+    assert set(est.history_[-1]) == {"epoch", "lr", "train_loss", "valid_loss", "event_cp"}
+
+
+def test_batches_are_recorded_for_those_who_ask():
+    class Batches(Callback):
+        seen = []
+
+        def on_batch_end(self, net, batch, training, **kwargs):
+            last = net.history[-1, "batches", -1]
+            self.seen.append(
+                (training, len(net.history[-1, "batches"]), sorted(last), len(batch[1]))
+            )
+
+    MNLRegressor(**params(callbacks=[Batches()], max_epochs=1)).fit(X, NUMBERS)
+    of_training, of_others = ["train_batch_size", "train_loss"], ["valid_batch_size", "valid_loss"]
+    assert Batches.seen == [
+        (True, 1, of_training, 64),
+        (True, 2, of_training, 65),
+        (False, 3, of_others, 32),
+    ]
 
 
 def test_callback_that_watches_held_out_rows_is_refused_where_there_are_none():
