@@ -70,7 +70,8 @@ weight_decay : float, default=0.01
 early_stopping : bool or "auto", default="auto"
     Hold rows out, stop when their loss no longer falls, and keep the best epoch. "auto" does so
     above 5000 rows; up to there a first fit does, and a second takes all rows for as many epochs.
-    False runs all epochs on all rows.
+    False runs all epochs on all rows. A second fit that lags far behind in its training loss is not
+    kept, and the first is.
 validation_fraction : float or "auto", default="auto"
     Share of the rows to hold out, in (0, 1); "auto" is 0.2 up to 5000 rows and 0.1 above. Up to
     5000 rows they are held out of a first fit only, which chooses the number of epochs and

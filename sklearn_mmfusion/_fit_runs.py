@@ -17,6 +17,7 @@ from sklearn_mmfusion._training import seed_for
 
 __all__ = ["FitRuns"]
 
+_LAG = 0.25  # share of what the first fit gained in training loss that a second may lack
 _HASHED_ROWS = 50_000  # above, rows are not told apart by what is in them
 
 
@@ -94,6 +95,8 @@ class FitRuns(FitOptions):
             chosen |= {**schedule, "max_epochs": inner.training.best_epoch}
         plan = replace(plan, terms=inner.plan.terms)
         result = yield from self._run_once(plan, whole, None, start, **chosen)
+        if "max_epochs" in chosen and _lags(result, inner):
+            return inner
         if "max_epochs" in chosen and chosen["max_epochs"] < inner.training.n_epochs:
             # It ends where held-out rows did best, whether or not the training loss is at rest.
             result = replace(result, training=replace(result.training, stopped=True))
@@ -172,6 +175,20 @@ class FitRuns(FitOptions):
                 "set warm_start=False"
             )
         return plan, result.state
+
+
+def _lags(second: FitResult, first: FitResult) -> bool:
+    """Whether a second fit ended far from the training loss that the first had in its best epoch.
+
+    As many epochs are not always enough: where nothing but an interaction is to be learned, the
+    loss stays where it is until the encoders find it, for how long is a matter of chance.
+    """
+    if second.training.interrupted or second.training.phase_epochs is not None:
+        return False
+    losses: list[Any] = [epoch["train_loss"] for epoch in first.training.history]
+    last: Any = second.training.history[-1]["train_loss"]
+    start, best = losses[0], losses[(first.training.best_epoch or 1) - 1]
+    return bool(last - best > _LAG * (start - best) > 0)
 
 
 def _member_seed(seed: int, member: int) -> int:

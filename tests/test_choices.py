@@ -197,6 +197,24 @@ def test_more_rows_are_trained_as_a_part_was_for_as_many_epochs(n, batches):
     assert not np.isnan(est.validation_gain_)
 
 
+class Slowed(Recorder):
+    """Takes the learning rate away from every fit but the first."""
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(self.fits) > 1:
+            for group in net.optimizer_.param_groups:
+                group["lr"] = 0.0
+
+
+def test_second_fit_that_lags_behind_the_first_is_not_kept():
+    recorder = Slowed()
+    est = MNLRegressor(**additive(callbacks=[recorder])).fit(FEW, SUM[:240])
+    assert len(recorder.fits) == 2
+    assert est.history_[-1]["valid_loss"] == recorder.fits[0]["valid"][-1]
+    assert est.n_iter_ == len(recorder.fits[0]["valid"])
+    assert est.score(FEW, SUM[:240]) > 0.5
+
+
 def test_batches_of_a_given_size_are_of_that_size_in_both_fits():
     recorder = Recorder()
     x = {name: values[:1100] for name, values in MANY.items()}
