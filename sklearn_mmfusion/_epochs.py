@@ -77,6 +77,10 @@ class EpochKeeper(Callback):
                 resume(net, self.progress_)
             except MISFITS as error:
                 raise net.options.checkpoint.damaged(error) from error
+        self.lowest_ = {
+            name: min((epoch[name] for epoch in net.history if name in epoch), default=math.inf)
+            for name in _BEST
+        }
         task = net.options.task
         self.part_ = None
         if task is not None:
@@ -99,7 +103,7 @@ class EpochKeeper(Callback):
         set_dropout_strength(net.module_, max(0.0, 1 - epoch / options.dropout_epochs))
 
     def on_epoch_end(self, net: Any, **kwargs: object) -> None:
-        _record_best(net.history)
+        self._record_best(net.history)
         self._check_finite(net)
         self.last_ = _snapshot(net.module_)
         waited_enough = self._judge(net)
@@ -107,6 +111,14 @@ class EpochKeeper(Callback):
             net.options.checkpoint.keep(self.key_, lambda: capture(net))
         if self._end_step(net) or waited_enough:
             raise _EnoughEpochs
+
+    def _record_best(self, history: Any) -> None:
+        """Say whether the losses of the last epoch are the lowest, as skorch's callbacks ask."""
+        for name, flag in _BEST.items():
+            if name in history[-1]:
+                loss = history[-1][name]
+                history.record(flag, loss < self.lowest_[name])
+                self.lowest_[name] = min(self.lowest_[name], loss)
 
     def has_waited(self, options: Any) -> bool:
         """Whether there were as many epochs without a better one as there may be."""
@@ -199,14 +211,6 @@ def divergence_text(
         f"(loss {last['train_loss']}, lr {last['lr']:g}){who}. Lower lr, or look for extreme "
         "values in the data."
     )
-
-
-def _record_best(history: Any) -> None:
-    """Say whether the losses of the last epoch are the lowest, as skorch's callbacks ask."""
-    for name, flag in _BEST.items():
-        losses = [epoch[name] for epoch in history if name in epoch]
-        if name in history[-1]:
-            history.record(flag, losses[-1] < min(losses[:-1], default=math.inf))
 
 
 def _snapshot(module: nn.Module) -> dict[str, Tensor]:
