@@ -113,6 +113,7 @@ class BaseFusion(
     representations_: dict[str, Any]
     n_iter_: int
     history_: list[dict[str, Any]]
+    validation_history_: list[dict[str, Any]]
 
     # -- what a subclass supplies --------------------------------------------------------------
 
@@ -455,6 +456,7 @@ class BaseFusion(
             self.encoders_[name] = representation.encoder
         self.n_iter_ = result.training.n_epochs
         self.history_ = result.training.history
+        self.validation_history_ = result.validation_history
         self.validation_gain_ = float(np.mean([member.gain for member in results]))
         self.intercept_ = np.mean([_intercept(member) for member in results], axis=0)
         self._set_readings()

@@ -47,9 +47,9 @@ n_bags : int, default=1
     Number of members: the same fit with other initial weights, batches and held-out rows each.
     Predictions and contributions are means over the members, and still add up; relevance scores
     are means with a standard deviation beside them. The first member is the fit with ``n_bags=1``,
-    and ``module_``, ``n_iter_`` and ``history_`` are its; all of them share what an
-    :class:`EstimatorEncoder` has learned. Small networks of flat features are trained together,
-    which takes about half the time and leaves each member as it is alone, to round-off.
+    and ``module_``, ``n_iter_``, ``history_`` and ``validation_history_`` are its; all of them
+    share what an :class:`EstimatorEncoder` has learned. Small networks of flat features are trained
+    together, which takes about half the time and leaves each member as it is alone, to round-off.
 """
 
 _TRAINING = """\
@@ -180,6 +180,9 @@ n_iter_ : int
     Epochs run.
 history_ : list of dict
     Training loss, held-out loss and learning rate of each epoch.
+validation_history_ : list of dict
+    The same of the fit that had the held-out rows of ``validation_gain_``: that of ``history_``,
+    or the first of two; empty without held-out rows.
 module_ : FusionNetwork
     The fitted torch module, rebuilt on demand in float64.
 n_features_in_ : int

@@ -82,6 +82,7 @@ def finish(
         polish_gap=gap,
         gain=gain,
         gain_error=error,
+        validation_history=[] if held is None else result.history,
         held_losses=held_losses,
         held_share=None if held is None else row_shares(held).numpy(),
         n_held=0.0 if held is None else held.n_counted,

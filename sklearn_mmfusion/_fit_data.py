@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,8 @@ class FitResult:
     gain, gain_error : float
         Share of the held-out loss of the best constant that the model takes away, and its
         standard error; nan without held-out rows.
+    validation_history : list of dict
+        Epochs of the fit that had the held-out rows of ``gain``; empty without such rows.
     held_losses, held_share : ndarray of shape (n_held,) or None
         Loss and weight of each held-out row.
     n_held : float
@@ -114,6 +116,7 @@ class FitResult:
     polish_gap: float
     gain: float
     gain_error: float
+    validation_history: list[dict[str, object]] = field(default_factory=list)
     held_losses: Floats | None = None
     held_share: Floats | None = None
     n_held: float = 0.0

@@ -100,7 +100,12 @@ class FitRuns(FitOptions):
         if "max_epochs" in chosen and chosen["max_epochs"] < inner.training.n_epochs:
             # It ends where held-out rows did best, whether or not the training loss is at rest.
             result = replace(result, training=replace(result.training, stopped=True))
-        return replace(result, gain=inner.gain, gain_error=inner.gain_error)
+        return replace(
+            result,
+            gain=inner.gain,
+            gain_error=inner.gain_error,
+            validation_history=inner.validation_history,
+        )
 
     def _schedule(self, plan: FusionPlan, kept: FitInput, whole: FitInput) -> dict[str, Any]:
         """Options with which all rows are trained as some were, for as many epochs."""

@@ -179,6 +179,7 @@ def test_few_rows_run_as_many_epochs_as_did_best_on_others():
     assert est.n_iter_ == len(est.history_) == len(second["valid"]) < 60
     assert est.n_iter_ == int(np.argmin(first["valid"])) + 1
     assert second["valid"] == [None] * est.n_iter_
+    assert [epoch["valid_loss"] for epoch in est.validation_history_] == first["valid"]
 
 
 @pytest.mark.parametrize("n, batches", [(1100, [880, 1100]), (1500, [32, 32])])
@@ -211,6 +212,7 @@ def test_second_fit_that_lags_behind_the_first_is_not_kept():
     est = MNLRegressor(**additive(callbacks=[recorder])).fit(FEW, SUM[:240])
     assert len(recorder.fits) == 2
     assert est.history_[-1]["valid_loss"] == recorder.fits[0]["valid"][-1]
+    assert est.validation_history_ == est.history_
     assert est.n_iter_ == len(recorder.fits[0]["valid"])
     assert est.score(FEW, SUM[:240]) > 0.5
 

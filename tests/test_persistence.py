@@ -147,6 +147,7 @@ def test_loaded_estimator_starts_warm_and_goes_on_with_partial_fit(tmp_path):
     est = _fitted("MNLClassifier", warm_start=True)
     est.save(tmp_path / "m")
     loaded = load(tmp_path / "m")
+    assert loaded.validation_history_ == est.validation_history_ == est.history_
     for step in ("fit", "partial_fit"):
         getattr(est, step)(X, y)
         getattr(loaded, step)(X, y)
@@ -155,6 +156,7 @@ def test_loaded_estimator_starts_warm_and_goes_on_with_partial_fit(tmp_path):
     loaded = load(tmp_path / "m")
     assert loaded.n_iter_ == est.n_iter_
     assert loaded.history_ == est.history_
+    assert loaded.validation_history_ == est.validation_history_ == []
 
 
 def test_loaded_model_of_which_terms_were_removed_has_the_rest(tmp_path):

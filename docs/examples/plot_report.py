@@ -24,7 +24,8 @@ est = InTenseClassifier(
 ).fit(X.iloc[train], y[train])
 
 # %%
-# One of the figures, drawn alone: had the training come to an end?
+# One of the figures, drawn alone: had the training come to an end, and did rows that were held out
+# follow the training rows?
 
 fig, ax = plt.subplots(figsize=(6, 3.4), layout="constrained")
 TrainingCurveDisplay.from_estimator(est, ax=ax)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["TrainingCurveDisplay"]
+__all__ = ["TrainingCurveDisplay", "merged_epochs"]
 
 TRAIN, VALID = "#0072B2", "#D55E00"
 LINES = ((TRAIN, "train_loss", "training rows", "-"), (VALID, "valid_loss", "held-out rows", "--"))
@@ -32,10 +33,13 @@ class TrainingCurveDisplay:
     ----------
     histories : sequence of list of dict
         ``history_`` of every fit.
+    validation_histories : sequence of list of dict, default=None
+        ``validation_history_`` of every fit, whose held-out losses are drawn; None takes those of
+        ``histories``.
 
     Attributes
     ----------
-    histories : list of list of dict
+    histories, validation_histories : list of list of dict
         What was given.
     best_epochs : list of (int or None)
         Epoch with the lowest loss on held-out rows, counted from 1, of every fit; None without
@@ -50,15 +54,17 @@ class TrainingCurveDisplay:
     Raises
     ------
     InputError
-        If there are no epochs.
+        If there are no epochs, or not as many validation histories as histories.
 
     Notes
     -----
     Losses on training rows contain the penalty and are taken with dropout, while the weights
     change; those on held-out rows are not. So the line of the held-out rows may lie below.
 
-    Up to 5000 rows, a first fit with held-out rows chooses the number of epochs and a
-    second one takes all rows: ``history_`` is that of the second, which has no held-out rows.
+    Up to 5000 rows, a first fit with held-out rows chooses the number of epochs and a second one
+    takes all rows. The line of the training rows is that of the second, ``history_``, and the line
+    of the held-out rows that of the first, ``validation_history_``, which goes on beyond its best
+    epoch until nothing has become better for a while.
 
     Examples
     --------
@@ -71,15 +77,27 @@ class TrainingCurveDisplay:
     [1]
     """
 
-    def __init__(self, histories: Sequence[Sequence[Mapping[str, Any]]]) -> None:
-        self.histories = [[dict(epoch) for epoch in history] for history in histories]
+    def __init__(
+        self,
+        histories: Sequence[Sequence[Mapping[str, Any]]],
+        validation_histories: Sequence[Sequence[Mapping[str, Any]]] | None = None,
+    ) -> None:
+        self.histories = _copied(histories)
         if not self.histories or not all(self.histories):
             raise InputError("histories: expected at least one epoch of each fit, got none")
+        self.validation_histories = self.histories
+        if validation_histories is not None:
+            self.validation_histories = _copied(validation_histories)
+        if len(self.validation_histories) != len(self.histories):
+            raise InputError(
+                f"validation_histories: expected one for each of {len(self.histories)} histories, "
+                f"got {len(self.validation_histories)}"
+            )
 
     @property
     def best_epochs(self) -> list[int | None]:
         """Epoch with the lowest held-out loss of every fit."""
-        return [_best_epoch(history) for history in self.histories]
+        return [_best_epoch(history) for history in self.validation_histories]
 
     @classmethod
     def from_estimator(
@@ -109,7 +127,7 @@ class TrainingCurveDisplay:
             If the estimator is not fitted.
         """
         estimator, _ = unwrap(estimator, attribute="history_")
-        return cls([estimator.history_]).plot(ax, learning_rate=learning_rate)
+        return cls._of([estimator]).plot(ax, learning_rate=learning_rate)
 
     @classmethod
     def from_cv_results(
@@ -141,7 +159,11 @@ class TrainingCurveDisplay:
             If the mapping holds no estimators.
         """
         fits = [unwrap(fit, attribute="history_")[0] for fit in fits_of(cv_results)]
-        return cls([fit.history_ for fit in fits]).plot(ax, learning_rate=learning_rate)
+        return cls._of(fits).plot(ax, learning_rate=learning_rate)
+
+    @classmethod
+    def _of(cls, fits: Sequence[Any]) -> Self:
+        return cls([fit.history_ for fit in fits], [fit.validation_history_ for fit in fits])
 
     def frame(self) -> pd.DataFrame:
         """Return the numbers behind the lines.
@@ -149,8 +171,9 @@ class TrainingCurveDisplay:
         Returns
         -------
         frame : pandas.DataFrame
-            One row per fit and epoch: ``fit`` (counted from 0), ``epoch``, and what the history
-            has of ``phase``, ``train_loss``, ``valid_loss`` and ``lr``; ``is_best``.
+            One row per fit and epoch: ``fit`` (counted from 0), ``epoch``, what ``histories`` have
+            of ``phase``, ``train_loss`` and ``lr``, and ``validation_histories`` of
+            ``valid_loss``; ``is_best``. NaN where one of them has ended before the other.
 
         Raises
         ------
@@ -159,11 +182,10 @@ class TrainingCurveDisplay:
         """
         pd = pandas_or_say(type(self).__name__, ".histories")
         rows = []
-        for fit, (history, best) in enumerate(zip(self.histories, self.best_epochs, strict=True)):
-            for number, epoch in enumerate(history, start=1):
-                keys = ("phase", "train_loss", "valid_loss", "lr")
-                found = {key: epoch[key] for key in keys if key in epoch}
-                rows.append({"fit": fit, "epoch": number, **found, "is_best": number == best})
+        fits = zip(self.histories, self.validation_histories, self.best_epochs, strict=True)
+        for fit, (history, validation, best) in enumerate(fits):
+            for number, epoch in enumerate(merged_epochs(history, validation), start=1):
+                rows.append({"fit": fit, "epoch": number, **epoch, "is_best": number == best})
         return pd.DataFrame(rows)
 
     def plot(self, ax: Axes | None = None, *, learning_rate: bool = False) -> Self:
@@ -191,9 +213,10 @@ class TrainingCurveDisplay:
         look: dict[str, Any] = {"linewidth": 1.8}
         if len(self.histories) > 1:
             look = {"linewidth": 1.0, "alpha": 0.75}
-        for color, key, words, style in LINES:
+        lines = zip(LINES, (self.histories, self.validation_histories), strict=True)
+        for (color, key, words, style), histories in lines:
             label: str | None = words
-            for history in self.histories:
+            for history in histories:
                 epochs = [e for e, epoch in enumerate(history, start=1) if key in epoch]
                 if epochs:
                     losses = [history[e - 1][key] for e in epochs]
@@ -211,7 +234,7 @@ class TrainingCurveDisplay:
     def _mark_best(self, ax: Axes) -> None:
         several = len(self.histories) > 1
         label: str | None = "best epoch"
-        for history, best in zip(self.histories, self.best_epochs, strict=True):
+        for history, best in zip(self.validation_histories, self.best_epochs, strict=True):
             if best is None:
                 continue
             loss = history[best - 1]["valid_loss"]
@@ -241,6 +264,8 @@ class TrainingCurveDisplay:
         notes = [f"{len(self.histories)} fits, a line each"] if len(self.histories) > 1 else []
         if not any(self.best_epochs):
             notes.append("no held-out rows in this fit")
+        elif self.validation_histories != self.histories:
+            notes.append("held-out rows: of a first fit; training rows: of the second, on all rows")
         if self._later_phases():
             notes.append("dotted: the next order of terms begins")
         if notes:
@@ -248,7 +273,25 @@ class TrainingCurveDisplay:
         ax.legend(fontsize="small", frameon=False)
 
 
+def merged_epochs(
+    history: Sequence[Mapping[str, Any]], validation: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the epochs of a fit, with the held-out losses of the fit that had held-out rows."""
+    merged = []
+    none: Mapping[str, Any] = {}
+    for epoch, held in zip_longest(history, validation, fillvalue=none):
+        sources = {"phase": epoch or held, "train_loss": epoch, "valid_loss": held, "lr": epoch}
+        merged.append({key: source[key] for key, source in sources.items() if key in source})
+    return merged
+
+
+def _copied(histories: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[dict[str, Any]]]:
+    return [[dict(epoch) for epoch in history] for history in histories]
+
+
 def _best_epoch(history: Sequence[Mapping[str, Any]]) -> int | None:
+    if not history:
+        return None
     last = history[-1].get("phase")
     losses = [
         epoch.get("valid_loss", np.nan) if epoch.get("phase") == last else np.nan

@@ -284,9 +284,8 @@ def routing_figure(explanation: GlobalExplanation) -> str:
     return _drawn(width, height, draw)
 
 
-def training_figure(history: Sequence[dict[str, Any]]) -> str:
+def training_figure(display: TrainingCurveDisplay) -> str:
     """Draw the losses of the epochs."""
-    display = TrainingCurveDisplay([history])
     return _drawn(_WIDTH, 2.7, lambda figure: display.plot(figure.subplots()))
 
 

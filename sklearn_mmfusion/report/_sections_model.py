@@ -12,7 +12,8 @@ from sklearn.base import BaseEstimator
 
 from sklearn_mmfusion._explanations import GlobalExplanation
 from sklearn_mmfusion._version import __version__
-from sklearn_mmfusion.plotting import RelevanceDisplay
+from sklearn_mmfusion.plotting import RelevanceDisplay, TrainingCurveDisplay
+from sklearn_mmfusion.plotting._training_curve import merged_epochs
 from sklearn_mmfusion.report._html import plain
 from sklearn_mmfusion.report._importance import (
     contribution_shares,
@@ -217,11 +218,11 @@ def training_section(subject: Subject) -> Section | None:
     history = getattr(model, "history_", None)
     if not history:
         return None
-    training = getattr(model._result, "training", None)
-    best = getattr(training, "best_epoch", None)
+    display = TrainingCurveDisplay([history], [model.validation_history_])
+    (best,) = display.best_epochs
     facts: list[list[Any]] = [["epochs", int(model.n_iter_)]]
     if best is not None:
-        facts.append(["best epoch", int(best)])
+        facts.append(["best epoch on held-out rows", best])
     for word, name in (
         ("gain on held-out rows", "validation_gain_"),
         ("penalty (reg_)", "reg_"),
@@ -230,16 +231,17 @@ def training_section(subject: Subject) -> Section | None:
     ):
         if hasattr(model, name):
             facts.append([word, float(getattr(model, name))])
-    columns = [key for key in ("epoch", "lr", "train_loss", "valid_loss") if key in history[0]]
-    rows = [[epoch.get(key) for key in columns] for epoch in history]
-    svg = training_figure(history)
+    epochs = merged_epochs(history, model.validation_history_)
+    columns = [key for key in ("lr", "train_loss", "valid_loss") if any(key in e for e in epochs)]
+    rows = [[e, *(epoch.get(key) for key in columns)] for e, epoch in enumerate(epochs, start=1)]
+    svg = training_figure(display)
     return Section(
         "training",
         "Training",
         [
             Figure(svg, "Loss by epoch"),
             Table("facts", ["", "value"], facts),
-            Table("epochs", columns, rows, folded="All epochs in numbers"),
+            Table("epochs", ["epoch", *columns], rows, folded="All epochs in numbers"),
         ],
     )
 

@@ -54,6 +54,19 @@ def test_from_estimator_draws_both_losses_and_marks_the_best_epoch():
     assert display.figure_ is display.ax_.figure
 
 
+def test_held_out_losses_are_those_of_the_first_of_two_fits():
+    est = LateFusionRegressor(**SETTINGS | {"max_epochs": 30}).fit(X, Y + RNG.normal(size=60))
+    assert "valid_loss" not in est.history_[0]
+    assert len(est.validation_history_) > est.n_iter_  # it went on to look for a better epoch
+    display = TrainingCurveDisplay.from_estimator(est)
+    valid = [epoch["valid_loss"] for epoch in est.validation_history_]
+    train = [epoch["train_loss"] for epoch in est.history_]
+    np.testing.assert_array_equal(_line(display.ax_, "training rows").get_ydata(), train)
+    np.testing.assert_array_equal(_line(display.ax_, "held-out rows").get_ydata(), valid)
+    assert display.best_epochs == [int(np.argmin(valid)) + 1] == [est.n_iter_]
+    assert "training rows: of the second, on all rows" in display.ax_.get_title(loc="left")
+
+
 def test_best_epoch_is_the_lowest_held_out_loss():
     assert TrainingCurveDisplay([_history([0.5, 0.2, 0.3])]).best_epochs == [2]
     assert TrainingCurveDisplay([_history([None, None])]).best_epochs == [None]
@@ -102,6 +115,17 @@ def test_frame_has_a_row_per_fit_and_epoch():
     assert frame["is_best"].tolist() == [False, True, False, True, False]
 
 
+def test_frame_goes_to_the_end_of_both_fits():
+    pytest.importorskip("pandas")
+    frame = TrainingCurveDisplay([_history([None] * 2)], [_history([0.5, 0.2, 0.3])]).frame()
+    assert frame["epoch"].tolist() == [1, 2, 3]
+    assert frame["valid_loss"].tolist() == [0.5, 0.2, 0.3]
+    assert frame["train_loss"].tolist()[:2] == [1.0, 0.5]
+    assert np.isnan(frame["train_loss"][2])
+    assert np.isnan(frame["lr"][2])
+    assert frame["is_best"].tolist() == [False, True, False]
+
+
 def test_one_epoch_and_given_axes():
     ax = plt.subplots()[1]
     display = TrainingCurveDisplay([_history([0.3])]).plot(ax)
@@ -113,6 +137,8 @@ def test_unusable_input_is_refused():
     for histories in ([], [[]]):
         with pytest.raises(InputError, match="at least one epoch"):
             TrainingCurveDisplay(histories)
+    with pytest.raises(InputError, match="one for each of 1 histories, got 2"):
+        TrainingCurveDisplay([_history([0.3])], [[], []])
     with pytest.raises(InputTypeError, match="int has no history_"):
         TrainingCurveDisplay.from_estimator(3)
     with pytest.raises(InputError, match="return_estimator=True"):

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from sklearn_mmfusion.plotting import RelevanceDisplay
+from sklearn_mmfusion.plotting import RelevanceDisplay, TrainingCurveDisplay
 from sklearn_mmfusion.report._report_figures import (
     calibration_figure,
     confusion_figure,
@@ -82,11 +82,11 @@ def test_scatter_of_many_rows_stays_small(n):
 def test_training_figure_has_both_losses_and_the_best_epoch():
     history = [{"epoch": i, "train_loss": 1 / i, "valid_loss": 2 / i} for i in range(1, 9)]
     history[4]["valid_loss"] = 0.1
-    found = texts(training_figure(history))
+    found = texts(training_figure(TrainingCurveDisplay([history])))
     assert {"training rows", "held-out rows", "best epoch, 5"} <= set(found)
     trained_alone = [{"epoch": epoch["epoch"], "train_loss": 1.0} for epoch in history]
-    assert "held-out rows" not in texts(training_figure(trained_alone))
-    assert texts(training_figure(trained_alone[:1]))
+    assert "held-out rows" not in texts(training_figure(TrainingCurveDisplay([trained_alone])))
+    assert texts(training_figure(TrainingCurveDisplay([trained_alone[:1]])))
 
 
 def test_calibration_figure_leaves_out_empty_bins():
