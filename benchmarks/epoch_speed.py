@@ -29,6 +29,7 @@ from sklearn_mmfusion._scaling import block_moments
 from sklearn_mmfusion._training import FusionDataset, TrainingOptions, intra_op_threads, train
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityLayout
 from sklearn_mmfusion.datasets import make_synthgene_tri
+from sklearn_mmfusion.modules.convolution import Conv1dModule
 from sklearn_mmfusion.modules.losses import LOSSES
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
 from sklearn_mmfusion.modules.normalization import RunningStatistics
@@ -93,6 +94,8 @@ def make_network(
     for module in network.modules():
         if isinstance(module, RunningStatistics):
             module.mean = mean  # another mean than the default one: no fused form
+        if isinstance(module, Conv1dModule):
+            module.only_maximum = False  # torch's convolution and maximum, with their gradients
     return network
 
 

@@ -15,6 +15,7 @@ from sklearn_mmfusion.modules.activations import is_monotone, make_activation
 from sklearn_mmfusion.modules.batchnorm import WeightedBatchNorm
 from sklearn_mmfusion.modules.dropout import Dropout
 from sklearn_mmfusion.modules.sequences import SequenceInput, step_mask, step_weights
+from sklearn_mmfusion.modules.windows import convolved_maximum, pays
 
 __all__ = ["Conv1dModule"]
 
@@ -62,7 +63,8 @@ class Conv1dModule(nn.Module):
     -----
     A row gets the same result alone as among longer rows: what a layer makes of the padding is
     set to zero before the next one. An activation that never falls is applied behind the
-    maximum instead of in front of it, which is the same and touches fewer elements.
+    maximum instead of in front of it, which is the same and touches fewer elements. Where that
+    maximum is over all steps, :mod:`~sklearn_mmfusion.modules.windows` trains the last layer.
 
     The character network of Zhang, Zhao & LeCun (2015), "Character-level Convolutional Networks
     for Text Classification", table 1 (small), is ``channels=(256,) * 6, kernel_sizes=(7, 7, 3, 3,
@@ -93,6 +95,9 @@ class Conv1dModule(nn.Module):
         self.pooling = pooling
         self.activation = make_activation(activation)
         self.pool_first = is_monotone(activation)
+        # Whether a maximum over all steps directly follows the last convolution.
+        is_last_pooled = self.pool_sizes[-1] > 1 or batch_norm
+        self.only_maximum = pooling == "max" and self.pool_first and not is_last_pooled
         self.min_steps = self._fewest_steps()
         self.input = SequenceInput(input_dim, vocabulary_size, embedding_dim)
         self.convolutions = nn.ModuleList()
@@ -123,23 +128,33 @@ class Conv1dModule(nn.Module):
         """
         x, lengths = self.input(values, lengths, channels_first=True)
         if lengths is not None:
-            x = x.masked_fill(_padded(lengths, x), 0.0)
+            x = x.masked_fill(_padded(lengths, x.shape[2]), 0.0)
             lengths = torch.where(lengths > 0, lengths.clamp(min=self.min_steps), lengths)
         if x.shape[2] < self.min_steps:
             x = F.pad(x, (0, self.min_steps - x.shape[2]))
         last = len(self.convolutions) - 1
         for i, convolution in enumerate(self.convolutions):
             kernel = self.kernel_sizes[i]
-            if self.same and kernel % 2 == 0:
-                x = F.pad(x, ((kernel - 1) // 2, kernel // 2))
-            x = convolution(x)
+            around = ((kernel - 1) // 2, kernel // 2) if self.same else (0, 0)
             if lengths is not None and not self.same:
                 lengths = (lengths - kernel + 1).clamp(min=0)
+            if i == last and self.only_maximum and pays(x, kernel):
+                x = F.pad(x, around)
+                valid = None if lengths is None else ~_padded(lengths, x.shape[2] - kernel + 1)
+                kernels, bias = convolution.parameters()
+                top = convolved_maximum(x, kernels, bias, valid)
+                return self._headed(self._finished_maximum(top, lengths))
+            if self.same and kernel % 2 == 0:
+                x = F.pad(x, around)
+            x = convolution(x)
             if self.norms:
                 weights = step_weights(x, x.shape[2], lengths, weight)
                 x = self.norms[i](x, None if weights is None else weights.unsqueeze(1))
             x, lengths = self._activate_and_pool(x, lengths, self.pool_sizes[i], i == last)
-        encoded: Tensor = self.head(self.dropout(self._summarize(x, lengths)))
+        return self._headed(self._summarize(x, lengths))
+
+    def _headed(self, pooled: Tensor) -> Tensor:
+        encoded: Tensor = self.head(self.dropout(pooled))
         return encoded
 
     def _activate_and_pool(
@@ -155,13 +170,13 @@ class Conv1dModule(nn.Module):
             x = self.activation(x)
         if size > 1:
             if lengths is not None:
-                x = x.masked_fill(_padded(lengths, x), -torch.inf)
+                x = x.masked_fill(_padded(lengths, x.shape[2]), -torch.inf)
                 lengths = (lengths + size - 1 if self.same else lengths) // size
             x = F.max_pool1d(x, size, ceil_mode=self.same)
         if maximum_follows:
             return x, lengths
         if lengths is not None:
-            x = x.masked_fill(_padded(lengths, x), 0.0)
+            x = x.masked_fill(_padded(lengths, x.shape[2]), 0.0)
         return (self.activation(x) if late else x), lengths
 
     def _summarize(self, x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -182,8 +197,13 @@ class Conv1dModule(nn.Module):
     def _maximum(self, x: Tensor, lengths: Tensor | None) -> Tensor:
         """Return the maximum over the valid steps, with the activation if it is still due."""
         if lengths is not None:
-            x = x.masked_fill(_padded(lengths, x), -torch.inf)
-        top = x.max(2).values
+            x = x.masked_fill(_padded(lengths, x.shape[2]), -torch.inf)
+        # Where there is no gradient to share among equal steps, the faster of the two.
+        top = x.max(2).values if torch.is_grad_enabled() else x.amax(2)
+        return self._finished_maximum(top, lengths)
+
+    def _finished_maximum(self, top: Tensor, lengths: Tensor | None) -> Tensor:
+        """Return zeros for rows without a valid step; apply the activation if it is still due."""
         if lengths is not None:
             top = torch.where(lengths.unsqueeze(1) > 0, top, 0.0)
         if self.pool_first and self.pooling == "max":
@@ -209,6 +229,6 @@ class Conv1dModule(nn.Module):
         return n_steps
 
 
-def _padded(lengths: Tensor, x: Tensor) -> Tensor:
-    """Return where the steps of x (b, c, T) are padding: bool (b, 1, T)."""
-    return ~step_mask(lengths, x.shape[2]).unsqueeze(1)
+def _padded(lengths: Tensor, n_steps: int) -> Tensor:
+    """Return which steps are padding: bool (b, 1, T)."""
+    return ~step_mask(lengths, n_steps).unsqueeze(1)
