@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
@@ -106,6 +107,10 @@ class Conv2dModule(nn.Module):
             x = x.permute(0, 3, 1, 2)
         for i, convolution in enumerate(self.convolutions):
             x = convolution(x)
+            if x.device.type == "cpu":
+                # The channels of a pixel side by side: max-pooling is six times faster, the rest
+                # of the layer a little.
+                x = x.contiguous(memory_format=torch.channels_last)
             if self.norms:
                 x = self.norms[i](x, weight)
             size = self.pool_sizes[i]
