@@ -24,9 +24,12 @@ from torch import Tensor
 from sklearn_mmfusion import AdamW, MLPEncoder
 from sklearn_mmfusion import functional as F
 from sklearn_mmfusion._block_head import BlockNormHead
+from sklearn_mmfusion._dataset import FusionDataset
+from sklearn_mmfusion._devices import intra_op_threads
+from sklearn_mmfusion._net import TrainingOptions
 from sklearn_mmfusion._plan import FusionPlan, build_network
 from sklearn_mmfusion._scaling import block_moments
-from sklearn_mmfusion._training import FusionDataset, TrainingOptions, intra_op_threads, train
+from sklearn_mmfusion._training import train
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityLayout
 from sklearn_mmfusion.datasets import make_synthgene_tri
 from sklearn_mmfusion.modules.convolution import Conv1dModule

@@ -32,10 +32,12 @@ from sklearn_mmfusion import (
 )
 from sklearn_mmfusion import _together as together_module
 from sklearn_mmfusion._dataset import FusionDataset, to_dataset
+from sklearn_mmfusion._devices import intra_op_threads
 from sklearn_mmfusion._fit_data import FitInput
 from sklearn_mmfusion._fit_scales import input_scalings
+from sklearn_mmfusion._net import TrainingOptions
 from sklearn_mmfusion._plan import build_network, in_plan_order
-from sklearn_mmfusion._training import TrainingOptions, intra_op_threads, train
+from sklearn_mmfusion._training import train
 from sklearn_mmfusion._validation import check_fit_inputs
 from sklearn_mmfusion.modules.network import FusionNetwork
 

@@ -33,8 +33,8 @@ from sklearn_mmfusion import (
     SummaryEncoder,
 )
 from sklearn_mmfusion._dataset import Batches, to_dataset
+from sklearn_mmfusion._devices import intra_op_threads
 from sklearn_mmfusion._lazy_blocks import scan
-from sklearn_mmfusion._training import intra_op_threads
 from sklearn_mmfusion._validation import check_X
 
 SHAPES = {"flat": (4096,), "sequence": (50, 64), "bytes": (8192,)}

@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mmfusion._checkpoint import Checkpoint
+from sklearn_mmfusion._devices import intra_op_threads
 from sklearn_mmfusion._diagram import DiagramMixin
 from sklearn_mmfusion._distributed import join_processes
 from sklearn_mmfusion._encoders import EncodersMixin, resolve_encoders
@@ -48,7 +49,6 @@ from sklearn_mmfusion._together import (
     run_alone,
     run_fittings,
 )
-from sklearn_mmfusion._training import intra_op_threads
 from sklearn_mmfusion._validation import (
     InputSchema,
     TargetSchema,

@@ -9,7 +9,7 @@ from typing import Any, cast
 from torch import nn
 
 from sklearn_mmfusion._plan import FusionPlan
-from sklearn_mmfusion._training import seed_for
+from sklearn_mmfusion._seeds import seed_for
 from sklearn_mmfusion.modules.fusion import BlockLinear, TermFeatures
 
 __all__ = ["BlockNormHead"]

@@ -1,15 +1,16 @@
-"""Where a fit trains, and where new rows are encoded."""
+"""Where a fit trains and new rows are encoded, and with how many threads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
 from sklearn_mmfusion._errors import InputError
 
-__all__ = ["count_values", "prediction_device", "training_device"]
+__all__ = ["count_values", "intra_op_threads", "prediction_device", "training_device"]
 
 _AUTO_VALUES = 20_000_000  # below this many input values "auto" stays on the CPU
 
@@ -66,3 +67,17 @@ def _named(device: str) -> torch.device:
 
 def _is_here(device: torch.device) -> bool:
     return (device.index or 0) < torch.cuda.device_count()
+
+
+@contextmanager
+def intra_op_threads(n_threads: int | None) -> Iterator[None]:
+    """Limit torch's threads within one operation for a while; None leaves them."""
+    before = torch.get_num_threads()
+    if n_threads is None or n_threads == before:
+        yield
+        return
+    torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

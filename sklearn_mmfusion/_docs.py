@@ -109,9 +109,10 @@ compile : bool, default=False
 warm_start : bool, default=False
     Start ``fit`` from the last fit's weights.
 callbacks : list of skorch callbacks, default=None
-    Passed to the training loop; see skorch. One that monitors a score of held-out rows, as
-    ``EarlyStopping`` does by default, makes ``early_stopping="auto"`` hold rows out of the only
-    fit, however many there are.
+    Passed to the training loop; see skorch. One that takes or monitors a score of held-out rows, as
+    ``EpochScoring`` and ``EarlyStopping`` do by default, makes ``early_stopping="auto"`` hold rows
+    out of the only fit, however many there are. Scorers get the target as it is trained on:
+    classes as their numbers, regression targets in standard units.
 net_params : dict, default=None
     Further parameters of the skorch net, for experts.
 checkpoint : str or path-like, default=None

@@ -21,7 +21,7 @@ from torch import nn
 from sklearn_mmfusion._encoder_specs import BaseEncoder, IdentityEncoder
 from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError
 from sklearn_mmfusion._plan import FusionPlan
-from sklearn_mmfusion._training import seed_for
+from sklearn_mmfusion._seeds import seed_for
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData, ModalityLayout
 from sklearn_mmfusion.modules.encoders import SummaryModule
 

@@ -15,9 +15,10 @@ from sklearn_mmfusion._epochs import TrainingResult
 from sklearn_mmfusion._errors import DivergedError
 from sklearn_mmfusion._fit_data import FitResult, TargetScale
 from sklearn_mmfusion._fit_scales import best_constant, row_shares
+from sklearn_mmfusion._net import TrainingOptions
 from sklearn_mmfusion._plan import FusionPlan, network_state
 from sklearn_mmfusion._polish import FusionProblem, clearly_less, polish
-from sklearn_mmfusion._training import TrainingOptions, seed_for
+from sklearn_mmfusion._seeds import seed_for
 from sklearn_mmfusion._vote import set_vote
 from sklearn_mmfusion.modules.losses import LOSSES, smooth_loss
 from sklearn_mmfusion.modules.network import FusionNetwork, joined

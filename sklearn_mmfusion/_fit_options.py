@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from skorch.callbacks import BatchScoring, EpochScoring
 
 from sklearn_mmfusion._devices import count_values, training_device
 from sklearn_mmfusion._distributed import join_processes
 from sklearn_mmfusion._encoders import SMALL_SAMPLE
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._fit_data import FitInput
+from sklearn_mmfusion._net import TrainingOptions
 from sklearn_mmfusion._optimizers import AdamW
 from sklearn_mmfusion._plan import FusionPlan
-from sklearn_mmfusion._training import TrainingOptions
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.losses import LOSSES
 
@@ -76,6 +77,7 @@ class FitOptions:
             build_optimizer=optimizer.build,
             weight_decay=float(self.weight_decay),
             seed=plan.seed,
+            kind=rows.kind,
             ramp_epochs=min(10, int(max_epochs) // 3),
             dropout_epochs=int(max_epochs),
             patience=patience,
@@ -100,15 +102,29 @@ class FitOptions:
 
 
 def watchers(callbacks: list[Any] | None) -> list[Any]:
-    """Return the callbacks that monitor a score of held-out rows, as skorch's EarlyStopping."""
+    """Return the callbacks that look at held-out rows, as skorch's EarlyStopping.
+
+    They monitor a score of such rows, or take one themselves (``EpochScoring``).
+    """
     found = [entry[1] if isinstance(entry, tuple) else entry for entry in callbacks or []]
-    return [c for c in found if str(getattr(c, "monitor", "")).startswith("valid")]
+    return [c for c in found if _monitors_held_out(c) or _scores_held_out(c)]
+
+
+def _monitors_held_out(callback: Any) -> bool:
+    return str(getattr(callback, "monitor", "")).startswith("valid")
+
+
+def _scores_held_out(callback: Any) -> bool:
+    return isinstance(callback, EpochScoring | BatchScoring) and not callback.on_train
 
 
 def refuse_watchers(callbacks: list[Any] | None, what: str) -> None:
     """Refuse callbacks that would look for a score of held-out rows where there are none."""
     for callback in watchers(callbacks):
+        does, remedy = "takes a score of held-out rows", "on_train=True"
+        if _monitors_held_out(callback):
+            does, remedy = f"monitors {callback.monitor!r}", "monitor 'train_loss'"
         raise InputError(
-            f"callbacks: {type(callback).__name__} monitors {callback.monitor!r}, and there are no "
-            f"held-out rows in {what}, or monitor 'train_loss'"
+            f"callbacks: {type(callback).__name__} {does}, and there are no held-out rows in "
+            f"{what}, or {remedy}"
         )

@@ -12,12 +12,13 @@ from sklearn_mmfusion._fit_options import FitOptions, refuse_watchers, watchers
 from sklearn_mmfusion._fitting import FitSteps, fit_steps
 from sklearn_mmfusion._memory_estimate import check_memory
 from sklearn_mmfusion._plan import FusionPlan, build_network
+from sklearn_mmfusion._seeds import seed_for
 from sklearn_mmfusion._splitting import SPARE_ROWS, split_by_content, split_rows
-from sklearn_mmfusion._training import seed_for
 
 __all__ = ["FitRuns"]
 
 _LAG = 0.25  # share of what the first fit gained in training loss that a second may lack
+_WITH_HELD_OUT = "choose early_stopping='auto' or True"
 _HASHED_ROWS = 50_000  # above, rows are not told apart by what is in them
 
 
@@ -50,6 +51,8 @@ class FitRuns(FitOptions):
         self, whole: FitInput, held: FitInput | None, starts: list[tuple[FusionPlan, Any]]
     ) -> Iterator[FitSteps]:
         """Yield the fit of each member."""
+        if held is not None and self.early_stopping is False:
+            refuse_watchers(self.callbacks, f"a fit of all epochs; {_WITH_HELD_OUT}")
         for plan, start in starts:
             if held is None:
                 yield self._run(plan, whole, start)
@@ -72,7 +75,7 @@ class FitRuns(FitOptions):
                 self._begin(plan, whole, self._n_tries(plan, start))
                 kept, apart = whole.take(split[0]), whole.take(split[1])
                 return (yield from self._run_best(plan, kept, apart, start))
-        refuse_watchers(self.callbacks, "a fit on all rows; choose early_stopping='auto' or True")
+        refuse_watchers(self.callbacks, f"a fit on all rows; {_WITH_HELD_OUT}")
         fraction = 0.2 if self.validation_fraction == "auto" else self.validation_fraction
         seed = seed_for(plan.seed, "inner split")
         if n > _HASHED_ROWS:

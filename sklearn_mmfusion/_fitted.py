@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._dataset import to_dataset
-from sklearn_mmfusion._devices import count_values, prediction_device
+from sklearn_mmfusion._devices import count_values, intra_op_threads, prediction_device
 from sklearn_mmfusion._estimator_encoder import represent
 from sklearn_mmfusion._explained import ExplainedTerms
 from sklearn_mmfusion._fit_data import FitResult
@@ -28,7 +28,6 @@ from sklearn_mmfusion._moments import (
 )
 from sklearn_mmfusion._plan import build_network, in_plan_order, load_state
 from sklearn_mmfusion._savable import SavableMixin
-from sklearn_mmfusion._training import intra_op_threads
 from sklearn_mmfusion._validation import check_X, term_name
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork

@@ -24,9 +24,9 @@ from sklearn_mmfusion._estimator_encoder import (
 )
 from sklearn_mmfusion._explained import ExplainedTerms
 from sklearn_mmfusion._progress import CallbackSupport, FitTask
+from sklearn_mmfusion._seeds import seed_for
 from sklearn_mmfusion._standardizer import Standardizer
 from sklearn_mmfusion._target_mixins import FusionClassifierMixin
-from sklearn_mmfusion._training import seed_for
 from sklearn_mmfusion._validation import (
     check_fit_inputs,
     check_X,

@@ -19,11 +19,11 @@ from sklearn_mmfusion._finishing import FEATURE_BYTES, LAZY_FEATURE_BYTES, chunk
 from sklearn_mmfusion._fit_data import FitInput
 from sklearn_mmfusion._fitting import PREPARED_BYTES, prepared_row_bytes
 from sklearn_mmfusion._lazy_blocks import LARGE_BYTES, VIEW_BYTES, LazyBlock, is_lazy
+from sklearn_mmfusion._net import TrainingOptions
 from sklearn_mmfusion._plan import FusionPlan, build_network, in_plan_order
 from sklearn_mmfusion._scaling import CHUNK_VALUES
 from sklearn_mmfusion._splitting import SPARE_ROWS
 from sklearn_mmfusion._together import fits_at_a_time
-from sklearn_mmfusion._training import TrainingOptions
 from sklearn_mmfusion._validation import TargetSchema, check_target, check_X
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.network import FusionNetwork

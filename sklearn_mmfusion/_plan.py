@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from sklearn_mmfusion._encoders import BaseEncoder
-from sklearn_mmfusion._training import seed_for, seeded_construction
+from sklearn_mmfusion._seeds import seed_for, seeded_construction
 from sklearn_mmfusion.data._blocks import ModalityData, ModalityLayout
 from sklearn_mmfusion.modules.network import FusionNetwork, InputScaler
 

@@ -18,8 +18,9 @@ from sklearn_mmfusion._dataset import Batches, FusionDataset
 from sklearn_mmfusion._epochs import TrainingResult, divergence_text, is_better
 from sklearn_mmfusion._errors import DivergedError
 from sklearn_mmfusion._fitting import Training
+from sklearn_mmfusion._net import parameter_groups, penalty_ramp
+from sklearn_mmfusion._seeds import seed_for
 from sklearn_mmfusion._stages import arrays_of
-from sklearn_mmfusion._training import parameter_groups, penalty_ramp, seed_for
 from sklearn_mmfusion.modules.network import FusionBatch
 from sklearn_mmfusion.modules.stacked import NetworkStack, can_be_stacked
 

@@ -13,10 +13,10 @@ from sklearn_mmfusion._epochs import TrainingResult
 from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fitting import FitSteps, Training
 from sklearn_mmfusion._lazy_blocks import is_lazy
+from sklearn_mmfusion._net import TrainingOptions
 from sklearn_mmfusion._optimizers import SGD, AdamW
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._stacked_training import stack_key, train_stack
-from sklearn_mmfusion._training import TrainingOptions
 
 __all__ = [
     "Fitting",

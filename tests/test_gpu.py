@@ -42,7 +42,7 @@ from sklearn_mmfusion import _devices as devices
 from sklearn_mmfusion import _together as together_module
 from sklearn_mmfusion import _transfer as transfer
 from sklearn_mmfusion._checkpoint import Checkpoint
-from sklearn_mmfusion._training import FusionNet
+from sklearn_mmfusion._net import FusionNet
 
 pytestmark = [
     pytest.mark.gpu,

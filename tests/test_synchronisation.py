@@ -18,7 +18,7 @@ from sklearn_mmfusion import (
     SummaryEncoder,
     TransformerEncoder,
 )
-from sklearn_mmfusion._training import FusionNet
+from sklearn_mmfusion._net import FusionNet
 from sklearn_mmfusion.modules import sequences
 
 pytestmark = [

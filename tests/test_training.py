@@ -11,9 +11,11 @@ import pytest
 import torch
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import (
+    BatchScoring,
     Callback,
     Checkpoint,
     EarlyStopping,
+    EpochScoring,
     LRScheduler,
     ProgressBar,
     TrainEndCheckpoint,
@@ -30,8 +32,9 @@ from sklearn_mmfusion import (
     MNLClassifier,
     MNLRegressor,
 )
+from sklearn_mmfusion._devices import intra_op_threads
 from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion._training import intra_op_threads, seed_for, seeded_construction
+from sklearn_mmfusion._seeds import seed_for, seeded_construction
 
 # A few epochs show how the loop runs; whether it has learned is not the question here.
 pytestmark = [
@@ -309,15 +312,17 @@ def test_early_stopping_of_skorch_is_no_interruption():
         EarlyStopping(patience=2, threshold=1.0, sink=lambda _: None),
         ("stop", EarlyStopping(patience=2, threshold=1.0, sink=lambda _: None)),
         LRScheduler(policy="ReduceLROnPlateau", monitor="valid_loss"),
+        EpochScoring("r2", name="r2"),
+        BatchScoring(lambda net, X, y: 1.0, name="one"),
     ],
-    ids=["stopping", "named", "plateau"],
+    ids=["stopping", "named", "plateau", "epoch scoring", "batch scoring"],
 )
 def test_callback_that_watches_held_out_rows_has_some(callback):
     est = MNLRegressor(**params(callbacks=[callback], early_stopping="auto", max_epochs=12))
     est.fit(X, NUMBERS)
     assert all("valid_loss" in epoch for epoch in est.history_)
-    is_plateau = isinstance(callback, LRScheduler)
-    assert est.n_iter_ == 12 if is_plateau else est.n_iter_ <= 3
+    stops = isinstance(callback, (tuple, EarlyStopping))
+    assert est.n_iter_ <= 3 if stops else est.n_iter_ == 12
 
 
 @pytest.mark.filterwarnings("ignore::tqdm.TqdmWarning")
@@ -363,7 +368,13 @@ def test_callback_that_watches_held_out_rows_is_refused_where_there_are_none():
         est.fit(X, NUMBERS)
     with pytest.raises(InputError, match="no held-out rows in partial_fit; use fit"):
         est.partial_fit(X, NUMBERS)
+    est.set_params(callbacks=[EpochScoring("r2", name="r2")])
+    text = "EpochScoring takes a score of held-out rows.*early_stopping.*or on_train=True"
+    with pytest.raises(InputError, match=text):
+        est.fit(X, NUMBERS)
     assert not hasattr(est, "n_iter_")
+    est.set_params(callbacks=[EpochScoring("r2", name="r2", on_train=True)])
+    assert all(epoch["r2"] <= 1 for epoch in est.fit(X, NUMBERS).history_)
 
 
 def test_error_in_a_callback_comes_through_and_nothing_is_fitted():

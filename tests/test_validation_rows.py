@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import get_scorer
+from skorch.callbacks import EpochScoring
 
 from sklearn_mmfusion import (
     EstimatorEncoder,
@@ -15,6 +17,7 @@ from sklearn_mmfusion import (
     LateFusionRegressor,
     LinearEncoder,
     ModalityFrame,
+    MROClassifier,
     RoutingClassifier,
     UnimodalRegressor,
 )
@@ -64,6 +67,41 @@ def test_without_early_stopping_the_rows_are_judged_but_choose_no_epoch():
     plain.fit(X.iloc[TRAIN], Y[TRAIN])
     np.testing.assert_array_equal(est.decision_function(X), plain.decision_function(X))
     assert np.isfinite(est.validation_gain_)
+
+
+SCORES = {
+    "two classes": (LateFusionClassifier, Y, ["accuracy", "roc_auc", "neg_log_loss"]),
+    "three classes": (
+        LateFusionClassifier,
+        np.array(list("cab"))[np.digitize(SIGNAL, [-0.5, 0.5])],
+        ["balanced_accuracy", "roc_auc_ovr", "neg_log_loss"],
+    ),
+    "labels": (
+        LateFusionClassifier,
+        np.column_stack([SIGNAL > 0, SIGNAL < 0.5]).astype(int),
+        ["accuracy", "f1_macro"],
+    ),
+    "orders of terms": (MROClassifier, Y, ["accuracy", "neg_log_loss"]),
+    "numbers": (LateFusionRegressor, SIGNAL, ["r2"]),
+}
+
+
+@pytest.mark.parametrize(("cls", "y", "names"), SCORES.values(), ids=SCORES)
+def test_scores_that_skorch_takes_are_those_of_the_estimator(cls, y, names):
+    callbacks = [EpochScoring(name, lower_is_better=False, name=name) for name in names]
+    est = fitted(cls, y, max_epochs=12, callbacks=callbacks)
+    best = int(np.argmin([epoch["valid_loss"] for epoch in est.history_]))
+    assert best > 0
+    for name in names:
+        score = get_scorer(name)(est, X.iloc[VALID], y[VALID])
+        assert est.history_[best][name] == pytest.approx(score, rel=1e-5)
+        assert est.history_[0][name] != est.history_[best][name]
+
+
+def test_scores_are_refused_where_the_rows_are_only_judged_at_the_end():
+    callbacks = [EpochScoring("accuracy", name="accuracy")]
+    with pytest.raises(InputError, match="EpochScoring takes .* choose early_stopping"):
+        fitted(max_epochs=3, early_stopping=False, callbacks=callbacks)
 
 
 @pytest.mark.parametrize("cls", [InTenseClassifier, RoutingClassifier])
