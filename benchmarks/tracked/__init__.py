@@ -1,0 +1,1 @@
+"""What airspeed velocity follows from commit to commit: ratios, and the quality of fits."""
