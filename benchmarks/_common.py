@@ -25,13 +25,14 @@ from threadpoolctl import threadpool_limits
 
 import sklearn_mmfusion
 
-__all__ = ["Cache", "Report", "make_parser", "mean_std", "run_tasks", "seeds_of", "shown"]
+__all__ = ["Cache", "Check", "Report", "make_parser", "mean_std", "run_tasks", "seeds_of", "shown"]
 
 FOLDER = Path(__file__).parent
 _PACKAGES = ("scikit-learn", "torch", "skorch", "numpy", "scipy")
 
 Task = dict[str, Any]
 Result = dict[str, Any]
+Check = tuple[str, Any, str, bool] | tuple[str, Any, str, bool, Sequence[float]]
 
 
 # ---------------------------------------------------------------------------------------------
@@ -275,10 +276,20 @@ class Report:
         self._add(["", f"## {heading}", "", padded[0], rule, *padded[1:]])
         self.rows += [{"table": heading, **row} for row in rows]
 
-    def targets(self, checks: Sequence[tuple[str, Any, str, bool]]) -> None:
-        """Add the table of targets: (figure, value, target, whether it is reached)."""
-        names = ("figure", "measured", "target", "reached")
-        self.table("Targets", [dict(zip(names, check, strict=True)) for check in checks])
+    def targets(self, checks: Sequence[Check]) -> None:
+        """Add the table of targets.
+
+        Each is (figure, value, target, whether it is reached), and the ratios of the repetitions
+        where the value is their median.
+        """
+        rows = []
+        for figure, measured, target, reached, *ratios in checks:
+            spread = f"{min(ratios[0]):.3f} to {max(ratios[0]):.3f}" if ratios else None
+            row = {"figure": figure, "measured": measured, "spread": spread, "target": target}
+            rows.append({**row, "reached": reached})
+        if not any(row["spread"] for row in rows):
+            rows = [{k: v for k, v in row.items() if k != "spread"} for row in rows]
+        self.table("Targets", rows)
 
     def write(self) -> None:
         """Write the files."""

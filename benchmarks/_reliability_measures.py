@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from _common import Check
 from skorch import NeuralNetClassifier
 
 from sklearn_mmfusion import InTenseClassifier
 from sklearn_mmfusion._dataset import Batches, FusionDataset
 from sklearn_mmfusion.modules.network import FusionBatch
-
-Check = tuple[str, Any, str, bool]
 
 
 def _fitted(n: int) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from _common import Report, make_parser, mean_std, run_tasks, seeds_of
+from _common import Check, Report, make_parser, mean_std, run_tasks, seeds_of
 from _real_sets import load_arrays
 from sklearn.decomposition import PCA
 
@@ -131,7 +131,7 @@ def main() -> None:
     report.write()
 
 
-def _checks(task: str, metric: str, fits: list[dict[str, Any]]) -> list[tuple[str, Any, str, bool]]:
+def _checks(task: str, metric: str, fits: list[dict[str, Any]]) -> list[Check]:
     """Return the rows of the table of targets for InTense on one task."""
     lowest, low, high = TARGETS[task]
     score = float(np.mean([r["score"] for r in fits]))

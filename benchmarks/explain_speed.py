@@ -88,7 +88,8 @@ def main() -> None:
     ]
     results = run_tasks(measure, tasks, name="explain_speed", args=args)
     report = Report("explain_speed", "Explanations against one predict, CPU time", args)
-    worst = max(float(np.median(result["local"])) for result in results)
+    slowest = max((result["local"] for result in results), key=np.median)
+    worst = float(np.median(slowest))
     deviation = max(result["deviation"] for result in results)
     report.targets(
         [
@@ -97,6 +98,7 @@ def main() -> None:
                 worst,
                 "< 2",
                 worst < BOUND,
+                slowest,
             ),
             (
                 "intercept plus contributions against decision",

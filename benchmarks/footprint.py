@@ -97,9 +97,12 @@ def main() -> None:
         ("predict_proba of one row, against forward", float(np.median(row_ratios)), "< 3"),
         ("pickle of a fit on 2000 rows, against 200", growth, "<= 1.05"),
     ]
-    limits = (1.2, 3.0, 1.05)
+    limits, spreads = (1.2, 3.0, 1.05), (import_ratios, row_ratios, [growth])
     report.targets(
-        [(*check, check[1] <= limit) for check, limit in zip(checks, limits, strict=True)]
+        [
+            (*check, check[1] <= limit, ratios)
+            for check, limit, ratios in zip(checks, limits, spreads, strict=True)
+        ]
     )
     report.table(
         "Figures",

@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from _common import Report, make_parser, mean_std
+from _common import Check, Report, make_parser, mean_std
 from torch.utils.flop_counter import FlopCounterMode
 
 from sklearn_mmfusion import (
@@ -372,7 +372,7 @@ def main() -> None:
     report = Report(name, f"Training on a GPU ({card})", args, is_part=is_part)
     peaks = peaks_of(device, args.peak)
     rows: list[dict[str, Any]] = []
-    checks: list[tuple[str, float, str, bool]] = []
+    checks: list[Check] = []
     predictions: list[dict[str, Any]] = []
     groups: list[dict[str, Any]] = []
     threads = None if device.type == "cuda" else 1

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from _baselines import baseline_scores, baseline_tasks
-from _common import Report, make_parser, mean_std, run_tasks, seeds_of
+from _common import Check, Report, make_parser, mean_std, run_tasks, seeds_of
 from _real_sets import load_set, prepare
 from scipy.stats import spearmanr, t
 from sklearn.metrics import log_loss
@@ -166,7 +166,7 @@ def main() -> None:
 
 def _null_rows(
     fits: dict[tuple[str, str], list[dict[str, Any]]], nulls: list[tuple[str, str]]
-) -> tuple[list[dict[str, Any]], list[tuple[str, Any, str, bool]]]:
+) -> tuple[list[dict[str, Any]], list[Check]]:
     rows, checks = [], []
     for name, modality in nulls:
         for method in METHODS:

@@ -20,15 +20,13 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
-from _common import FOLDER, Report, code_fingerprint, make_parser
+from _common import FOLDER, Check, Report, code_fingerprint, make_parser
 from _reliability_measures import measure_batches, measure_leaks
 from _reliability_tests import FIGURES, node_key, read_outcomes, test_files
 
 ROOT = FOLDER.parent
 OUTCOMES = FOLDER / "cache" / "reliability_tests.jsonl"
 NOT_MEASURED = "not measured"
-
-Check = tuple[str, str, str, bool]
 
 
 def run_pytest(arguments: list[str]) -> str:

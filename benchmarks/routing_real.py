@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from _baselines import baseline_scores, baseline_tasks, scores
-from _common import Report, make_parser, mean_std, run_tasks, seeds_of
+from _common import Check, Report, make_parser, mean_std, run_tasks, seeds_of
 from _real_sets import RealSet, load_set, prepare
 from encoder_ablation import sequence_set
 from real_data import COMPARED, baseline_means, our_seeds, report_metric
@@ -117,7 +117,7 @@ def report_targets(
     if "Routing" not in mine:
         return
     mean = {method: float(np.mean(list(values.values()))) for method, values in mine.items()}
-    checks: list[tuple[str, Any, str, bool]] = [
+    checks: list[Check] = [
         (f"{features} features: mean of Routing over {len(names)} sets", mean["Routing"],
          f">= {mean[other]:.4f} ({other})", mean["Routing"] >= mean[other])
         for other in mean

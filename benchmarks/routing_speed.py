@@ -224,7 +224,7 @@ def main() -> None:
                 what = f"{n_routing_iter} adjustment(s)"
                 largest = found[1]["largest tensor, MiB"]
                 checks += [
-                    (f"{what}: times faster", median, f">= {BOUND}", median >= BOUND),
+                    (f"{what}: times faster", median, f">= {BOUND}", median >= BOUND, ratios),
                     (f"{what}: largest tensor, MiB", largest, f"< {votes:.1f}, all votes",
                      largest < votes),
                 ]  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from _common import Report, make_parser, mean_std, run_tasks, seeds_of
+from _common import Check, Report, make_parser, mean_std, run_tasks, seeds_of
 from _synthetic import gene_encoder, grouped, split_rows
 
 from sklearn_mmfusion import InTenseClassifier, RoutingClassifier
@@ -85,9 +85,7 @@ def main() -> None:
 
     report = Report("routing_tri", "SynthGene-tri: global routing of an exclusive or", args)
     lowest = min(r["accuracy"] for r in routing)
-    checks: list[tuple[str, Any, str, bool]] = [
-        ("lowest accuracy of Routing", lowest, f">= {BOUND}", lowest >= BOUND)
-    ]
+    checks: list[Check] = [("lowest accuracy of Routing", lowest, f">= {BOUND}", lowest >= BOUND)]
     for measure in ("relevance", "share"):
         found = sum(_largest(r["terms"][measure]) == TRUE_TERM for r in routing)
         checks.append(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from _common import Report, make_parser, mean_std, run_tasks, seeds_of
+from _common import Check, Report, make_parser, mean_std, run_tasks, seeds_of
 from _synthetic import gene_encoder, grouped, split_rows
 
 from sklearn_mmfusion import InTenseClassifier
@@ -108,7 +108,7 @@ def main() -> None:
     report.write()
 
 
-def _checks(variant: str, p: float, fits: list[dict[str, Any]]) -> list[tuple[str, Any, str, bool]]:
+def _checks(variant: str, p: float, fits: list[dict[str, Any]]) -> list[Check]:
     """Return the rows of the table of targets for one variant and p."""
     solved = sum(r["accuracy"] >= SOLVED[variant] for r in fits)
     what = f"{variant}, p = {p}"

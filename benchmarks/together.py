@@ -205,7 +205,7 @@ def main() -> None:
     report = Report("together", "Fits side by side against fits one after another", args)
     checks = [
         (f"{r['case']}, {r['members']} members", float(np.median(r["ratios"])), f">= {TARGET}",
-         float(np.median(r["ratios"])) >= TARGET)
+         float(np.median(r["ratios"])) >= TARGET, r["ratios"])
         for r in loops if LOOPS[r["case"]][3]
     ]  # fmt: skip
     report.targets(checks)
