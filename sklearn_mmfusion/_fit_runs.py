@@ -13,7 +13,7 @@ from sklearn_mmfusion._fitting import FitSteps, fit_steps
 from sklearn_mmfusion._memory_estimate import check_memory
 from sklearn_mmfusion._plan import FusionPlan, build_network
 from sklearn_mmfusion._seeds import seed_for
-from sklearn_mmfusion._splitting import SPARE_ROWS, split_by_content, split_rows
+from sklearn_mmfusion._splitting import SPARE_ROWS, Rows, split_by_content, split_rows
 
 __all__ = ["FitRuns"]
 
@@ -70,18 +70,14 @@ class FitRuns(FitOptions):
             fraction = self.validation_fraction
             if fraction == "auto":
                 fraction = 0.2 if n <= SPARE_ROWS else 0.1
-            split = split_rows(whole.target, whole.kind, fraction, seed_for(plan.seed, "split"))
+            split = _split(whole, fraction, seed_for(plan.seed, "split"))
             if split is not None:
                 self._begin(plan, whole, self._n_tries(plan, start))
                 kept, apart = whole.take(split[0]), whole.take(split[1])
                 return (yield from self._run_best(plan, kept, apart, start))
         refuse_watchers(self.callbacks, f"a fit on all rows; {_WITH_HELD_OUT}")
         fraction = 0.2 if self.validation_fraction == "auto" else self.validation_fraction
-        seed = seed_for(plan.seed, "inner split")
-        if n > _HASHED_ROWS:
-            split = split_rows(whole.target, whole.kind, fraction, seed)
-        else:
-            split = split_by_content(whole.data, whole.target, whole.kind, fraction, seed)
+        split = _split(whole, fraction, seed_for(plan.seed, "inner split"))
         if split is None:
             self._begin(plan, whole, 1)
             return (yield from self._run_once(plan, whole, None, start))
@@ -183,6 +179,13 @@ class FitRuns(FitOptions):
                 "set warm_start=False"
             )
         return plan, result.state
+
+
+def _split(whole: FitInput, fraction: float, seed: int) -> tuple[Rows, Rows] | None:
+    """Split rows into (training, held out), or say that there are too few."""
+    if whole.data.n_samples > _HASHED_ROWS:
+        return split_rows(whole.target, whole.kind, fraction, seed)
+    return split_by_content(whole.data, whole.target, whole.kind, fraction, seed)
 
 
 def _lags(second: FitResult, first: FitResult) -> bool:

@@ -65,7 +65,7 @@ def block_moments(block: ModalityBlock, weight: Floats | None) -> tuple[Floats, 
                 yield part, w
 
     mean, scale = _moments(chunks)
-    return (mean[0], scale[0]) if pooled else (mean, scale)
+    return (mean.reshape(()), scale.reshape(())) if pooled else (mean, scale)
 
 
 def column_moments(values: Floats, weight: Floats | None) -> tuple[Floats, Floats]:
@@ -124,14 +124,18 @@ def _moments(chunks: Callable[[], Iterator[tuple[Floats, Floats]]]) -> tuple[Flo
     for part, w in counted():
         part /= unit
         mean = mean + (w / total) @ part
+    # The rounding of a sum grows with the rows: what the mean lacks is taken again of deviations.
+    lacking: Floats | float = 0.0
     variance: Floats | float = 0.0
     for part, w in counted():
         part /= unit
         part -= mean
+        lacking = lacking + (w / total) @ part
         np.square(part, out=part)
         variance = variance + (w / total) @ part
-    spread = np.sqrt(variance)
-    # Below the rounding of the mean, what is left of the variance is noise.
+    mean = mean + lacking
+    spread = np.sqrt(np.maximum(variance - np.square(lacking), 0.0))
+    # Below the rounding of values, what is left of the variance is noise.
     constant = spread <= 8 * np.finfo(np.float64).eps * np.abs(mean)
     # A constant is divided by its own size: what rounding leaves of it stays rounding.
     scale = np.where(constant, unit, spread * unit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from sklearn.model_selection import train_test_split
 from sklearn_mmfusion._lazy_blocks import first_columns
 from sklearn_mmfusion.data._blocks import ModalityData
 
-__all__ = ["SPARE_ROWS", "split_by_content", "split_rows"]
+__all__ = ["SPARE_ROWS", "Rows", "split_by_content", "split_rows"]
 
 Rows = npt.NDArray[np.intp]
 
@@ -69,7 +70,7 @@ def split_by_content(
 
     With it a row that comes twice has the same effect as one of weight two, also on everything
     that is chosen on held-out rows. Each row is hashed by the ranks of its values within their
-    columns, which no change of units alters.
+    columns, which no change of units alters, offsets among them.
 
     Parameters
     ----------
@@ -112,13 +113,16 @@ def split_by_content(
     return kept, held
 
 
-def _ranks(flat: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
-    if flat.dtype != np.float64:
-        return _dense_ranks(flat)
-    # Rounded first, so that the same numbers in another precision have the same ranks.
-    largest = np.abs(flat).max(0)
-    exponent = np.frexp(np.where(largest > 0, largest, 1.0))[1]
-    return _dense_ranks(np.ldexp(flat, -exponent).astype(np.float32))
+def _ranks(flat: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Rank the values of each column by their place between the least and the largest one."""
+    values = flat.astype(np.float64)
+    largest = np.abs(values).max(0)
+    values = np.ldexp(values, -np.frexp(np.where(largest > 0, largest, 1.0))[1])
+    values -= values.min(0)
+    span = values.max(0)
+    values /= np.where(span > 0, span, 1.0)
+    # Rounded, so that what another unit or offset does to the last digits makes no difference.
+    return _dense_ranks(values.astype(np.float32))
 
 
 def _target_ranks(target: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:

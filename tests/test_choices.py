@@ -287,16 +287,16 @@ def test_dropout_does_not_fade_over_calls_of_partial_fit():
 # -- weights ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("early_stopping", ["auto", True])
 @pytest.mark.parametrize("cls", [MNLClassifier, InTenseRegressor])
-def test_whole_weights_equal_repeated_rows_with_every_default(cls):
+def test_whole_weights_equal_repeated_rows_with_every_default(cls, early_stopping):
     counts = np.random.default_rng(1).integers(1, 4, size=40)
     rows = np.repeat(np.arange(40), counts)
     x = {name: values[:40] for name, values in FEW.items()}
     y = SUM[:40] if cls is InTenseRegressor else np.digitize(SUM[:40], [-0.7, 0.7])
-    weighted = cls(max_epochs=20, random_state=0).fit(x, y, sample_weight=counts.astype(float))
-    repeated = cls(max_epochs=20, random_state=0).fit(
-        {name: values[rows] for name, values in x.items()}, y[rows]
-    )
+    settings = {"max_epochs": 20, "random_state": 0, "early_stopping": early_stopping}
+    weighted = cls(**settings).fit(x, y, sample_weight=counts.astype(float))
+    repeated = cls(**settings).fit({name: values[rows] for name, values in x.items()}, y[rows])
     assert weighted.n_iter_ == repeated.n_iter_
     assert weighted.reg_ == repeated.reg_
     scale = np.abs(outputs(repeated, x)).max()
@@ -372,3 +372,13 @@ def test_without_a_seed_it_comes_from_numpys_global_generator():
     np.testing.assert_array_equal(one, again)
     assert (one != two).any()
     assert torch.equal(torch.get_rng_state(), torch_state)
+
+
+@pytest.mark.parametrize("early_stopping", ["auto", True])
+def test_copies_of_a_row_are_no_evidence(early_stopping):
+    # Labels are noise: what a model has learned by heart must not count as held out.
+    rows = np.repeat(np.arange(60), 4)
+    labels = np.random.default_rng(2).integers(0, 2, size=60)
+    est = MNLClassifier(random_state=0, early_stopping=early_stopping)
+    est.fit({name: values[rows] for name, values in FEW.items()}, labels[rows])
+    assert est.validation_gain_ < 0.1

@@ -25,6 +25,7 @@ from torch import nn
 import sklearn_mmfusion
 from sklearn_mmfusion import (
     AdamW,
+    Conv2dEncoder,
     EstimatorEncoder,
     FusionError,
     GRUEncoder,
@@ -157,6 +158,18 @@ def test_loaded_estimator_starts_warm_and_goes_on_with_partial_fit(tmp_path):
     assert loaded.n_iter_ == est.n_iter_
     assert loaded.history_ == est.history_
     assert loaded.validation_history_ == est.validation_history_ == []
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 3), (3, 8, 8)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_model_of_images_comes_back(shape, dtype, tmp_path):
+    X, y = _data()
+    generator = np.random.default_rng(0)
+    X = {**X, "image": generator.integers(0, 255, size=(len(y), *shape)).astype(dtype)}
+    encoders = {"image": Conv2dEncoder(channels=(4, 4), kernel_size=3, output_dim=3)}
+    est = MNLClassifier(encoders=encoders, max_epochs=2, random_state=0).fit(X, y)
+    est.save(tmp_path / "m")
+    np.testing.assert_array_equal(load(tmp_path / "m").predict_proba(X), est.predict_proba(X))
 
 
 def test_loaded_model_of_which_terms_were_removed_has_the_rest(tmp_path):

@@ -100,6 +100,16 @@ def test_what_does_not_vary_is_standardised_to_zero(constant, n):
     np.testing.assert_allclose((values - mean) / scale, 0, atol=1e-6)
 
 
+@pytest.mark.parametrize("n", [300, 800, 5000, 100_000])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_does_not_vary_is_told_in_any_number_of_rows(n, weighted):
+    # The rounding of a sum grows with its length.
+    values = np.column_stack([np.full(n, 25.0), np.full(n, 0.1), rng().normal(size=n)])
+    mean, scale = column_moments(values, rng().random(n) if weighted else None)
+    np.testing.assert_array_equal(scale[:2], [25.0, 0.1])
+    np.testing.assert_allclose(mean[:2], [25.0, 0.1], rtol=1e-15)
+
+
 def test_small_spread_on_a_large_mean_is_found():
     values = 1e8 + 1e-3 * rng().normal(size=(50, 1))
     _, scale = column_moments(values, None)

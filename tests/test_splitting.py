@@ -112,6 +112,20 @@ def test_units_are_irrelevant(factor):
     np.testing.assert_array_equal(found, number)
 
 
+@pytest.mark.parametrize("offset", [273.15, -1e5, 1e8])
+def test_offsets_are_irrelevant(offset):
+    arrays = values()
+    found = by_content({name: array + offset for name, array in arrays.items()})
+    np.testing.assert_array_equal(found[1], by_content(arrays)[1])
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int8, np.float32])
+def test_whole_numbers_are_the_same_in_every_type(dtype):
+    whole = {name: np.round(20 * array) for name, array in values().items()}
+    found = by_content({name: array.astype(dtype) for name, array in whole.items()})
+    np.testing.assert_array_equal(found[1], by_content(whole)[1])
+
+
 def test_precision_of_the_values_is_irrelevant():
     single = {name: array.astype(np.float32) for name, array in values().items()}
     double = {name: array.astype(np.float64) for name, array in single.items()}
