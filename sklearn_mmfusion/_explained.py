@@ -107,11 +107,12 @@ class ExplainedTerms:
             "term_names": list(self.term_names_),
             "term_modalities": list(self.term_modalities_),
         }
+        given = self._target.names
         if not is_classifier(self):
             n = self._target.n_outputs
-            names["output_names"] = ["y"] if n == 1 else [f"y{i}" for i in range(n)]
+            names["output_names"] = given or (["y"] if n == 1 else [f"y{i}" for i in range(n)])
             return names
-        classes = list(self.classes_)  # type: ignore[attr-defined]
+        classes = given or list(self.classes_)  # type: ignore[attr-defined]
         binary = self._target.kind == "binary"
         return names | {"output_names": classes[1:] if binary else classes, "class_names": classes}
 

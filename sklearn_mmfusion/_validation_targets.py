@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Number
 from typing import Any
 
@@ -38,12 +38,15 @@ class TargetSchema:
         1 for binary, the number of classes, of labels or of regression targets otherwise.
     one_dimensional : bool
         Whether y came as (n_samples,).
+    names : list of str or None
+        Columns of y, where it was a DataFrame with several that all have names.
     """
 
     kind: str
     classes: Array | None
     n_outputs: int
     one_dimensional: bool
+    names: list[str] | None = None
 
 
 @contextmanager
@@ -162,13 +165,21 @@ def check_target(
     if classifier:
         kind, array = _label_kind(array, tags)
         if kind == "multilabel":
-            return _encode_labels(array[rows], classes)
+            schema, encoded = _encode_labels(array[rows], classes)
+            return replace(schema, names=_column_names(y)), encoded
         return _encode_classes(array[rows], classes)
     one_dimensional = array.ndim == 1
     if not one_dimensional and not tags.target_tags.multi_output:
         array, one_dimensional = _ravel_column(array), True
     encoded = array[rows, None] if one_dimensional else array[rows]
-    return TargetSchema("regression", None, encoded.shape[1], one_dimensional), encoded
+    schema = TargetSchema("regression", None, encoded.shape[1], one_dimensional, _column_names(y))
+    return schema, encoded
+
+
+def _column_names(y: Any) -> list[str] | None:
+    names = list(getattr(y, "columns", []))
+    are_names = len(names) > 1 and all(isinstance(name, str) for name in names)
+    return [str(name) for name in names] if are_names else None
 
 
 def _read(y: Any, estimator: Any, *, numeric: bool) -> Array:

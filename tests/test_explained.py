@@ -1,7 +1,9 @@
 """Explanations of every additive estimator against what its other methods return."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from sklearn_mmfusion import (
@@ -20,9 +22,11 @@ from sklearn_mmfusion import (
     MROClassifier,
     MRORegressor,
     RoutingClassifier,
+    load,
 )
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion.data import ModalityFrame
+from sklearn_mmfusion.inspection import emap
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -247,3 +251,26 @@ def test_targets_of_other_rows_are_refused():
 
 def test_models_that_are_no_sum_of_terms_are_not_explained():
     assert not hasattr(EarlyFusionClassifier, "explain_local")
+
+
+# -- names of outputs -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", [InTenseClassifier, RoutingClassifier, InTenseRegressor])
+def test_columns_of_a_target_name_the_outputs_everywhere(cls, tmp_path):
+    rng = np.random.default_rng(0)
+    x = {"a": rng.normal(size=(60, 3)), "b": rng.normal(size=(60, 2))}
+    y = pd.DataFrame({"joy": x["a"][:, 0], "fear": x["b"][:, 0]})
+    if cls is not InTenseRegressor:
+        y = (y > 0).astype(int)
+    est = cls(encoders=LinearEncoder(), max_epochs=3, random_state=0).fit(x, y)
+    est.save(tmp_path / "m")
+    for fitted in (est, load(tmp_path / "m")):
+        assert fitted.explain_local(x).to_frame()["output"].unique().tolist() == ["joy", "fear"]
+        assert fitted.explain_global(x).data["output_names"] == ["joy", "fear"]
+        assert emap(fitted, x).output_names == ["joy", "fear"]
+    bare = clone(est).fit(x, y.to_numpy())
+    expected = ["y0", "y1"] if cls is InTenseRegressor else [0, 1]
+    assert bare.explain_global(x).data["output_names"] == expected
+    unnamed = clone(est).fit(x, y.set_axis([0, 1], axis=1))
+    assert unnamed.explain_global(x).data["output_names"] == expected

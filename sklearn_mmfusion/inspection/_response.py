@@ -60,7 +60,10 @@ class Response:
         return np.log(np.maximum(values, _FLOOR)) if self.kind == "log_proba" else values
 
     def names(self, n_outputs: int) -> list[Any]:
-        """Return a name for each output: classes where there are as many, else numbers."""
+        """Return a name for each output: column of y, class, or number."""
+        given = getattr(getattr(self.estimator, "_target", None), "names", None)
+        if given is not None and len(given) == n_outputs:
+            return list(given)
         classes = getattr(self.estimator, "classes_", None)
         if classes is None or self.kind == "predict" or isinstance(classes, list):
             return list(range(n_outputs))

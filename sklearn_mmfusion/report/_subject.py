@@ -123,12 +123,18 @@ class Subject:
 
     @property
     def classes(self) -> list[Any]:
-        """Labels, in the order of the probabilities; of a multilabel target their positions."""
+        """Labels, in the order of the probabilities; of a multilabel target names or positions."""
         if self.kind == "regression":
             return []
         if self.kind == "multilabel":
-            return list(range(self.y.shape[1]))
+            return self.target_names or list(range(self.y.shape[1]))
         return list(np.asarray(self.model.classes_).tolist())
+
+    @property
+    def target_names(self) -> list[str] | None:
+        """Columns of the target in fit, where they had names."""
+        names: list[str] | None = getattr(getattr(self.model, "_target", None), "names", None)
+        return names
 
     @property
     def output_names(self) -> list[str]:
@@ -137,6 +143,8 @@ class Subject:
             return [str(self.classes[1])]
         if self.kind == "regression":
             single = self.n_outputs == 1
+            if self.target_names:
+                return self.target_names
             return ["prediction"] if single else [f"output {k}" for k in range(self.n_outputs)]
         return [str(label) for label in self.classes]
 
