@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 
-__all__ = ["seed_for", "seeded_construction"]
+from sklearn_mmfusion.modules.dropout import DEFAULT_GENERATOR
 
-_CONSTRUCTION_LOCK = threading.Lock()
+__all__ = ["seed_for", "seeded_construction"]
 
 
 def seed_for(seed: int, *names: str) -> int:
@@ -26,7 +25,7 @@ def seeded_construction() -> Iterator[Callable[[int], None]]:
     Yields a function that seeds it. A lock keeps threads that fit at the same time apart;
     ``torch.manual_seed`` is not used, since it would reseed every accelerator too.
     """
-    with _CONSTRUCTION_LOCK, torch.random.fork_rng(devices=[]):
+    with DEFAULT_GENERATOR, torch.random.fork_rng(devices=[]):
 
         def seed_default(seed: int) -> None:
             torch.default_generator.manual_seed(seed)

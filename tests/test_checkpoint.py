@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import is_classifier
+from torch import nn
 
 import sklearn_mmfusion
 from sklearn_mmfusion import (
@@ -20,6 +21,7 @@ from sklearn_mmfusion import (
     LinearEncoder,
     MNLClassifier,
     MNLRegressor,
+    ModuleEncoder,
     MROClassifier,
     RoutingClassifier,
 )
@@ -115,6 +117,10 @@ def test_fit_that_dies_again_and_again_ends_as_one_that_does_not(name, dies, tmp
     assert not os.listdir(tmp_path)
 
 
+def with_dropout_of_torch(layout):
+    return nn.Sequential(nn.Linear(layout.shape[0], 3), nn.Dropout(0.5))
+
+
 @pytest.mark.parametrize("every", [2, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "params",
@@ -123,8 +129,9 @@ def test_fit_that_dies_again_and_again_ends_as_one_that_does_not(name, dies, tmp
         {"optimizer": SGD(), "lr": 0.01, "modality_dropout": 0.3},
         {"dtype": "float32", "lr_decay": 0.9},
         {"encoders": LinearEncoder(dropout=0.5), "reg": 0.01},
+        {"encoders": ModuleEncoder(module=with_dropout_of_torch)},
     ],
-    ids=["early stopping", "SGD", "float32", "dropout"],
+    ids=["early stopping", "SGD", "float32", "dropout", "dropout of torch"],
 )
 def test_every_state_of_training_is_kept(params, every, dies, tmp_path):
     data = _data()

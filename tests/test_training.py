@@ -20,6 +20,7 @@ from skorch.callbacks import (
     ProgressBar,
     TrainEndCheckpoint,
 )
+from torch import nn
 
 from sklearn_mmfusion import (
     SGD,
@@ -31,6 +32,7 @@ from sklearn_mmfusion import (
     MLPEncoder,
     MNLClassifier,
     MNLRegressor,
+    ModuleEncoder,
 )
 from sklearn_mmfusion._devices import intra_op_threads
 from sklearn_mmfusion._errors import InputError
@@ -502,6 +504,33 @@ def test_predictions_in_eight_threads_equal_the_serial_one():
         found = list(pool.map(lambda _: est.predict_proba(X), range(8)))
     for proba in found:
         np.testing.assert_array_equal(proba, expected)
+
+
+def with_dropout_of_torch(layout):
+    return nn.Sequential(nn.Linear(layout.shape[0], 4), nn.Dropout(0.5))
+
+
+def draws_of_torch(seed=0):
+    encoders = ModuleEncoder(module=with_dropout_of_torch)
+    return noisy(seed).set_params(encoders=encoders).fit(X, CLASSES).predict_proba(X)
+
+
+def test_dropout_of_torch_in_a_module_of_the_users_follows_the_seed():
+    expected = draws_of_torch()
+    before = torch.get_rng_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(99)
+        np.testing.assert_array_equal(draws_of_torch(), expected)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not np.array_equal(draws_of_torch(1), expected)
+
+
+def test_dropout_of_torch_in_four_threads_is_that_of_serial_runs():
+    serial = [draws_of_torch(seed) for seed in range(4)]
+    before = torch.get_rng_state()
+    with ThreadPoolExecutor(4) as pool:
+        np.testing.assert_array_equal(list(pool.map(draws_of_torch, range(4))), serial)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.slow

@@ -6,12 +6,16 @@ would disturb each other and the caller. Here the masks come from a generator of
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 __all__ = [
+    "DEFAULT_GENERATOR",
+    "BorrowsDraws",
     "Draw",
     "Dropout",
     "MaskTape",
@@ -21,6 +25,9 @@ __all__ = [
     "set_dropout_tape",
 ]
 
+
+# Held by whoever seeds torch's default generator for a while.
+DEFAULT_GENERATOR = threading.Lock()
 
 Draw = Callable[["torch.Size | tuple[int, ...]", torch.Generator], Tensor]
 
@@ -155,6 +162,52 @@ def set_dropout_generator(
         if isinstance(child, Dropout):
             child.generator = generator
             child.shared = shared
+        elif isinstance(child, BorrowsDraws):
+            child.generator = generator
+
+
+class BorrowsDraws(nn.Module):
+    """Parent of a module that may draw from torch's default generator, as ``nn.Dropout`` does.
+
+    Attributes
+    ----------
+    generator : torch.Generator or None
+        Source of the seeds; see :func:`set_dropout_generator`. It is not part of the state dict.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator: torch.Generator | None = None
+        self._draws: bool | None = None  # None: not known yet
+        self._n_calls = 0
+
+    @contextmanager
+    def borrowed(self) -> Iterator[None]:
+        """Let what draws from the default generator draw what the model's own says.
+
+        The default generator is put back behind it, so that the caller's numbers stay theirs; a
+        lock keeps threads that fit at the same time apart. Without a generator, in evaluation
+        and in compiled code nothing changes.
+        """
+        is_idle = not self.training or self._draws is False or torch.compiler.is_compiling()
+        if self.generator is None or is_idle:
+            yield
+            return
+        device = self.generator.device
+        if device.type == "cpu":
+            seed = int(torch.randint(2**62, (), generator=self.generator))
+        else:  # to read a number of a device would wait for all that is under way there
+            seed = self.generator.initial_seed() + self._n_calls
+            self._n_calls += 1
+        with DEFAULT_GENERATOR, torch.random.fork_rng([] if device.type == "cpu" else [device]):
+            torch.default_generator.manual_seed(seed)
+            if device.type == "cuda":
+                torch.cuda.default_generators[device.index or 0].manual_seed(seed)
+            asks = self._draws is None and device.type == "cpu"
+            before = torch.default_generator.get_state() if asks else None
+            yield
+            if before is not None:
+                self._draws = not torch.equal(before, torch.default_generator.get_state())
 
 
 def set_dropout_strength(module: nn.Module, strength: float) -> None:

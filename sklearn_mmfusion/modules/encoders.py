@@ -22,7 +22,7 @@ from torch.nn.parameter import is_lazy
 
 from sklearn_mmfusion.modules.activations import make_activation
 from sklearn_mmfusion.modules.batchnorm import WeightedBatchNorm
-from sklearn_mmfusion.modules.dropout import Dropout
+from sklearn_mmfusion.modules.dropout import BorrowsDraws, Dropout
 from sklearn_mmfusion.modules.quantiles import QuantileFeatures
 from sklearn_mmfusion.modules.sequences import last_step, step_mask
 
@@ -245,7 +245,7 @@ def _summary(x: Tensor, lengths: Tensor | None) -> Tensor:
     return torch.cat([mean, deviation, low, high, change], 1)
 
 
-class UserModule(nn.Module):
+class UserModule(BorrowsDraws):
     """Make an encoder of a module that the user wrote.
 
     Parameters
@@ -324,7 +324,8 @@ class UserModule(nn.Module):
             extra["lengths"] = lengths
         if self.takes_weight:
             extra["weight"] = weight
-        encoded: Tensor = module(values, **extra)
+        with self.borrowed():
+            encoded: Tensor = module(values, **extra)
         return encoded
 
     def _find_width(self, input_shape: tuple[int, ...], codes: bool) -> int:
