@@ -31,8 +31,10 @@ from sklearn_mmfusion.data._values import (
 __all__ = ["ModalityFrame", "check_modality_name"]
 
 _ARRAY_RECIPE = (
-    "A ModalityFrame is not one array: its modalities have shapes of their own. For "
-    "meta-estimators that insist on an array (BaggingClassifier, OneVsOneClassifier, "
+    "A ModalityFrame is not one array: its modalities have shapes of their own. In front of an "
+    "estimator that takes no modalities put a ModalityConcatenator: "
+    "make_pipeline(ModalityConcatenator(), LogisticRegression()).fit(X, y). For "
+    "meta-estimators around ours that insist on an array (BaggingClassifier, OneVsOneClassifier, "
     "ClassifierChain, SelfTrainingClassifier, OutputCodeClassifier, stacking with "
     "passthrough=True) use X.to_2d() with modalities=X.layout(): "
     "BaggingClassifier(InTenseClassifier(modalities=X.layout())).fit(X.to_2d(), y). "
