@@ -29,6 +29,8 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 
+_NO_NUMBERS = re.compile(r"could not convert|float\(\) argument|Complex data")
+
 
 @dataclass(frozen=True, eq=False)
 class TargetSchema:
@@ -57,8 +59,8 @@ class TargetSchema:
 def own_errors(argument: str | None = None, remedy: str = "") -> Iterator[None]:
     """Turn scikit-learn's errors into ours.
 
-    The text stays as it is; where it does not name the argument, which has to be of numbers, that
-    is put in front and the remedy behind.
+    The text stays as it is, but where values are no numbers: there scikit-learn does not say which
+    argument it was, so that is put in front, and the remedy behind.
     """
     try:
         yield
@@ -67,7 +69,7 @@ def own_errors(argument: str | None = None, remedy: str = "") -> Iterator[None]:
     except (TypeError, ValueError) as error:
         # For object arrays scikit-learn leaves the name out, and only targets come as such here.
         text = str(error).replace("Input contains NaN", "Input y contains NaN")
-        if argument is not None and not re.search(rf"\b{argument}\b", text):
+        if argument is not None and _NO_NUMBERS.match(text):
             text = f"{argument}: expected numbers, {text}; {remedy}"
         raise (InputTypeError if isinstance(error, TypeError) else InputError)(text) from None
 

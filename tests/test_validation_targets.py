@@ -257,17 +257,22 @@ def test_check_sample_weight_none_and_number():
         np.testing.assert_array_equal(weights, np.full(N, float(number)))
 
 
-@pytest.mark.parametrize("values", [list("abcdef"), np.array(list("abcdef"), dtype=object)])
+@pytest.mark.parametrize(
+    "values",
+    [list("abcdef"), np.array(list("abcdef"), dtype=object), ["y", "sample_weight", *"abcd"]],
+)
 def test_texts_for_numbers_are_refused_by_the_name_of_the_argument(values):
-    with pytest.raises(ValueError, match="^y: expected numbers, .*'a'; pass numbers, or use a cla"):
+    with pytest.raises(ValueError, match="^y: expected numbers, .*'[ay]'; pass numbers, or use a"):
         numbers(values)
-    with pytest.raises(ValueError, match="^sample_weight: expected numbers, .*'a'; pass one non-"):
+    with pytest.raises(ValueError, match="^sample_weight: expected numbers, .*'[ay]'; pass one n"):
         check_sample_weight(values, n_samples=N)
 
 
 def test_objects_for_numbers_are_refused_by_the_name_of_the_argument():
     with pytest.raises(TypeError, match="^sample_weight: expected numbers, .*'dict'; pass one"):
         check_sample_weight([{}] * N, n_samples=N)
+    with pytest.raises(ValueError, match="^y: expected numbers, Complex data not supported"):
+        numbers(FLOATS * 1j)
     with pytest.raises(ValueError, match="^Input sample_weight contains NaN"):
         check_sample_weight([np.nan] * N, n_samples=N)
 

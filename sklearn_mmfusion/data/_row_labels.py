@@ -56,9 +56,9 @@ def check_row_labels(modalities: Iterable[tuple[str, Any]]) -> list[InputError]:
 
 
 def labelled_like(value: Any, other: Any) -> Any:
-    """Return the value with the labels of the other, where both have some."""
+    """Return the value with the labels of the other, where both have some, one per row."""
     both = _is_labelled(value) and _is_labelled(other)
-    return value.set_axis(other.index, axis=0) if both else value
+    return value.set_axis(other.index, axis=0) if both and len(value) == len(other) else value
 
 
 def without_labels(value: Any) -> Any:

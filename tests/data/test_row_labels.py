@@ -129,6 +129,15 @@ def test_modalities_are_permuted_against_each_other_by_inspection(form):
     assert found.importances_mean.tolist() == expected.importances_mean.tolist()
 
 
+def test_rows_that_replace_a_modality_take_its_labels_where_there_are_as_many():
+    X = ModalityFrame({"tab": table(LABELS)})
+    X["tab"] = X.iloc[::-1, 0]
+    assert list(X["tab"].index) == LABELS
+    np.testing.assert_array_equal(X["tab"].to_numpy(), VALUES[::-1])
+    X["tab"] = X.iloc[:3, 0]
+    assert list(X["tab"].index) == LABELS[:3]
+
+
 def test_permutation_importance_permutes_modalities_with_labels():
     # Rows that were shuffled before: their labels are those of no row numbers.
     order = np.random.default_rng(1).permutation(N)
