@@ -96,7 +96,8 @@ def make_block(
         raise InputError(
             f"contains NaN in all values of {int(absent.sum())} row(s), first in row "
             f"{first}: the modality is missing there; pass missing='mask' to "
-            "train and predict without it in these rows"
+            "train and predict without it in these rows, or fill it in, for example by "
+            "SimpleImputer in a ModalityTransformer with absent='transform'"
         )
     filled = np.where(nan, np.zeros((), values.dtype), values)
     return ModalityBlock(name, filled, lengths, ~absent if absent.any() else None)

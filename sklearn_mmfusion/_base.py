@@ -55,6 +55,7 @@ from sklearn_mmfusion._validation import (
     check_fit_inputs,
     set_input_attributes,
 )
+from sklearn_mmfusion._validation_targets import check_same_classes
 from sklearn_mmfusion.data._blocks import ModalityData, ModalityLayout
 
 __all__ = ["BaseFusion"]
@@ -281,7 +282,7 @@ class BaseFusion(
             Target.
         classes : array-like, default=None
             All labels that will ever come (classifiers; needed in the first call unless the
-            first batch has them all).
+            first batch has them all). Later calls may repeat them.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the rows.
 
@@ -298,6 +299,8 @@ class BaseFusion(
         refuse_watchers(self.callbacks, "partial_fit; use fit")
         first = not hasattr(self, "_result")
         known = classes if first else getattr(self, "classes_", None)
+        if not first and known is not None and classes is not None:
+            check_same_classes(classes, self._target)
         schema, data, target, encoded, weight = check_fit_inputs(
             self,
             X,

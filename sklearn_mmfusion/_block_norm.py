@@ -142,13 +142,14 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
             [self._by_term(r.contribution_std, result=r) for r in self._results], axis=0
         )
 
-    def remove_terms(self, terms: Iterable[str | tuple[str, ...]]) -> Any:
+    def remove_terms(self, terms: str | Iterable[str | tuple[str, ...]]) -> Any:
         """Take terms out of the fitted model.
 
         Parameters
         ----------
-        terms : iterable of str or tuple of str
-            Names such as ``"text x audio"`` (in either order) or tuples of modality names.
+        terms : str, or iterable of str or tuple of str
+            Names such as ``"text x audio"`` (in either order) or tuples of modality names; a
+            string is the name of one term.
 
         Returns
         -------
@@ -157,6 +158,7 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
             of the terms that are left. A new ``fit`` brings the terms back.
         """
         check_is_fitted(self, "_result")
+        terms = [terms] if isinstance(terms, str) else terms
         wanted = {frozenset(t.split(" x ") if isinstance(t, str) else t): t for t in terms}
         known = {frozenset(term): i for i, term in enumerate(self.term_modalities_)}
         unknown = [repr(name) for key, name in wanted.items() if key not in known]

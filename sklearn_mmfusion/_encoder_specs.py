@@ -379,6 +379,7 @@ class ModuleEncoder(BaseEncoder):
                 output_dim=self.output_dim,
                 trainable=self.trainable,
                 codes=self.codes,
+                label=f"modality {layout.name!r}",
             )
         # The user's forward may raise anything; ours adds which modality it was.
         except Exception as error:

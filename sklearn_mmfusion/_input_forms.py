@@ -29,6 +29,7 @@ from sklearn_mmfusion._modality_values import (
 )
 from sklearn_mmfusion._validation_targets import own_errors
 from sklearn_mmfusion.data._blocks import ModalityData, ModalityLayout
+from sklearn_mmfusion.data._row_labels import check_row_labels
 from sklearn_mmfusion.data._values import raise_faults
 
 __all__ = ["as_known_form", "check_2d", "check_mapping"]
@@ -127,6 +128,7 @@ def check_mapping(
     if len(set(counts.values())) > 1:
         text = ", ".join(f"{name}: {n}" for name, n in counts.items())
         faults.append(InputError(f"modalities have different numbers of samples: {text}"))
+    faults += check_row_labels((name, X[name]) for name in order)
     raise_faults(faults)
     if schema is None:
         schema = InputSchema(

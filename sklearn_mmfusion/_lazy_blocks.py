@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ __all__ = [
     "LazyBlock",
     "VIEW_BYTES",
     "first_columns",
+    "in_parts",
     "is_lazy",
     "lazy_numbers",
     "scan",
@@ -122,15 +123,22 @@ def take_rows(data: ModalityData, rows: npt.NDArray[np.intp]) -> ModalityData:
     return ModalityData(blocks)
 
 
+def in_parts(block: ModalityBlock) -> Iterator[ModalityBlock]:
+    """Return consecutive rows in memory: all at once, or of what is on disk a chunk at a time."""
+    if not isinstance(block, LazyBlock):
+        return iter([block])
+    return (block.take(rows).read() for rows in _chunks(block))
+
+
 def first_columns(data: ModalityData, n_columns: int) -> list[npt.NDArray[Any]]:
     """Return the first values of each row, flattened, of every modality: (n_samples, n_columns)."""
     found = []
     for block in data.blocks:
-        parts: Iterable[ModalityBlock] = [block]
-        if isinstance(block, LazyBlock):
-            parts = (block.take(rows).read() for rows in _chunks(block))
         # Copies, so that no chunk is kept for a few of its columns.
-        flat = [part.values.reshape(len(part.values), -1)[:, :n_columns].copy() for part in parts]
+        flat = [
+            part.values.reshape(len(part.values), -1)[:, :n_columns].copy()
+            for part in in_parts(block)
+        ]
         found.append(np.concatenate(flat))
     return found
 

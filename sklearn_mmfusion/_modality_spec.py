@@ -16,6 +16,11 @@ from sklearn_mmfusion.data._values import raise_faults
 
 __all__ = ["ColumnGroup", "check_names", "hint", "pick_name", "resolve_columns"]
 
+_CHAINS = (
+    ". ClassifierChain and RegressorChain append columns: for them leave the slice of the last "
+    "modality open, slice(start, None)"
+)
+
 
 @dataclass(frozen=True)
 class ColumnGroup:
@@ -142,7 +147,7 @@ def resolve_columns(
     if unused:
         faults.append(
             f"the columns {_short(unused)} of X belong to no modality: modalities= must cover "
-            f"all {n_columns} columns"
+            f"all {n_columns} columns{_CHAINS if unused[-1] == n_columns - 1 else ''}"
         )
     if faults:
         raise InputError("\n".join(faults))

@@ -29,7 +29,8 @@ _STRINGS = (
     "could not convert string to float: {!r}{} (strings are not numbers; encode them first, "
     "categories by OneHotEncoder, texts by TfidfVectorizer, in a ModalityTransformer)"
 )
-_DATETIME = "datetime values are not numbers; convert them first, for example to seconds"
+_DATETIME = "datetime values{} are not numbers; convert them first, for example to seconds"
+_DATES = (datetime.date, datetime.timedelta, np.datetime64, np.timedelta64)
 
 
 def is_frame(value: Any) -> bool:
@@ -145,7 +146,9 @@ def _frame_values(frame: Any) -> Array:
         raise InputTypeError(msg)
     kinds = {getattr(dtype, "kind", "O") for dtype in dtypes}
     if kinds & set("mM"):
-        raise InputTypeError(_DATETIME)
+        kind_of = zip(frame.columns, frame.dtypes, strict=True)
+        names = [name for name, dtype in kind_of if getattr(dtype, "kind", "O") in "mM"]
+        raise InputTypeError(_DATETIME.format(_in_columns(names)))
     if kinds <= set("biuf") and dtypes:
         plain = [dtype for dtype in dtypes if isinstance(dtype, np.dtype)]
         if len(plain) == len(dtypes):
@@ -154,8 +157,8 @@ def _frame_values(frame: Any) -> Array:
         # place.
         if bool(frame.isna().to_numpy().any()):
             return np.asarray(frame.to_numpy(dtype=np.float64, na_value=np.nan))
-        names = [np.dtype(getattr(dtype, "numpy_dtype", dtype)) for dtype in dtypes]
-        return np.asarray(frame.to_numpy(dtype=np.result_type(*names)))
+        numpy_dtypes = [np.dtype(getattr(dtype, "numpy_dtype", dtype)) for dtype in dtypes]
+        return np.asarray(frame.to_numpy(dtype=np.result_type(*numpy_dtypes)))
     return np.asarray(frame.to_numpy(dtype=object))
 
 
@@ -231,7 +234,7 @@ def _real(array: Array, columns: tuple[Any, ...] = ()) -> Array:
     if kind == "c":
         raise InputError("Complex data not supported")
     if kind in "mM":
-        raise InputTypeError(_DATETIME)
+        raise InputTypeError(_DATETIME.format(""))
     if kind in "USaT":
         raise InputError(_STRINGS.format(_first(array.flat), ""))
     if kind == "O":
@@ -253,11 +256,11 @@ def _object_numbers(array: Array, columns: tuple[Any, ...]) -> Array:
     for kind in types:
         if issubclass(kind, str | bytes):
             text = _first(item for item in array.flat if isinstance(item, kind))
-            raise InputError(_STRINGS.format(text, _where_strings(array, columns)))
+            raise InputError(_STRINGS.format(text, _where(array, columns, (str, bytes))))
         if issubclass(kind, complex | np.complexfloating):
             raise InputError("Complex data not supported")
-        if issubclass(kind, datetime.date | datetime.timedelta | np.datetime64 | np.timedelta64):
-            raise InputTypeError(_DATETIME)
+        if issubclass(kind, _DATES):
+            raise InputTypeError(_DATETIME.format(_where(array, columns, _DATES)))
     if type(None) in types:  # numpy would take it for NaN
         raise InputTypeError(
             "argument must be a string or a real number, not 'NoneType'; write NaN for what is "
@@ -275,13 +278,13 @@ def _object_numbers(array: Array, columns: tuple[Any, ...]) -> Array:
         raise InputError(str(error)) from None
 
 
-def _where_strings(array: Array, columns: tuple[Any, ...]) -> str:
-    """Name the columns of a frame that hold strings."""
-    found = [
-        repr(str(name))
-        for name, column in zip(columns, array.T, strict=False)
-        if any(isinstance(item, str | bytes) for item in column)
-    ]
-    if not found:
+def _where(array: Array, columns: tuple[Any, ...], types: tuple[type, ...]) -> str:
+    """Name the columns of a frame that hold values of some types."""
+    pairs = zip(columns, array.T, strict=False)
+    return _in_columns([n for n, column in pairs if any(isinstance(v, types) for v in column)])
+
+
+def _in_columns(names: list[Any]) -> str:
+    if not names:
         return ""
-    return f" in column{'s' if len(found) > 1 else ''} {', '.join(found)}"
+    return f" in column{'s' if len(names) > 1 else ''} {', '.join(repr(str(n)) for n in names)}"

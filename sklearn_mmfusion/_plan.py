@@ -16,11 +16,20 @@ import torch
 from torch import nn
 
 from sklearn_mmfusion._encoders import BaseEncoder
+from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._lazy_blocks import in_parts
 from sklearn_mmfusion._seeds import seed_for, seeded_construction
 from sklearn_mmfusion.data._blocks import ModalityData, ModalityLayout
 from sklearn_mmfusion.modules.network import FusionNetwork, InputScaler
 
-__all__ = ["FusionPlan", "Head", "build_network", "in_plan_order", "load_state", "network_state"]
+__all__ = [
+    "FusionPlan",
+    "Head",
+    "build_network",
+    "in_plan_order",
+    "load_state",
+    "network_state",
+]
 
 State = dict[str, npt.NDArray[np.generic]]
 
@@ -157,6 +166,33 @@ def load_state(network: FusionNetwork, state: State) -> FusionNetwork:
 
 
 def in_plan_order(plan: FusionPlan, data: ModalityData) -> ModalityData:
-    """Return the modalities in the order of the network."""
+    """Return the modalities in the order of the network.
+
+    Raises
+    ------
+    InputError
+        For fractions where ``fit`` saw integer codes.
+    """
     by_name = {block.name: block for block in data.blocks}
-    return ModalityData([by_name[name] for name in plan.names])
+    ordered = ModalityData([by_name[name] for name in plan.names])
+    _check_codes(plan, ordered)
+    return ordered
+
+
+def _check_codes(plan: FusionPlan, data: ModalityData) -> None:
+    """Refuse fractions where ``fit`` saw integer codes.
+
+    Whole numbers may be floats, since rows that lack the modality are NaN.
+    """
+    for m, block in enumerate(data.blocks):
+        dtype = np.dtype(plan.layouts[m].dtype)
+        if block.values.dtype.kind != "f" or dtype.kind not in "iu" or not plan.takes_codes(m):
+            continue
+        for part in in_parts(block):
+            whole = part.values == np.floor(part.values)
+            if not whole.all():
+                raise InputError(
+                    f"modality {block.name!r}: expected integer codes, as in fit ({dtype}), got "
+                    f"{part.values[~whole][0]} ({part.values.dtype}); pass whole numbers, and "
+                    "leave this modality out of what scales or imputes"
+                )

@@ -22,7 +22,7 @@ class Steps:
     rows : ndarray of int of shape (n_valid,)
         Sample that each of them belongs to.
     valid : ndarray of bool of shape (n_steps,)
-        False where all features are NaN: padding, or a missing modality.
+        False for what the transformer does not get: padding, or a missing modality.
     shape : tuple of int
         (n,) for a flat modality, (n, T) for sequences of one length.
     lengths : ndarray of int of shape (n,) or None
@@ -76,7 +76,7 @@ class Steps:
         return ragged
 
 
-def as_steps(name, value):
+def as_steps(name, value, absent="keep"):
     """Return the valid rows or steps of a modality.
 
     Parameters
@@ -85,6 +85,9 @@ def as_steps(name, value):
         Name of the modality, for errors.
     value : array-like of shape (n,), (n, d) or (n, T, d), or object array of (T_i, d)
         The modality, as a ModalityFrame holds it.
+    absent : {"keep", "transform"}, default="keep"
+        Whether rows, and steps, that are NaN throughout are left out; "transform" leaves out the
+        padding behind the last step with a value only.
 
     Returns
     -------
@@ -94,19 +97,19 @@ def as_steps(name, value):
     Raises
     ------
     InputError
-        If the modality has more than three axes, or is ragged in its features.
+        If the modality has more than three axes, or is ragged in its features; with
+        ``absent="transform"`` also for a sequence without any step, whose length nobody knows.
     """
     if is_ragged(value):
         row_shape(name, value)
         lengths = np.array([len(row) for row in value])
         steps = np.concatenate([np.asarray(row) for row in value])
-        return _select(
-            name, steps, np.repeat(np.arange(len(value)), lengths), (len(value),), lengths
-        )
+        rows = np.repeat(np.arange(len(value)), lengths)
+        return _select(name, steps, rows, absent, (len(value),), lengths)
     n_samples = value.shape[0]
     if len(value.shape) < 3:
         values = as_dense(name, value) if hasattr(value, "detach") else value
-        return _select(name, values, np.arange(n_samples), (n_samples,))
+        return _select(name, values, np.arange(n_samples), absent, (n_samples,))
     if len(value.shape) > 3:
         raise InputError(
             f"modality {name!r}: expected shape (n, d) or (n, T, d), got {tuple(value.shape)}. "
@@ -115,11 +118,11 @@ def as_steps(name, value):
     array = as_dense(name, value)
     steps = array.reshape(-1, array.shape[2])
     rows = np.repeat(np.arange(n_samples), array.shape[1])
-    return _select(name, steps, rows, array.shape[:2])
+    return _select(name, steps, rows, absent, array.shape[:2])
 
 
-def _select(name, steps, rows, shape, lengths=None):
-    """Leave out the steps that are NaN throughout."""
+def _select(name, steps, rows, absent, shape, lengths=None):
+    """Leave out the steps that are NaN throughout, or with absent="transform" the padding."""
     if steps.shape[-1] == 0:
         raise InputError(f"modality {name!r}: expected at least one feature, got 0 feature(s).")
     if hasattr(steps, "isna"):
@@ -129,6 +132,25 @@ def _select(name, steps, rows, shape, lengths=None):
     else:
         missing = np.zeros(len(rows), dtype=bool)
     valid = ~(missing.all(axis=1) if missing.ndim == 2 else missing)
+    if absent == "transform":
+        is_flat = len(shape) == 1 and lengths is None
+        valid = np.ones_like(valid) if is_flat else _up_to_last(name, valid, rows, shape[0])
     if not valid.all():
         steps, rows = take_rows(steps, np.flatnonzero(valid)), rows[valid]
     return Steps(steps, rows, valid, shape, lengths)
+
+
+def _up_to_last(name, valid, rows, n_samples):
+    """Return for each step whether it, or a later one of its sequence, has a value."""
+    last = np.full(n_samples, -1)
+    steps = np.flatnonzero(valid)
+    np.maximum.at(last, rows[steps], steps)
+    empty = np.flatnonzero(last < 0)
+    if len(empty):
+        raise InputError(
+            f"modality {name!r}: expected sequences with a step each, as absent='transform' fills "
+            f"steps, got {len(empty)} without any, first in row {empty[0]}: nothing says how long "
+            "they should be. Give them steps before, or leave them missing: absent='keep', in a "
+            "ModalityTransformer of its own if other modalities are to be filled."
+        )
+    return np.arange(len(valid)) <= last[rows]

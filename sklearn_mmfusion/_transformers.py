@@ -32,7 +32,8 @@ class ModalityTransformer(FrameTransformer, _BaseComposition):
 
     Sequences ``(n, T, d)`` and ragged sequences are transformed step by step, as a matrix of
     shape ``(n_steps, d)``. Steps and rows that are NaN throughout are padding or missing: they
-    are left out, and stay NaN in the output.
+    are left out, and stay NaN in the output; ``absent="transform"`` is for transformers that fill
+    such rows, above all where a modality has a single column.
 
     Parameters
     ----------
@@ -45,6 +46,12 @@ class ModalityTransformer(FrameTransformer, _BaseComposition):
         Whether modalities that are sparse matrices, such as the output of ``TfidfVectorizer`` and
         ``OneHotEncoder``, stay sparse. By default they become arrays, which is what estimators of
         this package take.
+    absent : {"keep", "transform"}, default="keep"
+        What happens to rows that lack a modality: all their values are missing. "keep" leaves
+        them out, so that they stay missing, for an estimator with ``missing="mask"``.
+        "transform" shows them to the transformer as they are, so that a ``SimpleImputer`` fills
+        them and a ``OneHotEncoder`` makes a category of them. Of a sequence, missing steps in
+        front of the last one with a value are shown then; a sequence without any is an error.
 
     Attributes
     ----------
@@ -87,18 +94,29 @@ class ModalityTransformer(FrameTransformer, _BaseComposition):
     ModalityFrame: 2 samples, 2 modalities
       'notes'  (2, 3)  float64
       'ward'   (2, 2)  float64
+
+    A gap in a modality of one column is a row without the modality, unless it is to be filled:
+
+    >>> from sklearn.impute import SimpleImputer
+    >>> impute = ModalityTransformer([("age", SimpleImputer())], absent="transform")
+    >>> impute.fit_transform({"age": [[30.0], [np.nan], [50.0]]})["age"].ravel()
+    array([30., 40., 50.])
     """
 
     _parameter_constraints = {
         "transformers": [list],
         "remainder": [StrOptions({"passthrough", "drop"})],
         "sparse_output": ["boolean"],
+        "absent": [StrOptions({"keep", "transform"})],
     }
 
-    def __init__(self, transformers, *, remainder="passthrough", sparse_output=False):
+    def __init__(
+        self, transformers, *, remainder="passthrough", sparse_output=False, absent="keep"
+    ):
         self.transformers = transformers
         self.remainder = remainder
         self.sparse_output = sparse_output
+        self.absent = absent
 
     def get_params(self, deep=True):
         """Return the parameters, with ``deep`` those of the transformers by modality.
@@ -176,6 +194,9 @@ class ModalityTransformer(FrameTransformer, _BaseComposition):
         ------
         FusionMemoryError
             A sparse matrix would not fit in memory as an array.
+        InputError
+            A transformer refuses its modality, or with ``absent="transform"`` a sequence has no
+            step with a value.
         """
         task = FitTask(self, X, y)
         task.begin(0)
@@ -194,7 +215,7 @@ class ModalityTransformer(FrameTransformer, _BaseComposition):
             if isinstance(transformer, str):
                 outputs[name] = frame[name]
                 continue
-            matrix = as_steps(name, frame[name])
+            matrix = as_steps(name, frame[name], self.absent)
             y_steps = None if y is None else np.asarray(y)[matrix.rows]
             output = _call(name, transformer, "fit_transform", matrix.values, y_steps)
             outputs[name] = matrix.restore(name, output)
@@ -224,7 +245,7 @@ class ModalityTransformer(FrameTransformer, _BaseComposition):
             if isinstance(transformer, str):
                 outputs[name] = frame[name]
                 continue
-            matrix = as_steps(name, frame[name])
+            matrix = as_steps(name, frame[name], self.absent)
             if len(matrix.rows):
                 output = _call(name, transformer, "transform", matrix.values)
             else:  # scikit-learn refuses to transform nothing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,9 +19,17 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 
 from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError, warn
 
-__all__ = ["TargetSchema", "check_sample_weight", "check_target", "own_errors"]
+__all__ = [
+    "TargetSchema",
+    "check_same_classes",
+    "check_sample_weight",
+    "check_target",
+    "own_errors",
+]
 
 Array = npt.NDArray[Any]
+
+_NO_NUMBERS = re.compile(r"could not convert|float\(\) argument|Complex data")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,18 +59,22 @@ class TargetSchema:
 
 
 @contextmanager
-def own_errors() -> Iterator[None]:
-    """Turn scikit-learn's errors into ours, with the text unchanged."""
+def own_errors(argument: str | None = None, remedy: str = "") -> Iterator[None]:
+    """Turn scikit-learn's errors into ours.
+
+    The text stays as it is, but where values are no numbers: there scikit-learn does not say which
+    argument it was, so that is put in front, and the remedy behind.
+    """
     try:
         yield
     except FusionError:
         raise
-    except TypeError as error:
-        raise InputTypeError(str(error)) from None
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         # For object arrays scikit-learn leaves the name out, and only targets come as such here.
         text = str(error).replace("Input contains NaN", "Input y contains NaN")
-        raise InputError(text) from None
+        if argument is not None and _NO_NUMBERS.match(text):
+            text = f"{argument}: expected numbers, {text}; {remedy}"
+        raise (InputTypeError if isinstance(error, TypeError) else InputError)(text) from None
 
 
 def check_sample_weight(sample_weight: Any, *, n_samples: int) -> npt.NDArray[np.float64] | None:
@@ -85,7 +98,7 @@ def check_sample_weight(sample_weight: Any, *, n_samples: int) -> npt.NDArray[np
         sample_weight = np.full(n_samples, sample_weight)
     if isinstance(sample_weight, torch.Tensor):
         sample_weight = sample_weight.detach().cpu().numpy()
-    with own_errors():
+    with own_errors("sample_weight", "pass one non-negative number per row"):
         weights = check_array(
             sample_weight,
             ensure_2d=False,
@@ -182,6 +195,38 @@ def _column_names(y: Any) -> list[str] | None:
     return [str(name) for name in names] if are_names else None
 
 
+def check_same_classes(classes: Any, target: TargetSchema) -> None:
+    """Refuse other ``classes`` than those of the first call of ``partial_fit``.
+
+    Parameters
+    ----------
+    classes : array-like
+        All labels, as passed by the user; of a multilabel target only their number counts.
+    target : TargetSchema
+        That of the first call.
+
+    Raises
+    ------
+    InputError
+        When they are not the same.
+    """
+    known = target.classes
+    assert known is not None  # asked of classifiers alone
+    given = np.unique(np.asarray(classes))
+    if target.kind == "multilabel":
+        same, detail = len(classes) == len(known), ""
+    else:
+        new, gone = np.setdiff1d(given, known), np.setdiff1d(known, given)
+        same = not (len(new) or len(gone))
+        detail = f" (new: {new[:10].tolist()}, missing: {gone[:10].tolist()})"
+    if not same:
+        raise InputError(
+            f"classes: expected the {len(known)} labels that the model has, got {len(given)}"
+            f"{detail}: `classes` is not the same as on last call to partial_fit. Leave it out, or "
+            "start anew with clone(estimator)"
+        )
+
+
 def _read(y: Any, estimator: Any, *, numeric: bool) -> Array:
     """Return y as a finite array of one or two axes."""
     if sparse.issparse(y):
@@ -191,7 +236,7 @@ def _read(y: Any, estimator: Any, *, numeric: bool) -> Array:
     if isinstance(y, list | tuple):
         # numpy would turn the numbers of a mixed list into strings without a word.
         _refuse_mixed({type(item) for item in y})
-    with own_errors():
+    with own_errors("y" if numeric else None, "pass numbers, or use a classifier for labels"):
         array = check_array(
             y,
             ensure_2d=False,

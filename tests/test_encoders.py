@@ -228,6 +228,12 @@ def test_module_encoder_reports_whose_module_failed():
         ModuleEncoder(module=lambda layout: 3).build(FLAT)
 
 
+def test_module_encoder_of_another_width_names_the_modality():
+    module = ModuleEncoder(module=nn.ZeroPad1d(1), output_dim=5).build(FLAT)
+    with pytest.raises(InputError, match="^modality 'flat': .*output_dim=5.* got 8; give output_d"):
+        module(torch.zeros(2, 6))
+
+
 # -- choice -----------------------------------------------------------------------------------
 
 

@@ -184,6 +184,10 @@ def test_remove_terms_takes_names_in_either_order_and_tuples():
     again = pickle.loads(pickle.dumps(est))
     np.testing.assert_array_equal(again.predict(X), est.predict(X))
     assert again.term_names_ == est.term_names_
+    # A string is one term, not its letters.
+    assert est.remove_terms("audio x text").term_names_ == ["text", "audio"]
+    with pytest.raises(InputError, match="no such terms: 'audio x smell'; there are"):
+        est.remove_terms("audio x smell")
 
 
 # -- missing modalities -----------------------------------------------------------------------

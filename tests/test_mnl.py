@@ -377,6 +377,21 @@ def test_partial_fit_knows_classes_that_the_first_batch_lacks():
     est.partial_fit({k: v[rows] for k, v in X.items()}, THREE[rows], classes=np.unique(THREE))
     assert est.predict_proba(X).shape == (N, 3)
     est.partial_fit(X, THREE)
+    est.partial_fit(X, THREE, classes=["top", "mid", "low"])
+    assert est.n_iter_ == 3
+
+
+@pytest.mark.parametrize("first", ["fit", "partial_fit"])
+def test_partial_fit_refuses_other_classes_than_before_and_keeps_the_fit(first):
+    est = getattr(MNLClassifier(**params(max_epochs=2)), first)(X, BINARY)
+    before = est.predict_proba(X)
+    with pytest.raises(InputError, match=r"^classes: .* \(new: \['maybe'\], missing: \[\]\)"):
+        est.partial_fit(X, BINARY, classes=["maybe", "no", "yes"])
+    np.testing.assert_array_equal(est.predict_proba(X), before)
+    # A regressor has no classes.
+    assert (
+        MNLRegressor(**params()).partial_fit(X, NUMBERS).partial_fit(X, NUMBERS, [0]).n_iter_ == 2
+    )
 
 
 def test_partial_fit_goes_on_after_fit_and_pickle():

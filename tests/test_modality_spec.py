@@ -91,8 +91,18 @@ def test_pair_of_a_position_and_a_tuple_is_no_shape():
 def test_many_columns_are_shown_by_their_first_ten():
     ten, eleven = str(list(range(10))), f"{list(range(10))}"[:-1] + ", ...]"
     text = "the columns {} of X belong to no modality: modalities= must cover all {} columns"
-    refused({"a": 10}, text.format(ten, 11), 11)
-    refused({"a": 11}, text.format(eleven, 12), 12)
+    refused({"a": 10, "b": 11}, text.format(ten, 12), 12)
+    refused({"a": 11, "b": 12}, text.format(eleven, 13), 13)
+
+
+def test_columns_behind_the_last_modality_may_be_those_of_a_chain():
+    message = (
+        "belong to no modality: .*Chain and Reg.* leave the slice of the last modality open, slice"
+    )
+    with pytest.raises(InputError, match=message):
+        resolve_columns({"a": slice(0, 2), "b": slice(2, 4)}, 5, None)
+    (_, last) = resolve_columns({"a": slice(0, 2), "b": slice(2, None)}, 5, None)
+    assert last.columns == slice(2, 5)
 
 
 def test_only_names_that_come_twice_are_called_so():

@@ -160,3 +160,16 @@ def test_modality_that_is_absent_altogether_is_refused_with_the_remedy():
     with pytest.raises(InputError) as caught:
         check_X({"audio": X["audio"]}, estimator=object(), schema=schema)
     assert "NaN" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [None, object])
+@pytest.mark.parametrize("kind", [pd.to_datetime, lambda days: pd.to_timedelta(days, unit="D")])
+def test_columns_of_dates_and_durations_are_named(kind, dtype):
+    frame = pd.DataFrame({"age": [1.0, 2.0], "born": kind([3, 4]), "seen": kind([5, 6])})
+    frame = frame if dtype is None else frame.astype(dtype)
+    with pytest.raises(InputTypeError, match="^datetime values in columns 'born', 'seen' are not"):
+        as_numbers(frame)
+    with pytest.raises(InputTypeError, match="^datetime values in column 'seen' are not numbers"):
+        as_numbers(frame.drop(columns="born"))
+    with pytest.raises(InputTypeError, match="^datetime values are not numbers; convert them"):
+        as_numbers(frame[["seen"]].to_numpy())

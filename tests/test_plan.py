@@ -1,17 +1,33 @@
 """Tests of plans: the network that is rebuilt from plain Python and arrays."""
 
+import copy
 import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from torch import nn
 
-from sklearn_mmfusion import IdentityEncoder, LinearEncoder, ModuleEncoder
+from sklearn_mmfusion import (
+    IdentityEncoder,
+    InputError,
+    LazyArray,
+    LinearEncoder,
+    LSTMEncoder,
+    MNLClassifier,
+    ModuleEncoder,
+)
 from sklearn_mmfusion._block_head import BlockNormHead
-from sklearn_mmfusion._plan import FusionPlan, build_network, load_state, network_state
-from sklearn_mmfusion.data._blocks import ModalityLayout
+from sklearn_mmfusion._plan import (
+    FusionPlan,
+    build_network,
+    in_plan_order,
+    load_state,
+    network_state,
+)
+from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData, ModalityLayout
 
 
 def make(**changes):
@@ -150,3 +166,50 @@ def test_plan_is_plain_and_pickles():
 
 def test_network_knows_the_names_for_messages():
     assert build_network(make()).modality_names == ["audio", "text", "video"]
+
+
+# Codes
+
+CODES = np.tile([[0, 1, 2], [2, 1, -1]], (10, 1))
+Y = np.tile([0, 1], 10)
+
+
+def coded(codes):
+    return {"words": codes, "audio": np.eye(2)[Y]}
+
+
+@pytest.fixture(scope="module")
+def of_codes():
+    encoders = {"words": LSTMEncoder(vocabulary_size=3, hidden_dim=2), "audio": IdentityEncoder()}
+    est = MNLClassifier(encoders=encoders, max_epochs=2, missing="mask", random_state=0)
+    with pytest.warns(UserWarning):  # too few epochs to learn anything
+        return est.fit(coded(CODES), Y)
+
+
+@pytest.mark.parametrize("form", [np.asarray, LazyArray], ids=["memory", "disk"])
+def test_fractions_where_fit_saw_codes_are_refused(of_codes, form):
+    fractions = CODES + np.where(np.arange(20) == 7, 0.5, 0.0)[:, None]
+    match = r"^modality 'words': expected integer codes, as in fit \(int64\), got (0|2).5 \(float64"
+    for use in (of_codes.predict, of_codes.contributions):
+        with pytest.raises(InputError, match=match):
+            use(coded(form(fractions)))
+    with pytest.raises(InputError, match=match):
+        clone(of_codes).fit(coded(CODES), Y, X_val=coded(form(fractions)), y_val=Y)
+    with pytest.raises(InputError, match=match):
+        copy.deepcopy(of_codes).partial_fit(coded(form(fractions)), Y)
+
+
+def test_codes_may_be_whole_floats_after_the_fit_since_missing_rows_are_nan(of_codes):
+    floats = CODES.astype(float)
+    expected = of_codes.decision_function(coded(CODES))
+    np.testing.assert_array_equal(of_codes.decision_function(coded(floats)), expected)
+    floats[3] = np.nan
+    found = of_codes.decision_function(coded(floats))
+    np.testing.assert_allclose(np.delete(found, 3), np.delete(expected, 3), rtol=1e-12)
+
+
+def test_numbers_of_an_integer_modality_may_be_fractions_after_the_fit():
+    layouts = (ModalityLayout("count", (1,), "int64"),)
+    plan = make(layouts=layouts, encoders=(LinearEncoder(),), terms=((0,),), scalings=(None,))
+    data = ModalityData([ModalityBlock("count", np.array([[0.5], [1.5]]))])
+    assert in_plan_order(plan, data).blocks[0].values.tolist() == [[0.5], [1.5]]

@@ -134,6 +134,87 @@ def test_partly_missing_rows_reach_the_transformer():
     assert out["audio"][3, 1] == pytest.approx(np.nanmean(audio[:, 1]))
 
 
+# The nets are small and quick; whether they have learned is not the question.
+few_epochs = pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning",
+    "ignore::sklearn_mmfusion._errors.RelevanceWarning",
+)
+
+
+GAPS = np.array([[30.0], [np.nan], [50.0], [70.0]])
+
+
+@pytest.mark.parametrize("container", [np.asarray, pd.DataFrame, torch.tensor, np.ndarray.tolist])
+def test_absent_rows_of_one_column_are_imputed_where_they_are_to_be_transformed(container):
+    impute = ModalityTransformer([("age", SimpleImputer())], absent="transform")
+    out = impute.fit_transform({"age": container(GAPS)})["age"]
+    np.testing.assert_allclose(np.ravel(out), [30.0, 50.0, 50.0, 70.0])
+    # Nothing but absent rows is still something to impute.
+    np.testing.assert_allclose(impute.transform({"age": container(GAPS[[1]])})["age"], [[50.0]])
+
+
+@pytest.mark.parametrize("container", [pd.DataFrame, lambda values: np.array(values, dtype=object)])
+def test_absent_category_becomes_one_of_its_own_where_it_is_to_be_transformed(container):
+    encode = ModalityTransformer([("ward", OneHotEncoder())], absent="transform")
+    out = encode.fit_transform({"ward": container([["A"], [None], ["B"]])})["ward"]
+    np.testing.assert_array_equal(out, [[1, 0, 0], [0, 0, 1], [0, 1, 0]])
+
+
+@few_epochs
+def test_absent_rows_are_imputed_in_front_of_an_estimator():
+    X = {"age": np.tile(GAPS, (10, 1)), "audio": RNG.normal(size=(40, 2))}
+    y = np.tile([0, 1], 20)
+    keep = ModalityTransformer([("age", SimpleImputer())])
+    estimator = MNLClassifier(max_epochs=2, random_state=0)
+    with pytest.raises(InputError, match=r"modality 'age': .* 10 row\(s\).*absent='transform'"):
+        make_pipeline(keep, estimator).fit(X, y)
+    transform = clone(keep).set_params(absent="transform")
+    assert clone(transform).get_params()["absent"] == "transform"
+    piped = make_pipeline(transform, estimator).fit(X, y)
+    by_hand = X | {"age": SimpleImputer().fit_transform(X["age"])}
+    np.testing.assert_array_equal(
+        piped.decision_function(X), clone(estimator).fit(by_hand, y).decision_function(by_hand)
+    )
+
+
+@few_epochs
+def test_treatment_of_absent_rows_can_be_searched_over():
+    X = ModalityFrame({"age": np.tile(GAPS, (10, 1)), "audio": RNG.normal(size=(40, 2))})
+    impute = ModalityTransformer([("age", SimpleImputer())])
+    pipeline = make_pipeline(impute, MNLClassifier(max_epochs=2, missing="mask", random_state=0))
+    grid = {"modalitytransformer__absent": ["keep", "transform"]}
+    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(X, np.tile([0, 1], 20))
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+@pytest.mark.parametrize("ragged", [False, True], ids=["padded", "ragged"])
+def test_missing_steps_are_imputed_and_padding_stays_where_absent_is_transformed(ragged):
+    padded = np.array([[1.0, np.nan, 3.0, np.nan], [5.0, 7.0, np.nan, np.nan]])[:, :, None]
+    value = [padded[0, :3], padded[1, :2]] if ragged else padded
+    impute = ModalityTransformer([("text", SimpleImputer())], absent="transform")
+    out = impute.fit_transform({"text": value})["text"]
+    expected = padded.copy()
+    expected[0, 1] = 4.0  # the mean of 1, 3, 5 and 7
+    for got, wanted, length in zip(out, expected, (3, 2), strict=True):
+        np.testing.assert_array_equal(got[:length], wanted[:length])
+        assert np.isnan(got[length:]).all()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.array([[[1.0]], [[np.nan]]]), [np.ones((2, 1)), np.full((1, 1), np.nan), np.ones((1, 1))]],
+    ids=["padded", "ragged"],
+)
+def test_sequence_without_a_step_cannot_be_transformed(value):
+    impute = ModalityTransformer([("text", SimpleImputer())], absent="transform")
+    with pytest.raises(InputError, match=r"modality 'text': .* 1 without any, first in row 1: .*"):
+        impute.fit({"text": value})
+    # One that passes through is nobody's to fill.
+    X = {"text": value, "audio": AUDIO[: len(value)]}
+    passing = ModalityTransformer([("audio", SimpleImputer())], absent="transform")
+    assert passing.fit_transform(X)["text"] is not None
+
+
 TEXTS = ["a good film", "a bad film", "good good", "bad"]
 
 

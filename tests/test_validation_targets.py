@@ -11,7 +11,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import DataConversionWarning
 
 from sklearn_mmfusion._errors import FusionError
-from sklearn_mmfusion._validation_targets import check_sample_weight, check_target
+from sklearn_mmfusion._validation_targets import (
+    check_same_classes,
+    check_sample_weight,
+    check_target,
+)
 
 N = 6
 FLOATS = np.array([0.5, 1.5, -2.0, 0.1, 7.0, 3.0])
@@ -251,3 +255,38 @@ def test_check_sample_weight_none_and_number():
     for number in (2, 0.5):
         weights = check_sample_weight(number, n_samples=N)
         np.testing.assert_array_equal(weights, np.full(N, float(number)))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [list("abcdef"), np.array(list("abcdef"), dtype=object), ["y", "sample_weight", *"abcd"]],
+)
+def test_texts_for_numbers_are_refused_by_the_name_of_the_argument(values):
+    with pytest.raises(ValueError, match="^y: expected numbers, .*'[ay]'; pass numbers, or use a"):
+        numbers(values)
+    with pytest.raises(ValueError, match="^sample_weight: expected numbers, .*'[ay]'; pass one n"):
+        check_sample_weight(values, n_samples=N)
+
+
+def test_objects_for_numbers_are_refused_by_the_name_of_the_argument():
+    with pytest.raises(TypeError, match="^sample_weight: expected numbers, .*'dict'; pass one"):
+        check_sample_weight([{}] * N, n_samples=N)
+    with pytest.raises(ValueError, match="^y: expected numbers, Complex data not supported"):
+        numbers(FLOATS * 1j)
+    with pytest.raises(ValueError, match="^Input sample_weight contains NaN"):
+        check_sample_weight([np.nan] * N, n_samples=N)
+
+
+def test_classes_of_a_later_call_are_those_of_the_first_or_an_error():
+    first = labels([0, 5, 5, 0, 0, 5])[0]
+    check_same_classes([5, 0, 5], first)
+    pattern = r"^classes: expected the 2 labels .*, got 3 \(new: \[9\], missing: \[\]\).*last call"
+    with pytest.raises(ValueError, match=pattern):
+        check_same_classes([0, 5, 9], first)
+    with pytest.raises(ValueError, match=r"got 1 \(new: \[\], missing: \[5\]\)"):
+        check_same_classes([0], first)
+    # The columns of a matrix of labels have no other name than their place.
+    columns = labels(np.eye(N, 3), classes=["a", "b", "c"])[0]
+    check_same_classes(["a", "b", "c"], columns)
+    with pytest.raises(ValueError, match="expected the 3 labels .*, got 2: "):
+        check_same_classes(["a", "b"], columns)

@@ -15,6 +15,7 @@ from scipy.sparse import issparse
 
 from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError
 from sklearn_mmfusion.data._indexing import Column, Indexer, as_names, as_rows
+from sklearn_mmfusion.data._row_labels import check_row_labels, labelled_like
 from sklearn_mmfusion.data._values import (
     Rows,
     as_dense,
@@ -30,8 +31,10 @@ from sklearn_mmfusion.data._values import (
 __all__ = ["ModalityFrame", "check_modality_name"]
 
 _ARRAY_RECIPE = (
-    "A ModalityFrame is not one array: its modalities have shapes of their own. For "
-    "meta-estimators that insist on an array (BaggingClassifier, OneVsOneClassifier, "
+    "A ModalityFrame is not one array: its modalities have shapes of their own. In front of an "
+    "estimator that takes no modalities put a ModalityConcatenator: "
+    "make_pipeline(ModalityConcatenator(), LogisticRegression()).fit(X, y). For "
+    "meta-estimators around ours that insist on an array (BaggingClassifier, OneVsOneClassifier, "
     "ClassifierChain, SelfTrainingClassifier, OutputCodeClassifier, stacking with "
     "passthrough=True) use X.to_2d() with modalities=X.layout(): "
     "BaggingClassifier(InTenseClassifier(modalities=X.layout())).fit(X.to_2d(), y). "
@@ -53,6 +56,9 @@ class ModalityFrame(MutableMapping[str, Any]):
     ``X[mask]``): slices are views, and nothing but the asked rows is copied. One integer
     gives a frame of one row, since estimators need the sample axis.
 
+    Rows of different modalities are matched by position, whatever labels DataFrames among them
+    have.
+
     Parameters
     ----------
     modalities : mapping of str to array-like, default=empty
@@ -66,8 +72,8 @@ class ModalityFrame(MutableMapping[str, Any]):
     InputTypeError
         If the argument is no mapping, a name is no string, or a value has no rows.
     InputError
-        If a name is invalid, or modalities differ in their number of rows. All faults of all
-        modalities are listed in one error.
+        If a name is invalid, modalities differ in their number of rows, or DataFrames have the
+        same labels in different orders. All faults of all modalities are listed in one error.
 
     Notes
     -----
@@ -110,6 +116,7 @@ class ModalityFrame(MutableMapping[str, Any]):
         counts = {name: value.shape[0] for name, value in self._data.items()}
         if len(set(counts.values())) > 1:
             faults.append(_different_rows("modalities", counts))
+        faults += check_row_labels(self._data.items())
         raise_faults(faults)
 
     # Mapping -----------------------------------------------------------------------------
@@ -135,10 +142,16 @@ class ModalityFrame(MutableMapping[str, Any]):
     def __setitem__(self, name: str, value: Any) -> None:
         """Set a modality; all other modalities must have as many rows."""
         check_modality_name(name)
+        is_column = isinstance(value, Column)
         value = _as_modality(name, value)
-        counts = {other: v.shape[0] for other, v in self._data.items() if other != name}
-        if counts and value.shape[0] != self.n_samples:
+        others = {other: v for other, v in self._data.items() if other != name}
+        if others and value.shape[0] != self.n_samples:
+            counts = {other: v.shape[0] for other, v in others.items()}
             raise _different_rows(f"modality {name!r}", counts | {name: value.shape[0]})
+        # The rows of a column, permuted or not, take the places of those that they replace.
+        if is_column:
+            value = labelled_like(value, self._data.get(name))
+        raise_faults(check_row_labels([*others.items(), (name, value)]))
         self._data[name] = value
 
     def __delitem__(self, name: str) -> None:

@@ -53,7 +53,7 @@ class LazyArray:
     Raises
     ------
     InputTypeError
-        If the array lacks a shape, a dtype or rows.
+        If the array lacks a shape, a dtype of numpy's (a tensor has its own) or rows.
     InputError
         If the memory map was opened copy-on-write: a file does not have its changes.
 

@@ -46,7 +46,7 @@ def open_rows(array: Any) -> StoredRows:
     Raises
     ------
     InputTypeError
-        If the array lacks a shape, a dtype or rows.
+        If the array lacks a shape, a dtype of numpy's or rows.
     InputError
         If it has no axes, or is a memory map whose changes are not in the file.
     """
@@ -56,6 +56,14 @@ def open_rows(array: Any) -> StoredRows:
             f"{type(array).__name__}. Open the file with np.load(path, mmap_mode='r'), "
             "np.memmap or zarr."
         )
+    try:
+        np.dtype(array.dtype)
+    except TypeError:
+        raise InputTypeError(
+            f"LazyArray: expected an array with a numpy dtype, got {type(array).__name__} of "
+            f"{array.dtype}. A tensor is in memory: pass it as the modality itself, or "
+            "tensor.numpy()."
+        ) from None
     if len(array.shape) == 0:
         raise InputError("LazyArray: expected one row per sample, got an array of shape ()")
     if isinstance(array, np.memmap) and array.filename is not None:

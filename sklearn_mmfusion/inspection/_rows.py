@@ -16,7 +16,8 @@ from sklearn_mmfusion._input_forms import as_known_form
 from sklearn_mmfusion._modality_spec import ColumnGroup, check_names, hint, resolve_columns
 from sklearn_mmfusion._modality_values import column_names, is_frame
 from sklearn_mmfusion.data import ModalityFrame
-from sklearn_mmfusion.data._values import as_dense, as_value, is_ragged, take_rows
+from sklearn_mmfusion.data._row_labels import check_row_labels, without_labels
+from sklearn_mmfusion.data._values import as_dense, as_value, is_ragged, raise_faults, take_rows
 
 __all__ = ["ModalityRows", "read_rows"]
 
@@ -69,10 +70,10 @@ class ModalityRows:
             name: take_rows(value, index[:, m])
             for m, (name, value) in enumerate(self.values.items())
         }
-        if self.form == "dict":
-            return parts
-        if self.form == "frame":
-            return ModalityFrame(parts)
+        if self.form in ("dict", "frame"):
+            # Rows of different samples meet here, so that labels would contradict each other.
+            plain = {name: without_labels(part) for name, part in parts.items()}
+            return ModalityFrame(plain) if self.form == "frame" else plain
         if self.form == "array":
             n_columns = sum(part.shape[1] for part in parts.values())
             table = np.empty((len(index), n_columns), np.result_type(*parts.values()))
@@ -84,7 +85,7 @@ class ModalityRows:
             return table
         import pandas as pd
 
-        frames = [part.reset_index(drop=True) for part in parts.values()]
+        frames = [without_labels(part) for part in parts.values()]
         return pd.concat(frames, axis=1)[self.columns]
 
     def joined(self, other: ModalityRows) -> ModalityRows:
@@ -134,6 +135,7 @@ def read_rows(
         if len(set(counts.values())) > 1:
             text = ", ".join(f"{name}: {count}" for name, count in counts.items())
             raise InputError(f"modalities have different numbers of samples: {text}")
+        raise_faults(check_row_labels(values.items()))
         return ModalityRows(values, form)
     frame = is_frame(known)
     table: Any = known if frame else np.asarray(known)

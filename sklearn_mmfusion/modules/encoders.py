@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion.modules.activations import make_activation
 from sklearn_mmfusion.modules.batchnorm import WeightedBatchNorm
 from sklearn_mmfusion.modules.dropout import BorrowsDraws, Dropout
@@ -262,11 +263,14 @@ class UserModule(BorrowsDraws):
         False freezes the module: no gradients, and evaluation mode for good.
     codes : bool, default=False
         Whether the values are integer codes.
+    label : str, default="encoder"
+        What messages call it, such as "modality 'audio'".
 
     Raises
     ------
     ValueError
-        If the module does not return a matrix with one row per sample.
+        If the module does not return a matrix with one row per sample; at a call, also if the
+        matrix has not ``output_dim`` columns.
     """
 
     def __init__(
@@ -277,9 +281,11 @@ class UserModule(BorrowsDraws):
         output_dim: int | None = None,
         trainable: bool = True,
         codes: bool = False,
+        label: str = "encoder",
     ) -> None:
         super().__init__()
         self.module = module
+        self.label = label
         self.trainable = trainable
         names = inspect.signature(module.forward).parameters
         self.takes_lengths = "lengths" in names
@@ -293,7 +299,7 @@ class UserModule(BorrowsDraws):
         self, values: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
     ) -> Tensor:
         """Shape: values (b, ...); lengths (b,); weight (b,) -> (b, k)."""
-        return self._call(self.module, values, lengths, weight)
+        return self._encode(values, lengths, weight)
 
     @property
     def _is_fixed(self) -> bool:
@@ -301,13 +307,13 @@ class UserModule(BorrowsDraws):
 
     def prepare(self, values: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return what training leaves as it is: all that a frozen module does."""
-        return self._call(self.module, values, lengths, None) if self._is_fixed else values
+        return self._encode(values, lengths, None) if self._is_fixed else values
 
     def forward_prepared(
         self, x: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
     ) -> Tensor:
         """Return the encoding of prepared values."""
-        return x if self._is_fixed else self._call(self.module, x, lengths, weight)
+        return x if self._is_fixed else self._encode(x, lengths, weight)
 
     def train(self, mode: bool = True) -> UserModule:
         """Set the training mode; a frozen module stays in evaluation mode."""
@@ -315,6 +321,18 @@ class UserModule(BorrowsDraws):
         if not self.trainable:
             self.module.eval()
         return self
+
+    def _encode(self, values: Tensor, lengths: Tensor | None, weight: Tensor | None) -> Tensor:
+        encoded = self._call(self.module, values, lengths, weight)
+        shape = tuple(encoded.shape) if isinstance(encoded, Tensor) else None
+        if shape == (len(values), self.output_dim):
+            return encoded
+        wanted = f"{self.label}: expected output_dim={self.output_dim} values per row from the "
+        wanted += f"module {type(self.module).__name__}, got "
+        if shape is None or len(shape) != 2 or shape[0] != len(values):
+            what = type(encoded).__name__ if shape is None else f"shape {shape}"
+            raise InputError(f"{wanted}{what} for {len(values)} row(s); correct its forward")
+        raise InputError(f"{wanted}{shape[1]}; give output_dim={shape[1]}, or leave output_dim out")
 
     def _call(
         self, module: nn.Module, values: Tensor, lengths: Tensor | None, weight: Tensor | None

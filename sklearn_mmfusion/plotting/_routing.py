@@ -134,7 +134,8 @@ class RoutingDisplay:
         Raises
         ------
         InputError
-            If ``samples`` is given without ``X``.
+            If ``samples`` is given without ``X``, or the estimator neither routes nor has
+            activations.
         InputTypeError
             If the estimator can't be explained.
         sklearn.exceptions.NotFittedError
@@ -237,8 +238,14 @@ class RoutingDisplay:
     def _checked(self, quantity: str | None) -> str:
         data = self.explanation.data
         there = [word for word, (key, *_) in QUANTITIES.items() if data.get(key) is not None]
-        if quantity is None and there:
-            return there[0]
-        if quantity is None or quantity not in there:
+        if not there:
+            raise InputError(
+                "explanation: expected routing coefficients or activations, got an explanation of "
+                f"kind {self.explanation.kind!r}, which has neither. RoutingDisplay is for "
+                "RoutingClassifier and GAMClassifier; use RelevanceDisplay or ContributionDisplay "
+                "for other estimators."
+            )
+        quantity = there[0] if quantity is None else quantity
+        if quantity not in there:
             raise InputError(f"quantity is {quantity!r}; this explanation has {there}.")
         return quantity

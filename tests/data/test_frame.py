@@ -14,6 +14,7 @@ from scipy import sparse
 from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.inspection import permutation_importance
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score, train_test_split
 from sklearn.utils import _safe_indexing, resample, shuffle
 from skorch.helper import SliceDict
@@ -180,6 +181,8 @@ def test_setting_other_rows_names_modality_expected_and_got(frame):
 def test_array_conversion_raises_the_recipe(frame):
     with pytest.raises(TypeError, match=r"X\.to_2d\(\) with modalities=X\.layout\(\)"):
         np.asarray(frame)
+    with pytest.raises(InputTypeError, match=r"make_pipeline\(ModalityConcatenator\(\), Logistic"):
+        LogisticRegression().fit(frame, [0, 1] * 3)
 
 
 # Rows --------------------------------------------------------------------------------------

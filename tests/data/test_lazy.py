@@ -288,3 +288,10 @@ def test_what_has_no_rows_is_refused(value, error):
 def test_repr_names_shape_dtype_and_file(memmap):
     assert repr(LazyArray(memmap)) == "LazyArray of shape (40, 3, 2), float32, values.npy"
     assert "lazy float32" in repr(ModalityFrame({"a": LazyArray(memmap)}))
+
+
+def test_tensor_is_refused_with_the_way_out():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(InputTypeError, match=r"^LazyArray: .* numpy dtype, got Tensor of torch"):
+        LazyArray(torch.zeros(3, 2))
+    np.testing.assert_array_equal(LazyArray(torch.ones(3, 2).numpy()).read(), np.ones((3, 2)))

@@ -199,6 +199,32 @@ def test_user_module_that_returns_no_matrix_is_refused():
         UserModule(seeded(nn.Linear, 3, 4), (5, 3))
 
 
+@pytest.mark.parametrize("trainable", [True, False])
+def test_user_module_of_another_width_than_it_was_said_to_have_is_refused(trainable):
+    inner = seeded(nn.Linear, 3, 8)
+    encoder = UserModule(inner, (3,), output_dim=5, trainable=trainable, label="modality 'tab'")
+    message = (
+        "^modality 'tab': expected output_dim=5 values per row from the module Linear, got 8; give "
+        "output_dim=8, or leave output_dim out$"
+    )
+    for call in (encoder, lambda x: encoder.forward_prepared(encoder.prepare(x))):
+        with pytest.raises(ValueError, match=message):
+            call(torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("inner", "got"),
+    [
+        (nn.Flatten(0), r"shape \(6,\) for 2 row\(s\); correct its forward"),
+        (nn.Unflatten(0, (1, 2)), r"shape \(1, 2, 3\) for 2 row"),
+        (nn.GRU(3, 3), r"tuple for 2 row"),
+    ],
+)
+def test_user_module_that_returns_no_matrix_at_a_call_is_refused(inner, got):
+    with pytest.raises(ValueError, match=f"encoder: expected output_dim=3 values .*, got {got}"):
+        UserModule(inner, (3,), output_dim=3)(torch.zeros(2, 3))
+
+
 @pytest.mark.parametrize("name", ["dropout", "input_dropout"])
 def test_mlp_dropout_acts_in_training_only(name):
     module = seeded(MLPModule, 5, 3, **{name: 0.5})

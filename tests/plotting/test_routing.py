@@ -426,7 +426,14 @@ def _local(n_samples):
             InputError,
             r"'votes'; this explanation has \['routing'",
         ),
-        (lambda: RoutingDisplay({"term_names": ["a"]}).plot(), InputError, r"has \[\]"),
+        (lambda: RoutingDisplay({"term_names": ["a"]}).plot(), InputError, "which has neither"),
+        (
+            lambda: RoutingDisplay(
+                GlobalExplanation({"term_names": ["a"], "relevance": [1.0]})
+            ).plot(),
+            InputError,
+            "kind 'relevance', which has neither. RoutingDisplay is for RoutingClassifier and GAMC",
+        ),
         (lambda: _local(9).plot(), InputError, r"9 samples to draw; choose 1 to 8.*\[:8\]"),
         (lambda: _local(2)[:0].plot(), InputError, "0 samples to draw"),
     ],

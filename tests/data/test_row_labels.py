@@ -1,0 +1,150 @@
+"""Labels of rows that contradict the order in which modalities are matched."""
+
+import numpy as np
+import pytest
+from sklearn.inspection import permutation_importance
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import make_pipeline
+
+from sklearn_mmfusion import (
+    InputError,
+    MNLClassifier,
+    ModalityConcatenator,
+    ModalityFrame,
+    ModalityTransformer,
+)
+from sklearn_mmfusion.data._row_labels import check_row_labels, without_labels
+from sklearn_mmfusion.inspection import perceptual_score
+
+pd = pytest.importorskip("pandas")
+
+N = 12
+LABELS = [f"id{i}" for i in range(N)]
+VALUES = np.random.default_rng(0).normal(size=(N, 2))
+Y = np.tile([0, 1], N // 2)
+
+
+def table(labels):
+    return pd.DataFrame(VALUES, columns=["u", "v"], index=labels)
+
+
+def faults(**labels):
+    return check_row_labels((name, table(index)) for name, index in labels.items())
+
+
+SAME_ELSEWHERE = {
+    "texts": (LABELS, LABELS[::-1]),
+    "numbers": (range(N), np.roll(np.arange(N), 1)),
+    "float and integer": (np.arange(N), np.arange(N)[::-1].astype(float)),
+    "repeated": (["a", "b"] * (N // 2), ["b", "a"] * (N // 2)),
+    "two levels": (
+        pd.MultiIndex.from_product([["a", "b"], range(N // 2)]),
+        pd.MultiIndex.from_product([["b", "a"], range(N // 2)]),
+    ),
+    "dates": (pd.date_range("2020", periods=N), pd.date_range("2020", periods=N)[::-1]),
+}
+OTHER = {
+    "equal": (LABELS, list(LABELS)),
+    "equal of another type": (range(N), np.arange(N)),
+    "row numbers and identifiers": (range(N), LABELS),
+    "mostly the same": ([*LABELS[1:], "new"], LABELS),
+    "repeated less often": (["a", "a", "b"] * 4, ["a", "b", "b"] * 4),
+    "one and two levels": (LABELS, pd.MultiIndex.from_product([["a", "b"], range(N // 2)])),
+}
+
+
+@pytest.mark.parametrize("labels", SAME_ELSEWHERE.values(), ids=SAME_ELSEWHERE)
+def test_same_labels_in_another_order_are_a_fault_that_names_both(labels):
+    (fault,) = faults(tab=labels[0], sens=labels[1])
+    assert str(fault).startswith(
+        "modality 'sens': expected its rows in the order of modality 'tab', got an index with"
+    )
+    for remedy in ("by position", "reindex", ".reset_index(drop=True)", ".to_numpy()"):
+        assert remedy in str(fault)
+
+
+@pytest.mark.parametrize("labels", OTHER.values(), ids=OTHER)
+def test_equal_and_other_labels_are_fine(labels):
+    assert faults(tab=labels[0], sens=labels[1]) == []
+
+
+def test_each_modality_in_another_order_than_the_first_is_a_fault():
+    found = faults(a=LABELS, b=LABELS[::-1], c=LABELS, d=range(N), e=LABELS[::-1])
+    assert [str(fault).split(":")[0] for fault in found] == ["modality 'b'", "modality 'e'"]
+    assert all("modality 'a'" in str(fault) for fault in found)
+
+
+def test_arrays_have_no_labels_and_frames_can_do_without():
+    assert check_row_labels([("a", VALUES), ("b", table(LABELS)), ("c", VALUES.tolist())]) == []
+    assert without_labels(VALUES) is VALUES
+    assert list(without_labels(table(LABELS)).index) == list(range(N))
+
+
+def mismatched():
+    return {"tab": table(LABELS), "sens": table(LABELS[::-1])}
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        ModalityFrame,
+        lambda X: MNLClassifier().fit(X, Y),
+        lambda X: ModalityTransformer([]).fit(X),
+        lambda X: ModalityFrame({"tab": X["tab"]}).__setitem__("sens", X["sens"]),
+        lambda X: perceptual_score(fitted(), X, Y),
+        lambda X: fitted().predict(X),
+    ],
+    ids=["frame", "fit", "transformer", "setitem", "inspection", "predict"],
+)
+def test_every_way_in_refuses_them(use):
+    with pytest.raises(InputError, match="modality 'sens': expected .* order of modality 'tab'"):
+        use(mismatched())
+
+
+def test_series_have_labels_too():
+    with pytest.raises(InputError, match="modality 'b'"):
+        ModalityFrame({"a": table(LABELS), "b": table(LABELS[::-1])["u"]})
+
+
+def fitted():
+    X = {"tab": table(LABELS), "sens": table(LABELS)}
+    return make_pipeline(ModalityConcatenator(), LogisticRegression()).fit(X, Y)
+
+
+def test_subsets_and_permutations_of_one_order_are_fine():
+    X = ModalityFrame({"tab": table(LABELS), "sens": table(LABELS), "other": table(range(N))})
+    order = np.random.default_rng(1).permutation(N)
+    assert list(X[order]["tab"].index) == [LABELS[i] for i in order]
+    assert cross_val_predict(fitted(), X, Y, cv=3).shape == (N,)
+
+
+@pytest.mark.parametrize("form", [dict, ModalityFrame])
+def test_modalities_are_permuted_against_each_other_by_inspection(form):
+    X = {"tab": table(LABELS), "sens": table(LABELS)}
+    plain = {name: value.to_numpy() for name, value in X.items()}
+    found, expected = (
+        perceptual_score(fitted(), form(x), Y, n_repeats=3, random_state=0) for x in (X, plain)
+    )
+    assert found.importances_mean.tolist() == expected.importances_mean.tolist()
+
+
+def test_rows_that_replace_a_modality_take_its_labels_where_there_are_as_many():
+    X = ModalityFrame({"tab": table(LABELS)})
+    X["tab"] = X.iloc[::-1, 0]
+    assert list(X["tab"].index) == LABELS
+    np.testing.assert_array_equal(X["tab"].to_numpy(), VALUES[::-1])
+    X["tab"] = X.iloc[:3, 0]
+    assert list(X["tab"].index) == LABELS[:3]
+
+
+def test_permutation_importance_permutes_modalities_with_labels():
+    # Rows that were shuffled before: their labels are those of no row numbers.
+    order = np.random.default_rng(1).permutation(N)
+    X = {"tab": table(order), "sens": table(order)}
+    plain = {name: value.to_numpy() for name, value in X.items()}
+    found, expected = (
+        permutation_importance(fitted(), ModalityFrame(x), Y, n_repeats=3, random_state=0)
+        for x in (X, plain)
+    )
+    np.testing.assert_array_equal(found.importances, expected.importances)
