@@ -73,11 +73,11 @@ def test_contributions_and_intercept_add_up_to_the_decision_function(cls, kind):
 @pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])
 def test_it_learns_and_finds_the_terms_that_speak(kind):
     y = CASES[kind]
-    est = RoutingClassifier(**params(interactions=1, max_epochs=40, lr=0.05, feature_dim=16))
-    est.fit(X, y)
-    assert (est.predict(X) == y).mean() > 0.88
-    assert est.validation_gain_ > 0.3
-    shares = est.contribution_shares_
+    settings = params(interactions=1, max_epochs=40, lr=0.05, feature_dim=16)
+    fits = [RoutingClassifier(**settings | {"random_state": i}).fit(X, y) for i in range(3)]
+    assert np.mean([(est.predict(X) == y).mean() for est in fits]) > 0.88
+    assert min(est.validation_gain_ for est in fits) > 0.3
+    shares = {t: np.mean([est.contribution_shares_[t] for est in fits]) for t in X}
     assert 1.5 * shares["video"] < min(shares["text"], shares["audio"])
 
 
