@@ -13,13 +13,12 @@ from sklearn_mmfusion._fitting import FitSteps, fit_steps
 from sklearn_mmfusion._memory_estimate import check_memory
 from sklearn_mmfusion._plan import FusionPlan, build_network
 from sklearn_mmfusion._seeds import seed_for
-from sklearn_mmfusion._splitting import SPARE_ROWS, split_by_content, split_rows
+from sklearn_mmfusion._splitting import HASHED_ROWS, SPARE_ROWS, split_by_content, split_rows
 
 __all__ = ["FitRuns"]
 
 _LAG = 0.25  # share of what the first fit gained in training loss that a second may lack
 _WITH_HELD_OUT = "choose early_stopping='auto' or True"
-_HASHED_ROWS = 50_000  # above, rows are not told apart by what is in them
 
 
 class FitRuns(FitOptions):
@@ -78,7 +77,7 @@ class FitRuns(FitOptions):
         refuse_watchers(self.callbacks, f"a fit on all rows; {_WITH_HELD_OUT}")
         fraction = 0.2 if self.validation_fraction == "auto" else self.validation_fraction
         seed = seed_for(plan.seed, "inner split")
-        if n > _HASHED_ROWS:
+        if n > HASHED_ROWS:
             split = split_rows(whole.target, whole.kind, fraction, seed)
         else:
             split = split_by_content(whole.data, whole.target, whole.kind, fraction, seed)

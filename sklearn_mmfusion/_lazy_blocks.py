@@ -22,6 +22,7 @@ __all__ = [
     "first_columns",
     "is_lazy",
     "lazy_numbers",
+    "parts_in_memory",
     "scan",
     "take_rows",
 ]
@@ -126,13 +127,20 @@ def first_columns(data: ModalityData, n_columns: int) -> list[npt.NDArray[Any]]:
     """Return the first values of each row, flattened, of every modality: (n_samples, n_columns)."""
     found = []
     for block in data.blocks:
-        parts: Iterable[ModalityBlock] = [block]
-        if isinstance(block, LazyBlock):
-            parts = (block.take(rows).read() for rows in _chunks(block))
         # Copies, so that no chunk is kept for a few of its columns.
-        flat = [part.values.reshape(len(part.values), -1)[:, :n_columns].copy() for part in parts]
+        flat = [
+            part.values.reshape(len(part.values), -1)[:, :n_columns].copy()
+            for part in parts_in_memory(block)
+        ]
         found.append(np.concatenate(flat))
     return found
+
+
+def parts_in_memory(block: ModalityBlock) -> Iterable[ModalityBlock]:
+    """Return the rows of a modality in order: all at once, or as many as are read at a time."""
+    if isinstance(block, LazyBlock):
+        return (block.take(rows).read() for rows in _chunks(block))
+    return (block,)
 
 
 def scan(data: ModalityData) -> ModalityData:
