@@ -71,7 +71,8 @@ class BaseFusion(
     """
 
     _takes_joint_encoder: ClassVar[bool] = False
-    # What means nothing where a fit has learned nothing; "" for models that explain nothing.
+    # What may mean nothing where it is not shown that a fit has learned; "" for models that
+    # explain nothing.
     _explains: ClassVar[str] = ""
 
     _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
@@ -229,7 +230,7 @@ class BaseFusion(
         task.end()
         if checkpoint is not None and not results[-1].training.interrupted:
             checkpoint.remove()
-        warn_of_fit(results, self._explains)
+        warn_of_fit(self, results, self._explains)
 
     def _refits_gain_together(self, X: Any, y: Any, sample_weight: Any) -> bool:
         """Whether several fits to these rows, or to some of them, gain by being run together."""

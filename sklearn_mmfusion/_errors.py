@@ -74,7 +74,7 @@ class UnsafeFileError(FusionError, ValueError):
 
 
 class RelevanceWarning(UserWarning):
-    """The model has not learned, so that its relevance scores or contributions mean nothing."""
+    """The model is not shown to have learned: its relevance or contributions may mean nothing."""
 
 
 class CheckpointWarning(UserWarning):
