@@ -2,6 +2,7 @@
 
 import gc
 import pickle
+import re
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -409,7 +410,9 @@ def test_divergence_names_epoch_and_rate(dtype, early_stopping):
     with pytest.raises(DivergedError, match=r"diverged in epoch \d+.*lr [\d.]+e\+") as caught:
         est.fit(X, CLASSES)
     assert isinstance(caught.value, FloatingPointError)
-    assert "modality 'a'" in str(caught.value) or "modality 'b'" in str(caught.value)
+    # No encoder is to blame: where both are at infinity, that of the first name is not.
+    who = r"encoder of modality '[ab]' moved most|encoders of all modalities have weights"
+    assert re.search(who, str(caught.value))
     with pytest.raises(NotFittedError):
         est.predict(X)
 
