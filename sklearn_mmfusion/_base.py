@@ -145,7 +145,12 @@ class BaseFusion(
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Target.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the rows.
+            Non-negative weights of the rows. Whole numbers, class weights included, count as
+            repetitions: rows of weight 1000 are 1000 rows each to every standard error, those
+            that decide on interactions and warnings too. Any others count by Kish's size,
+            ``sum(w) ** 2 / sum(w ** 2)`` rows in all, which no common factor changes: weights of
+            1000.5 are one row each. Divide weights that are no repetitions, such as those of a
+            survey, by their mean.
         X_val, y_val : optional
             Held-out rows of your own, such as the validation part that a data set comes with, in
             the forms of ``X`` and ``y``. They take the place of rows that would be held out of
