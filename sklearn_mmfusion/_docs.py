@@ -75,7 +75,8 @@ early_stopping : bool or "auto", default="auto"
 validation_fraction : float or "auto", default="auto"
     Share of the rows to hold out, in (0, 1); "auto" is 0.2 up to 5000 rows and 0.1 above. Up to
     5000 rows they are held out of a first fit only, which chooses the number of epochs and
-    ``reg``; the second fit takes all rows.
+    ``reg``; the second fit takes all rows. With ``early_stopping=True`` a number has to leave two
+    rows on either side.
 n_iter_no_change : int, default=12
     Epochs without a better held-out loss after which to stop.
 """
@@ -142,8 +143,8 @@ reg_ : float
     Strength of the penalty behind the fusion weights; of several members the mean.
 polish_gap_ : float
     Duality gap of the fusion weights relative to the loss of a constant, the largest of the
-    members; NaN where the weights are those of the last step of training, or those of a sum of
-    log-posteriors.
+    members; NaN where the weights are those of the last step of training (``reg=0`` among others),
+    or those of a sum of log-posteriors.
 """
 
 _ATTRIBUTES_ACTIVATED = """\

@@ -74,7 +74,7 @@ class UnsafeFileError(FusionError, ValueError):
 
 
 class RelevanceWarning(UserWarning):
-    """The model is not shown to have learned: its relevance or contributions may mean nothing."""
+    """Relevance, contributions or p-values may mean nothing: no learning is shown, or can be."""
 
 
 class CheckpointWarning(UserWarning):

@@ -75,8 +75,8 @@ class EstimatorEncoder(BaseEncoder):
         matters, and a row that comes twice is one of weight two. Above 50,000 rows, or with
         fewer than ten different ones, rows are not told apart, and shuffled. A splitter, or an
         iterable of pairs of row numbers, is used as it is, on the rows that have the modality and
-        a weight; give one where rows belong together that are not equal, such as those of one
-        person, or several captions of one picture.
+        a weight. Give pairs, such as ``list(GroupKFold().split(y, y, groups))``, where rows belong
+        together that are not equal: those of one person, or several captions of one picture.
 
     Notes
     -----

@@ -74,6 +74,7 @@ class FitRuns(FitOptions):
                 self._begin(plan, whole, self._n_tries(plan, start))
                 kept, apart = whole.take(split[0]), whole.take(split[1])
                 return (yield from self._run_best(plan, kept, apart, start))
+            self._refuse_no_rows(n)
         refuse_watchers(self.callbacks, f"a fit on all rows; {_WITH_HELD_OUT}")
         fraction = 0.2 if self.validation_fraction == "auto" else self.validation_fraction
         seed = seed_for(plan.seed, "inner split")
@@ -108,6 +109,15 @@ class FitRuns(FitOptions):
             gain_error=inner.gain_error,
             validation_history=inner.validation_history,
         )
+
+    def _refuse_no_rows(self, n: int) -> None:
+        """Refuse a share of the rows that the user wants to be held out, and that leaves none."""
+        if self.early_stopping != "auto" and self.validation_fraction != "auto":
+            raise InputError(
+                f"early_stopping=True, but validation_fraction={self.validation_fraction} of {n} "
+                "rows are no two to hold out and two to train; use more rows, another "
+                "validation_fraction or 'auto', or early_stopping='auto' or False"
+            )
 
     def _schedule(self, plan: FusionPlan, kept: FitInput, whole: FitInput) -> dict[str, Any]:
         """Options with which all rows are trained as some were, for as many epochs."""

@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import (
     BatchScoring,
@@ -399,6 +400,21 @@ def test_failed_fit_leaves_the_old_one_usable():
             est.fit(X, NUMBERS + 5)
         np.testing.assert_array_equal(est.predict(X), before[0])
         assert (est.n_iter_, est.relevance_scores_) == before[1:]
+
+
+def test_share_that_leaves_no_rows_to_hold_out_is_refused_where_they_are_asked_for():
+    few = {name: values[:60] for name, values in X.items()}
+    est = MNLRegressor(**params(early_stopping=True, validation_fraction=0.02, max_epochs=2))
+    with pytest.raises(InputError, match=r"validation_fraction=0.02 of 60 rows are no two to hold"):
+        est.fit(few, NUMBERS[:60])
+    with pytest.raises(InputError, match=r"validation_fraction=0.99 of 60 rows are no two"):
+        clone(est).set_params(validation_fraction=0.99).fit(few, NUMBERS[:60])
+    # Where one of the two is left to the fit, it does what it can.
+    for changes in ({"early_stopping": "auto"}, {"early_stopping": False}):
+        assert len(clone(est).set_params(**changes).fit(few, NUMBERS[:60]).history_) == 2
+    five = {name: values[:5] for name, values in X.items()}
+    est.set_params(validation_fraction="auto").fit(five, NUMBERS[:5])
+    assert "valid_loss" not in est.history_[0]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

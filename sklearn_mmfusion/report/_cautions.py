@@ -75,12 +75,17 @@ def _of_the_fit(model: Any) -> list[Caution]:
             )
         )
     gap = getattr(model, "polish_gap_", None)
-    if gap is not None and np.isnan(gap) and getattr(model, "polish", False):
+    is_vote = getattr(result, "is_vote", False)  # solved for in another way
+    if gap is not None and np.isnan(gap) and getattr(model, "polish", False) and not is_vote:
+        reason = (
+            "there is none without a penalty (reg=0)"
+            if getattr(model, "reg_", None) == 0
+            else "that did worse on held-out rows"
+        )
         found.append(
             Caution(
                 "The fusion weights are those of the last training step, not of the exact "
-                "solution, which did worse on held-out rows or was too large. Relevance depends "
-                "somewhat on where training ended."
+                f"solution: {reason}. Relevance depends somewhat on where training ended."
             )
         )
     found += _of_the_terms(model)

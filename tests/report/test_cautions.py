@@ -67,6 +67,16 @@ def test_zero_weights_and_unpolished_weights_are_told(fits):
     assert "last training step" not in _texts(Subject.of(unpolished, X, y))
 
 
+def test_weights_without_a_gap_are_explained(fits):
+    est, X, y = fits["binary"]
+    nan = float("nan")
+    text = _texts(Subject.of(_changed(est, polish_gap_=nan, reg_=0.0), X, y))
+    assert "without a penalty (reg=0)" in text and "did worse on held-out rows" not in text
+    # A sum of log-posteriors is solved for.
+    text = _texts(Subject.of(_changed(est, {"is_vote": True}, polish_gap_=nan), X, y))
+    assert "last training step" not in text
+
+
 def test_interactions_that_are_all_out_are_noted(fits):
     est, X, y = fits["binary"]
     relevance = {
