@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -11,19 +11,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, clone, is_classifier
-from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import has_fit_parameter
 from torch import nn
 
+from sklearn_mmfusion._encoder_folds import folds, row_keys
 from sklearn_mmfusion._encoder_specs import BaseEncoder, IdentityEncoder
 from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError
-from sklearn_mmfusion._lazy_blocks import take_rows
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._seeds import seed_for
-from sklearn_mmfusion._splitting import HASHED_ROWS, content_keys, folds_by_content
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData, ModalityLayout
 from sklearn_mmfusion.modules.encoders import SummaryModule
 
@@ -216,7 +214,8 @@ def fit_representations(
     """
     found: dict[str, FittedRepresentation] = {}
     layouts, blocks, encoders = list(plan.layouts), list(data.blocks), list(plan.encoders)
-    keys = _keys(plan, data, weight)
+    cvs = [encoder.cv for encoder in plan.encoders if isinstance(encoder, EstimatorEncoder)]
+    keys = row_keys(cvs, data, weight, seed_for(plan.seed, "folds"))
     for m, encoder in enumerate(plan.encoders):
         if not isinstance(encoder, EstimatorEncoder):
             continue
@@ -279,27 +278,9 @@ def _cross_fit(
     values = fitted(block).values.astype(np.float64)
     if method != "transform":
         some_keys = None if keys is None else keys[rows]
-        for train, test in _splits(encoder.cv, inputs[rows], y[rows], kind, seed, some_keys):
+        for train, test in folds(encoder.cv, inputs[rows], y[rows], kind, seed, some_keys):
             values[rows[test]] = predictions(fitted_to(rows[train]), rows[test])
     return fitted, values
-
-
-def _keys(
-    plan: FusionPlan, data: ModalityData, weight: Floats | None
-) -> npt.NDArray[np.str_] | None:
-    """Name each row by what is in it, where folds are made of that; "" for those that don't count.
-
-    All modalities are looked at, not only the one that an estimator reads: of a feature with few
-    values every row of a value would be in one fold, and the others would know nothing of it.
-    """
-    encoders = (e for e in plan.encoders if isinstance(e, EstimatorEncoder))
-    rows = np.arange(data.n_samples) if weight is None else np.flatnonzero(weight > 0)
-    if len(rows) > HASHED_ROWS or not any(_n_folds(encoder.cv) for encoder in encoders):
-        return None
-    keys = content_keys(take_rows(data, rows), seed_for(plan.seed, "folds"))
-    found = np.zeros(data.n_samples, dtype=keys.dtype)
-    found[rows] = keys
-    return found
 
 
 @contextmanager
@@ -381,55 +362,6 @@ def for_target(estimator: Any, kind: str) -> Any:
     if get_tags(estimator).classifier_tags.multi_label:
         return estimator
     return PerLabel(estimator) if hasattr(estimator, "predict_proba") else estimator
-
-
-def _n_folds(cv: Any) -> int:
-    """Return the number of folds that are for us to make; 0 if they are the user's."""
-    if cv is None:
-        return 5
-    return int(cv) if isinstance(cv, int | np.integer) else 0
-
-
-def _splits(
-    cv: Any,
-    inputs: npt.NDArray[Any],
-    y: npt.NDArray[Any],
-    kind: str,
-    seed: int,
-    keys: npt.NDArray[np.str_] | None,
-) -> Iterable[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
-    """Return the rows of each fold, as (train, test)."""
-    n_folds = _n_folds(cv)
-    if not n_folds:
-        return check_cv(cv, y, classifier=kind in ("binary", "multiclass")).split(inputs, y)
-    folds = None if keys is None else folds_by_content(keys, y, kind, n_folds)
-    if folds is None:
-        return _shuffled(n_folds, y, kind, seed).split(inputs, y)
-    rows = np.arange(len(y))
-    return [
-        (_with_every_class(rows[folds != fold], rows[folds == fold], y, kind), rows[folds == fold])
-        for fold in np.unique(folds)
-    ]
-
-
-def _with_every_class(
-    train: npt.NDArray[np.intp], test: npt.NDArray[np.intp], y: npt.NDArray[Any], kind: str
-) -> npt.NDArray[np.intp]:
-    """Keep rows in training whose class would not be seen there: copies of a single one."""
-    if kind not in ("binary", "multiclass"):
-        return train
-    return np.sort(np.concatenate([train, test[np.isin(y[test], y[train], invert=True)]]))
-
-
-def _shuffled(n_folds: int, y: npt.NDArray[Any], kind: str, seed: int) -> Any:
-    random = int(seed % 2**31)
-    if kind in ("binary", "multiclass"):
-        smallest = int(np.unique(y, return_counts=True)[1].min())
-        if smallest > 1:
-            n_folds = min(n_folds, smallest)
-            return StratifiedKFold(n_folds, shuffle=True, random_state=random)
-    # Of a class of one row, its fold is fitted without it.
-    return KFold(min(n_folds, len(y)), shuffle=True, random_state=random)
 
 
 def _count_classes(target: npt.NDArray[Any], kind: str) -> int:

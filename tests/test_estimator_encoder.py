@@ -26,7 +26,7 @@ from sklearn_mmfusion import (
     ModalityFrame,
     MROClassifier,
     RoutingClassifier,
-    _estimator_encoder,
+    _encoder_folds,
 )
 from sklearn_mmfusion._estimator_encoder import fit_representations, flat_inputs
 from sklearn_mmfusion.data._blocks import ModalityBlock
@@ -130,7 +130,7 @@ def test_whole_weights_are_repetitions():
 
 
 def test_many_rows_are_not_told_apart(monkeypatch):
-    monkeypatch.setattr(_estimator_encoder, "HASHED_ROWS", N - 1)
+    monkeypatch.setattr(_encoder_folds, "HASHED_ROWS", N - 1)
     rows = np.tile(np.arange(N // 4), 4)
     y = RNG.integers(0, 2, N // 4)[rows]
     values, _, _ = representation_of(KNeighborsClassifier(1), y, values=X["clinical"][rows])
