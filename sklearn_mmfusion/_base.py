@@ -72,7 +72,8 @@ class BaseFusion(
     """
 
     _takes_joint_encoder: ClassVar[bool] = False
-    # What means nothing where a fit has learned nothing; "" for models that explain nothing.
+    # What may mean nothing where it is not shown that a fit has learned; "" for models that
+    # explain nothing.
     _explains: ClassVar[str] = ""
 
     _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
@@ -145,7 +146,12 @@ class BaseFusion(
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Target.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the rows.
+            Non-negative weights of the rows. Whole numbers, class weights included, count as
+            repetitions: rows of weight 1000 are 1000 rows each to every standard error, those
+            that decide on interactions and warnings too. Any others count by Kish's size,
+            ``sum(w) ** 2 / sum(w ** 2)`` rows in all, which no common factor changes: weights of
+            1000.5 are one row each. Divide weights that are no repetitions, such as those of a
+            survey, by their mean.
         X_val, y_val : optional
             Held-out rows of your own, such as the validation part that a data set comes with, in
             the forms of ``X`` and ``y``. They take the place of rows that would be held out of
@@ -230,7 +236,7 @@ class BaseFusion(
         task.end()
         if checkpoint is not None and not results[-1].training.interrupted:
             checkpoint.remove()
-        warn_of_fit(results, self._explains)
+        warn_of_fit(self, results, self._explains)
 
     def _refits_gain_together(self, X: Any, y: Any, sample_weight: Any) -> bool:
         """Whether several fits to these rows, or to some of them, gain by being run together."""

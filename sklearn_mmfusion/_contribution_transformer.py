@@ -24,6 +24,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._unwrap import unwrap
+from sklearn_mmfusion._validation_targets import own_errors
 from sklearn_mmfusion.data import ModalityFrame
 
 __all__ = ["ContributionTransformer"]
@@ -102,7 +103,7 @@ class ContributionTransformer(MetaEstimatorMixin, TransformerMixin, BaseEstimato
 
     # The nested estimator checks parameters of its own.
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit the estimator.
 
         Parameters
@@ -113,6 +114,9 @@ class ContributionTransformer(MetaEstimatorMixin, TransformerMixin, BaseEstimato
             Target.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows, for estimators that take them.
+        groups : array-like of shape (n_samples,), default=None
+            Unused: the folds are those of ``fit_transform``. Here for metadata routing, which has
+            one request, ``set_fit_request(groups=True)``, for both.
 
         Returns
         -------
@@ -130,7 +134,7 @@ class ContributionTransformer(MetaEstimatorMixin, TransformerMixin, BaseEstimato
             del self.feature_names_in_
         return self
 
-    def fit_transform(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+    def fit_transform(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Any:
         """Fit the estimator, and return the contributions by ``cv``.
 
         Parameters
@@ -141,6 +145,9 @@ class ContributionTransformer(MetaEstimatorMixin, TransformerMixin, BaseEstimato
             Target.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows, for estimators that take them.
+        groups : array-like of shape (n_samples,), default=None
+            Groups of rows that belong together, such as those of one person, for a ``cv`` that
+            asks for them, such as :class:`~sklearn.model_selection.GroupKFold`.
 
         Returns
         -------
@@ -150,14 +157,17 @@ class ContributionTransformer(MetaEstimatorMixin, TransformerMixin, BaseEstimato
         Raises
         ------
         InputError
-            If the folds do not hold every row exactly once, or one lacks a class.
+            If the folds do not hold every row exactly once, or one lacks a class; and if ``cv``
+            needs groups, and there are none or not as many as rows.
         """
         self.fit(X, y, sample_weight)
         if isinstance(self.cv, str):
             return self._contributions(X)
-        rows, labels = indexable(ModalityFrame(X) if isinstance(X, Mapping) else X, np.asarray(y))
-        cv = check_cv(self.cv, labels, classifier=is_classifier(self.estimator))
-        splits = list(cv.split(rows, labels))
+        rows = ModalityFrame(X) if isinstance(X, Mapping) else X
+        with own_errors():
+            rows, labels, groups = indexable(rows, np.asarray(y), groups)
+            cv = check_cv(self.cv, labels, classifier=is_classifier(self.estimator))
+            splits = list(cv.split(rows, labels, groups))
         tested = np.concatenate([test for _, test in splits])
         n = len(labels)
         if len(tested) != n or len(np.unique(tested)) != n:

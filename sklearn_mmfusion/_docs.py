@@ -75,7 +75,8 @@ early_stopping : bool or "auto", default="auto"
 validation_fraction : float or "auto", default="auto"
     Share of the rows to hold out, in (0, 1); "auto" is 0.2 up to 5000 rows and 0.1 above. Up to
     5000 rows they are held out of a first fit only, which chooses the number of epochs and
-    ``reg``; the second fit takes all rows.
+    ``reg``; the second fit takes all rows. With ``early_stopping=True`` a number has to leave two
+    rows on either side.
 n_iter_no_change : int, default=12
     Epochs without a better held-out loss after which to stop.
 """
@@ -142,8 +143,8 @@ reg_ : float
     Strength of the penalty behind the fusion weights; of several members the mean.
 polish_gap_ : float
     Duality gap of the fusion weights relative to the loss of a constant, the largest of the
-    members; NaN where the weights are those of the last step of training, or those of a sum of
-    log-posteriors.
+    members; NaN where the weights are those of the last step of training (``reg=0`` among others),
+    or those of a sum of log-posteriors.
 """
 
 _ATTRIBUTES_ACTIVATED = """\
@@ -164,7 +165,8 @@ validation_gain_ : float
     Share of the loss of the best constant that the model takes away on rows it has not seen: those
     held out for early stopping or, without them, a fifth of the rows held out of a second fit.
     The same rows chose epochs, ``reg`` and interactions, so that it is a little optimistic: take
-    test rows for a figure to report. NaN below 10 rows and after ``partial_fit``.
+    test rows for a figure to report. NaN below 10 rows and after ``partial_fit``. Models that
+    explain warn unless it is above two standard errors (``RelevanceWarning``, which names both).
 term_names_ : list of str
     Names of the terms, such as ``"text x audio"``.
 term_modalities_ : list of tuple of str

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from skorch.callbacks import Callback, PrintLog
 from torch import Tensor, nn
 
+from sklearn_mmfusion._dataset import Batches
 from sklearn_mmfusion._errors import DivergedError
 from sklearn_mmfusion._stages import MISFITS, Progress, capture, resume
 from sklearn_mmfusion.modules.dropout import set_dropout_strength
@@ -104,7 +106,7 @@ class EpochKeeper(Callback):
 
     def on_epoch_end(self, net: Any, **kwargs: object) -> None:
         self._record_best(net.history)
-        self._check_finite(net)
+        self._check_finite(net, kwargs["dataset_train"])
         self.last_ = _snapshot(net.module_)
         waited_enough = self._judge(net)
         if net.options.checkpoint is not None and self.key_ is not None:
@@ -145,7 +147,7 @@ class EpochKeeper(Callback):
             return False
         return self.part_.end_step(lambda: so_far(result_of(net, self, used_held_out=False)))
 
-    def _check_finite(self, net: Any) -> None:
+    def _check_finite(self, net: Any, rows: Any) -> None:
         loss = net.history[-1]["train_loss"]
         # Statistics count too: with them a model predicts.
         values = net.module_.state_dict().values()
@@ -153,8 +155,10 @@ class EpochKeeper(Callback):
         largest = nn.utils.get_total_norm(arrays, math.inf)
         if math.isfinite(loss) and bool(largest.isfinite()):
             return
-        now = dict(net.module_.named_parameters())
-        raise DivergedError(divergence_text(net.module_, net.history[-1], now, self.last_ or {}))
+        now = {name: value.detach().clone() for name, value in net.module_.named_parameters()}
+        net.module_.load_state_dict(self.last_)
+        batches = Batches(rows, net.options.batch_size)
+        raise DivergedError(divergence_text(net.module_, net.history[-1], now, batches))
 
 
 def is_better(loss: float, best_loss: float, best_epoch: int) -> bool:
@@ -181,36 +185,75 @@ def raised_by_callback(error: KeyboardInterrupt) -> bool:
 
 
 def divergence_text(
-    module: FusionNetwork, last: Mapping[str, Any], now: Weights, before: Weights
+    module: FusionNetwork, last: Mapping[str, Any], now: Weights, batches: Batches
 ) -> str:
-    """Say in which epoch a training diverged, and which encoder moved most in it.
+    """Say in which epoch a training diverged, and which encoder is the likely cause.
 
     Parameters
     ----------
     module : FusionNetwork
-        The network.
+        The network with the weights before that epoch.
     last : mapping
         The entry of the epoch in the history.
-    now, before : mapping of str to Tensor
-        Parameters after and before that epoch.
+    now : mapping of str to Tensor
+        Parameters after the epoch.
+    batches : Batches
+        The training rows.
     """
-    moved: dict[int, float] = {}
-    for name, value in now.items():
-        if name.startswith("encoders.") and name in before:
-            modality = int(name.split(".")[1])
-            change = (value.detach() - before[name]).abs().max()
-            size = float(change) if bool(change.isfinite()) else math.inf
-            moved[modality] = max(moved.get(modality, 0.0), size)
     names = getattr(module, "modality_names", None)
     who = ""
-    if moved and names:
-        largest = max(moved, key=lambda m: moved[m])
-        who = f"; the encoder of modality {names[largest]!r} moved most"
+    if names and not module.is_joint:
+        who = _likely_cause(module, names, now, batches)
     return (
         f"training diverged in epoch {last['epoch']}: the loss or a weight is not finite "
         f"(loss {last['train_loss']}, lr {last['lr']:g}){who}. Lower lr, or look for extreme "
         "values in the data."
     )
+
+
+def _likely_cause(module: FusionNetwork, names: list[str], now: Weights, batches: Batches) -> str:
+    """Say whose encodings are not finite, or else whose weights moved most."""
+    # After a loss of NaN every weight is NaN; what the encoders made of the rows before is not.
+    sick = _not_finite_encodings(module, batches)
+    if sick:
+        return f"; {_encoders_of(names, sick)} gave values that are not finite"
+    moved: dict[int, float] = {}
+    before = module.state_dict()
+    for name, value in now.items():
+        if name.startswith("encoders."):
+            modality = int(name.split(".")[1])
+            change = (value - before[name]).abs().max()
+            size = float(change) if bool(change.isfinite()) else math.inf
+            moved[modality] = max(moved.get(modality, 0.0), size)
+    largest = [m for m in moved if moved[m] == max(moved.values())]
+    if len(largest) == 1:
+        return f"; {_encoders_of(names, largest)} moved most"
+    if largest and moved[largest[0]] == math.inf:
+        return f"; {_encoders_of(names, largest)} have weights that are not finite"
+    return ""
+
+
+def _encoders_of(names: list[str], modalities: list[int]) -> str:
+    if len(modalities) == 1:
+        return f"the encoder of modality {names[modalities[0]]!r}"
+    if len(modalities) == len(names):
+        return "the encoders of all modalities"
+    return "the encoders of modalities " + ", ".join(repr(names[m]) for m in sorted(modalities))
+
+
+@torch.no_grad()
+def _not_finite_encodings(module: FusionNetwork, batches: Batches) -> list[int]:
+    """Return the modalities whose encodings are not finite in the first such batch."""
+    was_training = module.training
+    module.eval()
+    found: list[int] = []
+    for batch, _ in batches:
+        encodings = module.encode(batch, batch.present)
+        found = [m for m, values in enumerate(encodings) if not bool(values.isfinite().all())]
+        if found:
+            break
+    module.train(was_training)
+    return found
 
 
 def _snapshot(module: nn.Module) -> dict[str, Tensor]:

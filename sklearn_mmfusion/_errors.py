@@ -74,7 +74,7 @@ class UnsafeFileError(FusionError, ValueError):
 
 
 class RelevanceWarning(UserWarning):
-    """The model has not learned, so that its relevance scores or contributions mean nothing."""
+    """Relevance, contributions or p-values may mean nothing: no learning is shown, or can be."""
 
 
 class CheckpointWarning(UserWarning):

@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, clone, is_classifier
-from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import has_fit_parameter
 from torch import nn
 
+from sklearn_mmfusion._encoder_folds import folds, row_keys
 from sklearn_mmfusion._encoder_specs import BaseEncoder, IdentityEncoder
 from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError
 from sklearn_mmfusion._plan import FusionPlan
@@ -66,8 +66,15 @@ class EstimatorEncoder(BaseEncoder):
         log-odds (binary) or centred logarithms, so that adding them up is late fusion. A
         ``transform`` is fitted once on all training rows, since the axes of different fits do
         not agree: use it for transformers that do not read the target.
-    cv : int or cross-validation splitter, default=5
-        Folds; stratified and shuffled for an integer.
+    cv : int, cross-validation splitter or iterable, default=5
+        Folds. For an integer, at least 2, they are balanced by class and made by what is in the
+        rows, as held-out rows are: rows that are equal in all modalities are left out together,
+        so that a copy of a row tells an estimator nothing of its label, no order of the rows
+        matters, and a row that comes twice is one of weight two. Above 50,000 rows, or with
+        fewer than ten different ones, rows are not told apart, and shuffled. A splitter, or an
+        iterable of pairs of row numbers, is used as it is, on the rows that have the modality and
+        a weight. Give pairs, such as ``list(GroupKFold().split(y, y, groups))``, where rows belong
+        together that are not equal: those of one person, or several captions of one picture.
 
     Notes
     -----
@@ -207,6 +214,8 @@ def fit_representations(
     """
     found: dict[str, FittedRepresentation] = {}
     layouts, blocks, encoders = list(plan.layouts), list(data.blocks), list(plan.encoders)
+    cvs = [encoder.cv for encoder in plan.encoders if isinstance(encoder, EstimatorEncoder)]
+    keys = row_keys(cvs, data, weight, seed_for(plan.seed, "folds"))
     for m, encoder in enumerate(plan.encoders):
         if not isinstance(encoder, EstimatorEncoder):
             continue
@@ -216,7 +225,7 @@ def fit_representations(
         except ValueError as error:
             raise InputError(f"modality {name!r}: {error}") from error
         seed = seed_for(plan.seed, "estimator", name)
-        fitted, values = _cross_fit(encoder, blocks[m].read(), target, weight, kind, seed)
+        fitted, values = _cross_fit(encoder, blocks[m].read(), target, weight, kind, seed, keys)
         found[name] = fitted
         blocks[m] = ModalityBlock(name, values, None, blocks[m].present)
         layouts[m] = ModalityLayout(name, (values.shape[1],), "float64")
@@ -237,6 +246,7 @@ def _cross_fit(
     weight: Floats | None,
     kind: str,
     seed: int,
+    keys: npt.NDArray[np.str_] | None,
 ) -> tuple[FittedRepresentation, Floats]:
     """Return the estimator fitted to all rows, and the out-of-fold representation of each."""
     rows = np.arange(len(block.values))
@@ -267,8 +277,8 @@ def _cross_fit(
     fitted = FittedRepresentation(encoder, whole, method, n_classes, kind, n_features)
     values = fitted(block).values.astype(np.float64)
     if method != "transform":
-        splitter = _splitter(encoder.cv, y[rows], kind, seed)
-        for train, test in splitter.split(inputs[rows], y[rows]):
+        some_keys = None if keys is None else keys[rows]
+        for train, test in folds(encoder.cv, inputs[rows], y[rows], kind, seed, some_keys):
             values[rows[test]] = predictions(fitted_to(rows[train]), rows[test])
     return fitted, values
 
@@ -352,19 +362,6 @@ def for_target(estimator: Any, kind: str) -> Any:
     if get_tags(estimator).classifier_tags.multi_label:
         return estimator
     return PerLabel(estimator) if hasattr(estimator, "predict_proba") else estimator
-
-
-def _splitter(cv: Any, y: npt.NDArray[Any], kind: str, seed: int) -> Any:
-    if not isinstance(cv, int | np.integer):
-        return check_cv(cv, y, classifier=kind in ("binary", "multiclass"))
-    random = int(seed % 2**31)
-    if kind not in ("binary", "multiclass"):
-        return KFold(min(int(cv), len(y)), shuffle=True, random_state=random)
-    smallest = int(np.unique(y, return_counts=True)[1].min())
-    if smallest < 2:
-        # A class of one row: its fold is fitted without it.
-        return KFold(min(int(cv), len(y)), shuffle=True, random_state=random)
-    return StratifiedKFold(min(int(cv), smallest), shuffle=True, random_state=random)
 
 
 def _count_classes(target: npt.NDArray[Any], kind: str) -> int:

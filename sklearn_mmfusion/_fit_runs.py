@@ -13,13 +13,12 @@ from sklearn_mmfusion._fitting import FitSteps, fit_steps
 from sklearn_mmfusion._memory_estimate import check_memory
 from sklearn_mmfusion._plan import FusionPlan, build_network
 from sklearn_mmfusion._seeds import seed_for
-from sklearn_mmfusion._splitting import SPARE_ROWS, Rows, split_by_content, split_rows
+from sklearn_mmfusion._splitting import HASHED_ROWS, SPARE_ROWS, Rows, split_by_content, split_rows
 
 __all__ = ["FitRuns"]
 
 _LAG = 0.25  # share of what the first fit gained in training loss that a second may lack
 _WITH_HELD_OUT = "choose early_stopping='auto' or True"
-_HASHED_ROWS = 50_000  # above, rows are not told apart by what is in them
 
 
 class FitRuns(FitOptions):
@@ -70,11 +69,15 @@ class FitRuns(FitOptions):
             fraction = self.validation_fraction
             if fraction == "auto":
                 fraction = 0.2 if n <= SPARE_ROWS else 0.1
-            split = _split(whole, fraction, seed_for(plan.seed, "split"))
+            seed = seed_for(plan.seed, "split")
+            split = _split(whole, fraction, seed)
+            if split is None:  # a handful of different rows: copies may be on both sides
+                split = split_rows(whole.target, whole.kind, fraction, seed)
             if split is not None:
                 self._begin(plan, whole, self._n_tries(plan, start))
                 kept, apart = whole.take(split[0]), whole.take(split[1])
                 return (yield from self._run_best(plan, kept, apart, start))
+            self._refuse_no_rows(n)
         refuse_watchers(self.callbacks, f"a fit on all rows; {_WITH_HELD_OUT}")
         fraction = 0.2 if self.validation_fraction == "auto" else self.validation_fraction
         split = _split(whole, fraction, seed_for(plan.seed, "inner split"))
@@ -105,6 +108,15 @@ class FitRuns(FitOptions):
             gain_error=inner.gain_error,
             validation_history=inner.validation_history,
         )
+
+    def _refuse_no_rows(self, n: int) -> None:
+        """Refuse a share of the rows that the user wants to be held out, and that leaves none."""
+        if self.early_stopping != "auto" and self.validation_fraction != "auto":
+            raise InputError(
+                f"early_stopping=True, but validation_fraction={self.validation_fraction} of {n} "
+                "rows are no two to hold out and two to train; use more rows, another "
+                "validation_fraction or 'auto', or early_stopping='auto' or False"
+            )
 
     def _schedule(self, plan: FusionPlan, kept: FitInput, whole: FitInput) -> dict[str, Any]:
         """Options with which all rows are trained as some were, for as many epochs."""
@@ -183,7 +195,7 @@ class FitRuns(FitOptions):
 
 def _split(whole: FitInput, fraction: float, seed: int) -> tuple[Rows, Rows] | None:
     """Split rows into (training, held out), or say that there are too few."""
-    if whole.data.n_samples > _HASHED_ROWS:
+    if whole.data.n_samples > HASHED_ROWS:
         return split_rows(whole.target, whole.kind, fraction, seed)
     return split_by_content(whole.data, whole.target, whole.kind, fraction, seed)
 

@@ -32,7 +32,8 @@ def n_counted(weight: Floats | None, n: int) -> float:
         return float(n)
     if (weight == np.round(weight)).all():
         return float(weight.sum())
-    return float(weight.sum() ** 2 / np.square(weight).sum())
+    part = weight / weight.max()  # the square of 1e-200 is 0
+    return float(part.sum() ** 2 / np.square(part).sum())
 
 
 def row_shares(dataset: FusionDataset) -> Tensor:

@@ -10,16 +10,38 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn_mmfusion._errors import FitInterruptedWarning, RelevanceWarning, warn
 from sklearn_mmfusion._fit_data import FitResult
 
-__all__ = ["warn_of_fit"]
+__all__ = ["error_of_gain", "not_shown_to_learn", "warn_of_fit"]
 
 _MIN_EFFECT = 2.0  # standard errors that the held-out gain must exceed to count as learned
 
 
-def warn_of_fit(results: list[FitResult], explains: str) -> None:
-    """Warn of a fit that was cut short, has not converged, or has learned nothing.
+def error_of_gain(model: Any) -> float:
+    """Return the standard error of ``validation_gain_``; 0 for models that know of none.
+
+    Members hold out different rows of the same few: their errors are far from independent, and
+    that of the mean is taken to be as large as that of one.
+    """
+    results: list[FitResult] = getattr(model, "_results", [])
+    return float(np.mean([member.gain_error for member in results])) if results else 0.0
+
+
+def not_shown_to_learn(model: Any) -> bool:
+    """Whether held-out rows leave open if a fitted model is better than a constant.
+
+    Its gain is at most two standard errors then. False without held-out rows, and for models that
+    do not judge themselves.
+    """
+    gain = getattr(model, "validation_gain_", np.nan)
+    return bool(not np.isnan(gain) and not gain > _MIN_EFFECT * error_of_gain(model))
+
+
+def warn_of_fit(model: Any, results: list[FitResult], explains: str) -> None:
+    """Warn of a fit that was cut short, has not converged, or may have learned nothing.
 
     Parameters
     ----------
+    model : estimator
+        The fitted estimator.
     results : list of FitResult
         Results of the members.
     explains : str
@@ -42,17 +64,15 @@ def warn_of_fit(results: list[FitResult], explains: str) -> None:
             "raise max_epochs or lr",
             ConvergenceWarning,
         )
-    gain = float(np.mean([member.gain for member in results]))
-    # Members hold out different rows of the same few: their errors are far from independent.
-    error = float(np.mean([member.gain_error for member in results]))
-    if not explains or np.isnan(gain) or gain > _MIN_EFFECT * error:
+    if not explains or not not_shown_to_learn(model):
         return
     where = (
         "held-out rows" if training.used_held_out else "rows held out of a second fit on the others"
     )
     warn(
-        f"the model predicts {where} no better than a constant (gain {gain:.3f}, standard "
-        f"error {error:.3f}): its {explains} mean nothing",
+        f"the model is not shown to predict {where} better than a constant (gain "
+        f"{model.validation_gain_:.3f}, standard error {error_of_gain(model):.3f}, of which it "
+        f"takes two): its {explains} may mean nothing",
         RelevanceWarning,
     )
 

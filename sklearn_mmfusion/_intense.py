@@ -63,7 +63,8 @@ class InTenseClassifier(FusionClassifierMixin, _InTense):
     Warns
     -----
     RelevanceWarning
-        The model predicts unseen rows no better than a constant.
+        The model is not shown to predict unseen rows better than a constant: its gain is at most
+        two standard errors.
     ConvergenceWarning
         The loss was still falling at ``max_epochs``.
     FitInterruptedWarning
@@ -199,7 +200,8 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
     Warns
     -----
     RelevanceWarning
-        The model predicts unseen rows no better than a constant.
+        The model is not shown to predict unseen rows better than a constant: its gain is at most
+        two standard errors.
     ConvergenceWarning
         The loss was still falling at ``max_epochs``.
     FitInterruptedWarning

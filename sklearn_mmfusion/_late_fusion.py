@@ -62,7 +62,8 @@ class LateFusionClassifier(_LateFusion, PlainClassifier):
     Warns
     -----
     RelevanceWarning
-        The model predicts unseen rows no better than a constant: contributions mean nothing.
+        The model is not shown to predict unseen rows better than a constant (its gain is at most
+        two standard errors): contributions may mean nothing.
     ConvergenceWarning
         The loss was still falling at ``max_epochs``.
     FitInterruptedWarning
@@ -114,7 +115,8 @@ class LateFusionRegressor(_LateFusion, PlainRegressor):
     Warns
     -----
     RelevanceWarning
-        The model predicts unseen rows no better than a constant: contributions mean nothing.
+        The model is not shown to predict unseen rows better than a constant (its gain is at most
+        two standard errors): contributions may mean nothing.
     ConvergenceWarning
         The loss was still falling at ``max_epochs``.
     FitInterruptedWarning

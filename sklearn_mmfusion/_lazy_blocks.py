@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,11 @@ __all__ = [
     "LARGE_BYTES",
     "LazyBlock",
     "VIEW_BYTES",
-    "first_columns",
     "in_parts",
     "is_lazy",
     "lazy_numbers",
     "scan",
+    "some_columns",
     "take_rows",
 ]
 
@@ -130,14 +131,22 @@ def in_parts(block: ModalityBlock) -> Iterator[ModalityBlock]:
     return (block.take(rows).read() for rows in _chunks(block))
 
 
-def first_columns(data: ModalityData, n_columns: int) -> list[npt.NDArray[Any]]:
-    """Return the first values of each row, flattened, of every modality: (n_samples, n_columns)."""
+def some_columns(
+    data: ModalityData, n_columns: int, *, spaced: bool = False
+) -> list[npt.NDArray[Any]]:
+    """Return values of each row, flattened, of every modality: (n_samples, up to n_columns).
+
+    The first ones, or with ``spaced`` those at even distances over all of them.
+    """
     found = []
     for block in data.blocks:
+        width = prod(block.values.shape[1:])
+        taken: Any = slice(n_columns)
+        if spaced:
+            taken = np.linspace(0, width - 1, min(n_columns, width)).round().astype(np.intp)
         # Copies, so that no chunk is kept for a few of its columns.
         flat = [
-            part.values.reshape(len(part.values), -1)[:, :n_columns].copy()
-            for part in in_parts(block)
+            part.values.reshape(len(part.values), -1)[:, taken].copy() for part in in_parts(block)
         ]
         found.append(np.concatenate(flat))
     return found

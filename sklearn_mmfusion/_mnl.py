@@ -54,7 +54,8 @@ class MNLClassifier(FusionClassifierMixin, _MNL):
     Warns
     -----
     RelevanceWarning
-        The model predicts unseen rows no better than a constant.
+        The model is not shown to predict unseen rows better than a constant: its gain is at most
+        two standard errors.
     ConvergenceWarning
         The loss was still falling at ``max_epochs``.
     FitInterruptedWarning
@@ -177,7 +178,8 @@ class MNLRegressor(FusionRegressorMixin, _MNL):
     Warns
     -----
     RelevanceWarning
-        The model predicts unseen rows no better than a constant.
+        The model is not shown to predict unseen rows better than a constant: its gain is at most
+        two standard errors.
     ConvergenceWarning
         The loss was still falling at ``max_epochs``.
     FitInterruptedWarning

@@ -146,8 +146,8 @@ def warn_of_refits(found: list[Counter[str]]) -> None:
     constant = sum(warned["RelevanceWarning"] > 0 for warned in found)
     if 2 * constant > n:
         warn(
-            f"{constant} of {n} refits predict held-out rows no better than a constant: relevance "
-            "scores mean nothing",
+            f"{constant} of {n} refits are not shown to predict held-out rows better than a "
+            "constant: relevance scores may mean nothing",
             RelevanceWarning,
         )
     unfinished = sum(warned["ConvergenceWarning"] > 0 for warned in found)

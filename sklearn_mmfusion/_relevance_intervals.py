@@ -101,7 +101,7 @@ def relevance_intervals(
     Warns
     -----
     RelevanceWarning
-        More than half of the refits predict no better than a constant.
+        More than half of the refits are not shown to predict better than a constant.
     ConvergenceWarning
         Refits whose loss was still falling at ``max_epochs``.
 

@@ -13,7 +13,7 @@ from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils import check_random_state
 
 from sklearn_mmfusion._block_norm import auto_reg
-from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._errors import InputError, RelevanceWarning, warn
 from sklearn_mmfusion._held_out import HeldOut, check_additive, row_frame
 from sklearn_mmfusion._refits import Refit, in_companies, refit, take_rows
 from sklearn_mmfusion._relevance_results import RelevanceTest
@@ -24,6 +24,8 @@ __all__ = ["relevance_test"]
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
+
+_LEVEL = 0.05  # that a p-value should be able to fall below
 
 
 def relevance_test(
@@ -66,7 +68,7 @@ def relevance_test(
     groups : array-like of shape (n_samples,), default=None
         Groups of rows that belong together, such as those of one person: they stay on one side of
         the split, and change sign together. None: every row is its own, equal rows apart, which
-        stay on one side.
+        stay on one side. A few groups can show nothing, see the notes.
     sample_weight : array-like of shape (n_samples,), default=None
         Weights of the rows, in training and test.
     n_jobs : int, default=None
@@ -84,6 +86,11 @@ def relevance_test(
     InputError, InputTypeError
         For an estimator that is not additive, an unknown term, or too few rows to split.
 
+    Warns
+    -----
+    RelevanceWarning
+        The smallest p-value that can be reached is above 0.05.
+
     Notes
     -----
     **Null hypothesis.** Given the other terms as learned on the training rows, with the factors and
@@ -99,6 +106,12 @@ def relevance_test(
     **Draws.** The signs of the :math:`s_i` are flipped at random [1]_. Under the null they have
     mean 0, and so has every flip; each row keeps its own variance, so that residuals may be
     heteroscedastic. :math:`p = (1 + \#\{T^* \ge T\}) / (1 + n_\text{null})`.
+
+    **The smallest p-value.** g test groups (without groups, test rows) have :math:`2^g` patterns of
+    signs, one of which is that of the data: p is no smaller than
+    :math:`(1 + n_\text{null} 2^{-g}) / (1 + n_\text{null})`, but for the luck of the draws, and
+    twice that with several splits. Half of 6 groups test: 1/8. Five test groups are the fewest that
+    can fall below 0.05, in one split.
 
     **What is conditioned on.** Training rows, and with them encoders and directions of the terms;
     and the X of the test rows. A p-value says nothing of whether other training rows would have
@@ -141,6 +154,7 @@ def relevance_test(
     seeds = rng.randint(2**31 - 1, size=int(n_splits)).tolist()
     weight = _checked_weight(sample_weight, y)
     splits = [_split(estimator, X, y, groups, float(test_size), seed) for seed in seeds]
+    _warn_of_few_signs(splits, groups, int(n_null))
     changes = _without_selection(estimator, X, y)
     jobs = [
         Refit(estimator, X, y, weight, train, seed, changes)
@@ -229,6 +243,21 @@ def _split(
     if found is None or min(map(len, found)) < 5:
         raise InputError(f"{data.n_samples} rows cannot be split into training and test rows")
     return found
+
+
+def _warn_of_few_signs(splits: list[tuple[Rows, Rows]], groups: Any, n_null: int) -> None:
+    """Warn where no term can be shown, since there are too few patterns of signs."""
+    test = splits[0][1]  # all splits have as many
+    n_signs = len(test) if groups is None else len(np.unique(np.asarray(groups)[test]))
+    least = (1 + n_null * 0.5**n_signs) / (1 + n_null) * (1 if len(splits) == 1 else 2)
+    if least > 1.01 * _LEVEL:  # 19 draws of many rows can fall to 0.05
+        units = "rows" if groups is None else "groups"
+        warn(
+            f"no p-value can be small: with {n_signs} test {units}, n_null={n_null} and "
+            f"n_splits={len(splits)} the smallest is about {least:.2g}; use more {units}, a larger "
+            "test_size or n_null, or one split",
+            RelevanceWarning,
+        )
 
 
 Tested = tuple[list[str], list[tuple[str, ...]], Floats, Floats]

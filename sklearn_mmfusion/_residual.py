@@ -119,8 +119,8 @@ class MROClassifier(FusionClassifierMixin, _MRO):
     Warns
     -----
     RelevanceWarning
-        The model predicts unseen rows no better than a constant: contributions and order
-        importances mean nothing.
+        The model is not shown to predict unseen rows better than a constant (its gain is at most
+        two standard errors): contributions and order importances may mean nothing.
     ConvergenceWarning
         The loss was still falling at ``max_epochs``.
     FitInterruptedWarning
@@ -258,8 +258,8 @@ class MRORegressor(FusionRegressorMixin, _MRO):
     Warns
     -----
     RelevanceWarning
-        The model predicts unseen rows no better than a constant: contributions and order
-        importances mean nothing.
+        The model is not shown to predict unseen rows better than a constant (its gain is at most
+        two standard errors): contributions and order importances may mean nothing.
     ConvergenceWarning
         The loss was still falling at ``max_epochs``.
     FitInterruptedWarning

@@ -89,7 +89,8 @@ class RoutingClassifier(BaseActivatedFusion):
     Warns
     -----
     RelevanceWarning
-        The model predicts unseen rows no better than a constant.
+        The model is not shown to predict unseen rows better than a constant: its gain is at most
+        two standard errors.
     ConvergenceWarning
         The loss was still falling at ``max_epochs``.
     FitInterruptedWarning
@@ -314,7 +315,8 @@ class GAMClassifier(BaseActivatedFusion):
     Warns
     -----
     RelevanceWarning
-        The model predicts unseen rows no better than a constant.
+        The model is not shown to predict unseen rows better than a constant: its gain is at most
+        two standard errors.
     ConvergenceWarning
         The loss was still falling at ``max_epochs``.
     FitInterruptedWarning

@@ -244,7 +244,8 @@ class _Company:
         now = {name: value.detach().clone() for name, value in network.named_parameters()}
         self._give([i], self.last)
         before = network.state_dict()
-        error = DivergedError(divergence_text(network, member.history[-1], now, before))
+        batches = Batches(member.training.rows, self.options.batch_size)
+        error = DivergedError(divergence_text(network, member.history[-1], now, batches))
         error.weights = arrays_of(before)
         raise error
 

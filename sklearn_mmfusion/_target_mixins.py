@@ -44,6 +44,7 @@ class FusionClassifierMixin(ClassifierMixin):
             factors = compute_class_weight(
                 self.class_weight, classes=target.classes[present], y=target.classes[encoded]
             )
+            _check_factors(factors, target.classes[present])
         by_class = np.ones(len(target.classes))
         by_class[present] = factors
         rows = by_class[encoded]
@@ -112,6 +113,20 @@ class FusionClassifierMixin(ClassifierMixin):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+
+def _check_factors(factors: npt.NDArray[Any], classes: npt.NDArray[Any]) -> None:
+    """Refuse class weights that no row weight may be."""
+    with np.errstate(invalid="ignore"):
+        wrong = {
+            label: factor
+            for label, factor in zip(classes.tolist(), factors.tolist(), strict=True)
+            if not 0 <= factor < np.inf
+        }
+    if wrong:
+        raise InputError(f"class_weight: expected finite numbers of at least 0, got {wrong}")
+    if not factors.any():
+        raise InputError("class_weight: expected one above 0 at least, got 0 for all classes")
 
 
 class FusionRegressorMixin(RegressorMixin):

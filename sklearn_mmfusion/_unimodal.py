@@ -58,7 +58,8 @@ class UnimodalClassifier(_OneModality, LateFusionClassifier):
     Warns
     -----
     RelevanceWarning
-        The model predicts unseen rows no better than a constant: contributions mean nothing.
+        The model is not shown to predict unseen rows better than a constant (its gain is at most
+        two standard errors): contributions may mean nothing.
     ConvergenceWarning
         The loss was still falling at ``max_epochs``.
     FitInterruptedWarning
@@ -175,7 +176,8 @@ class UnimodalRegressor(_OneModality, LateFusionRegressor):
     Warns
     -----
     RelevanceWarning
-        The model predicts unseen rows no better than a constant: contributions mean nothing.
+        The model is not shown to predict unseen rows better than a constant (its gain is at most
+        two standard errors): contributions may mean nothing.
     ConvergenceWarning
         The loss was still falling at ``max_epochs``.
     FitInterruptedWarning

@@ -9,7 +9,13 @@ from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold, cross_val_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    StratifiedKFold,
+    cross_val_score,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
@@ -168,6 +174,35 @@ def test_weights_reach_the_estimator_and_its_folds():
     piped = ContributionTransformer(make_pipeline(model), cv="in_sample")
     expected = clone(model).fit(X, SIGNAL, sample_weight=weight).contributions(X)[..., 0]
     np.testing.assert_array_equal(piped.fit_transform(X, SIGNAL, weight), expected)
+
+
+def test_groups_reach_the_splitter_and_stay_together():
+    groups = np.arange(N) % 7
+    model = LateFusionRegressor(**QUICK)
+    transformer = ContributionTransformer(model, cv=GroupKFold(2))
+    found = transformer.fit_transform(X, SIGNAL, groups=groups)
+    for train, test in GroupKFold(2).split(np.zeros(N), groups=groups):
+        fitted = clone(model).fit(X.iloc[train], SIGNAL[train])
+        np.testing.assert_array_equal(found[test], fitted.contributions(X.iloc[test])[..., 0])
+    whole = clone(model).fit(X, SIGNAL).contributions(X)[..., 0]
+    np.testing.assert_array_equal(transformer.fit(X, SIGNAL, groups=groups).transform(X), whole)
+    with pytest.raises(InputError, match="'groups' parameter should not be None"):
+        transformer.fit_transform(X, SIGNAL)
+    with pytest.raises(InputError, match="inconsistent numbers of samples"):
+        transformer.fit_transform(X, SIGNAL, groups=groups[:-1])
+
+
+def test_groups_go_through_pipelines_with_and_without_routing():
+    groups = np.arange(N) % 7
+    transformer = ContributionTransformer(LateFusionRegressor(**QUICK), cv=GroupKFold(2))
+    direct = Ridge().fit(transformer.fit_transform(X, SIGNAL, groups=groups), SIGNAL).coef_
+    named = {"contributiontransformer__groups": groups}
+    plain = make_pipeline(clone(transformer), Ridge()).fit(X, SIGNAL, **named)
+    np.testing.assert_array_equal(plain[-1].coef_, direct)
+    with sklearn.config_context(enable_metadata_routing=True):
+        asking = clone(transformer).set_fit_request(groups=True)
+        routed = make_pipeline(asking, Ridge()).fit(X, SIGNAL, groups=groups)
+    np.testing.assert_array_equal(routed[-1].coef_, direct)
 
 
 def test_tables_keep_their_columns():

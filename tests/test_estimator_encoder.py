@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
@@ -25,6 +26,7 @@ from sklearn_mmfusion import (
     ModalityFrame,
     MROClassifier,
     RoutingClassifier,
+    _encoder_folds,
 )
 from sklearn_mmfusion._estimator_encoder import fit_representations, flat_inputs
 from sklearn_mmfusion.data._blocks import ModalityBlock
@@ -53,15 +55,15 @@ def both(estimator, **settings):
 # -- representations --------------------------------------------------------------------------
 
 
-def representation_of(estimator, y, weight=None, **settings):
+def representation_of(estimator, y, weight=None, values=X["clinical"], **settings):
     """Out-of-fold representation of `clinical`, and the fitted estimator."""
     est = MNLClassifier(encoders=EstimatorEncoder(estimator, **settings), random_state=0)
     from sklearn_mmfusion._validation import check_fit_inputs
 
     schema, data, target, encoded, weight = check_fit_inputs(
-        est, {"clinical": X["clinical"]}, y, weight, classifier=True
+        est, {"clinical": values}, y, weight, classifier=True
     )
-    plan, _ = est._make_plan(schema, target, N, seed=3)
+    plan, _ = est._make_plan(schema, target, len(values), seed=3)
     plan, data, found = fit_representations(plan, data, encoded, weight, target.kind)
     return data.blocks[0].values, found["clinical"], plan
 
@@ -92,6 +94,56 @@ def test_no_training_row_sees_its_own_label():
     values, fitted, _ = representation_of(RandomForestClassifier(20), y)
     assert ((values[:, 0] > 0) == y).mean() < 0.65
     assert ((fitted(ModalityBlock("clinical", X["clinical"])).values[:, 0] > 0) == y).mean() > 0.95
+
+
+def test_copies_of_a_row_do_not_tell_an_estimator_its_label():
+    y = RNG.integers(0, 2, N)
+    four = np.tile(np.arange(N), 4)
+    once, _, _ = representation_of(KNeighborsClassifier(1), y)
+    values, _, _ = representation_of(KNeighborsClassifier(1), y[four], values=X["clinical"][four])
+    np.testing.assert_array_equal(values, once[four])
+    assert ((values[:, 0] > 0) == y[four]).mean() < 0.65
+    # Nor do they with the other label, from which a fusion would learn to turn it round.
+    other = np.concatenate([y, 1 - y])
+    twice = np.tile(np.arange(N), 2)
+    values, _, _ = representation_of(KNeighborsClassifier(1), other, values=X["clinical"][twice])
+    np.testing.assert_array_equal(values[:N], values[N:])
+
+
+@pytest.mark.parametrize("y", [BINARY, THREE], ids=["binary", "multiclass"])
+def test_order_of_the_rows_does_not_matter(y):
+    order = RNG.permutation(N)
+    values, _, _ = representation_of(LogisticRegression(tol=1e-10), y)
+    turned, _, _ = representation_of(
+        LogisticRegression(tol=1e-10), y[order], values=X["clinical"][order]
+    )
+    np.testing.assert_allclose(turned, values[order], rtol=1e-5, atol=1e-6)
+
+
+def test_whole_weights_are_repetitions():
+    weight = np.random.default_rng(1).integers(1, 4, N)
+    rows = np.repeat(np.arange(N), weight)
+    model = LogisticRegression(tol=1e-10)
+    weighted, _, _ = representation_of(model, BINARY, weight.astype(float))
+    repeated, _, _ = representation_of(model, BINARY[rows], values=X["clinical"][rows])
+    np.testing.assert_allclose(weighted[rows], repeated, rtol=1e-5, atol=1e-6)
+
+
+def test_many_rows_are_not_told_apart(monkeypatch):
+    monkeypatch.setattr(_encoder_folds, "HASHED_ROWS", N - 1)
+    rows = np.tile(np.arange(N // 4), 4)
+    y = RNG.integers(0, 2, N // 4)[rows]
+    values, _, _ = representation_of(KNeighborsClassifier(1), y, values=X["clinical"][rows])
+    assert ((values[:, 0] > 0) == y).mean() > 0.9  # copies of nearly all rows are in other folds
+
+
+def test_a_class_of_copies_of_one_row_is_in_every_training_part():
+    values, y = X["clinical"].copy(), np.zeros(N, dtype=int)
+    values[:4], y[:4] = values[0], 1
+    # A logistic regression refuses a single class.
+    found, _, _ = representation_of(LogisticRegression(), y, values=values)
+    assert found.shape == (N, 1) and np.isfinite(found).all()
+    assert np.ptp(found[:4]) == 0
 
 
 def test_weights_reach_the_fits_and_rows_of_weight_zero_do_not_count():

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from skorch.callbacks import Callback
 
 from sklearn_mmfusion import (
     DivergedError,
@@ -15,6 +16,7 @@ from sklearn_mmfusion import (
     LinearEncoder,
     MNLClassifier,
     MNLRegressor,
+    ModuleEncoder,
 )
 from sklearn_mmfusion.modules import batchnorm
 
@@ -133,8 +135,6 @@ def test_divergence_hands_over_the_last_finite_weights():
 
 
 def test_finite_loss_with_infinite_weights_stops_in_that_epoch(monkeypatch):
-    from skorch.callbacks import Callback
-
     class Poison(Callback):
         def on_batch_end(self, net, training, **kwargs):
             # A weight of a feature that is always 0 does not show in the loss.
@@ -146,6 +146,57 @@ def test_finite_loss_with_infinite_weights_stops_in_that_epoch(monkeypatch):
     params = {"encoders": LinearEncoder(), "max_epochs": 9, "callbacks": [Poison()]}
     with pytest.raises(DivergedError, match=r"epoch 3.*modality 'a' moved most"):
         MNLClassifier(random_state=0, **params).fit(rows, Y)
+
+
+class NaNForLarge(torch.nn.Module):
+    """An encoder with a fault that few rows show."""
+
+    def __init__(self, layout):
+        super().__init__()
+        self.linear = torch.nn.Linear(layout.shape[-1], 2)
+
+    def forward(self, values):
+        encoded = self.linear(values)
+        return torch.where(values[:, :1] > 1.9, torch.nan, encoded)
+
+
+def rows_with_one_large():
+    rows = {"aaa": X["a"], "mmm": X["b"], "zzz": np.random.default_rng(1).normal(size=(40, 2))}
+    rows["zzz"][:, 0] = np.clip(rows["zzz"][:, 0], -1, 1)
+    rows["zzz"][33, 0] = 9.0
+    return rows
+
+
+@pytest.mark.parametrize("changes", [{}, {"batch_size": 8}, {"early_stopping": False}], ids=str)
+def test_encoder_whose_values_are_not_finite_is_named(changes):
+    encoders = {"aaa": "auto", "mmm": "auto", "zzz": ModuleEncoder(module=NaNForLarge)}
+    est = MNLClassifier(encoders=encoders, max_epochs=3, random_state=0, **changes)
+    with pytest.raises(DivergedError, match="the encoder of modality 'zzz' gave values that are"):
+        est.fit(rows_with_one_large(), Y)
+    both = {
+        "aaa": "auto",
+        "mmm": ModuleEncoder(module=NaNForLarge),
+        "zzz": ModuleEncoder(module=NaNForLarge),
+    }
+    rows = rows_with_one_large()
+    rows["mmm"] = rows["zzz"]
+    with pytest.raises(DivergedError, match="encoders of modalities 'mmm', 'zzz' gave values"):
+        est.set_params(encoders=both).fit(rows, Y)
+
+
+def test_no_encoder_is_blamed_where_all_of_them_went_at_once():
+    class Poison(Callback):
+        def on_batch_end(self, net, training, **kwargs):
+            for encoder in net.module_.encoders:
+                for parameter in encoder.parameters():
+                    parameter.data.fill_(np.nan)
+
+    est = MNLClassifier(
+        encoders=LinearEncoder(), max_epochs=3, callbacks=[Poison()], random_state=0
+    )
+    text = "the encoders of all modalities have weights that are not finite"
+    with pytest.raises(DivergedError, match=text):
+        est.fit(X, Y)
 
 
 def test_statistics_that_are_not_finite_are_no_model(monkeypatch):

@@ -4,8 +4,10 @@ import pickle
 
 import numpy as np
 import pytest
+from skorch.callbacks import Callback
 
 from sklearn_mmfusion import (
+    DivergedError,
     GAMClassifier,
     InputError,
     InTenseClassifier,
@@ -55,6 +57,16 @@ def test_contributions_of_joint_features_add_up(cls):
     assert set(est.encoders_) == set(X)
     again = pickle.loads(pickle.dumps(est))  # noqa: S301 our own bytes
     np.testing.assert_array_equal(again.predict_proba(X), est.predict_proba(X))
+
+
+def test_no_modality_is_blamed_where_one_encoder_reads_them_all():
+    class Poison(Callback):
+        def on_batch_end(self, net, training, **kwargs):
+            next(net.module_.encoders.parameters()).data.fill_(np.inf)
+
+    with pytest.raises(DivergedError, match="diverged in epoch 1") as raised:
+        RoutingClassifier(**params(callbacks=[Poison()])).fit(X, Y)
+    assert "modalit" not in str(raised.value)
 
 
 def test_joint_features_learn():

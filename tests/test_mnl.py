@@ -237,6 +237,21 @@ def test_balanced_class_weight_equals_the_sample_weight_it_stands_for():
     np.testing.assert_allclose(by_dict.decision_function(X), expected, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize(
+    ("factors", "text"),
+    [
+        ({"low": -1}, r"got \{'low': -1.0\}"),
+        ({"low": np.nan, "mid": np.inf}, r"got \{'low': nan, 'mid': inf\}"),
+        ({"low": 0, "mid": 0, "top": 0}, "0 for all classes"),
+    ],
+)
+def test_class_weights_that_are_no_weights_are_refused(factors, text):
+    with pytest.raises(InputError, match=f"class_weight: expected .*{text}"):
+        MNLClassifier(**params(class_weight=factors)).fit(X, THREE)
+    est = MNLClassifier(**params(class_weight={"low": 0}, max_epochs=2)).fit(X, THREE)
+    assert np.isfinite(est.decision_function(X)).all()
+
+
 def test_class_weight_is_refused_for_labels():
     with pytest.raises(InputError, match="multilabel"):
         MNLClassifier(**params(class_weight="balanced")).fit(X, LABELS)
@@ -407,7 +422,7 @@ def test_partial_fit_goes_on_after_fit_and_pickle():
 
 def test_fit_on_noise_warns_that_relevance_means_nothing():
     y = np.random.default_rng(5).integers(0, 2, size=N)
-    with pytest.warns(RelevanceWarning, match="no better than a constant"):
+    with pytest.warns(RelevanceWarning, match="not shown to predict .* than a constant"):
         est = MNLClassifier(**params(early_stopping=False)).fit(X, y)
     assert est.validation_gain_ < 0.1
 

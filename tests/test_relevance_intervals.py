@@ -200,7 +200,7 @@ def test_refits_that_learn_nothing_are_reported_once():
     rng = np.random.default_rng(6)
     X, _ = draw(rng, n=60)
     est = InTenseRegressor(encoders=LinearEncoder(), latent_dim=2, max_epochs=2)
-    with pytest.warns(RelevanceWarning, match="of 3 refits predict held-out rows no better"):
+    with pytest.warns(RelevanceWarning, match="of 3 refits are not shown to predict held-out"):
         relevance_intervals(est, X, rng.normal(size=60), n_refits=2, null=False, random_state=0)
 
 

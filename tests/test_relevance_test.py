@@ -15,6 +15,7 @@ from sklearn_mmfusion import (
     InTenseRegressor,
     LinearEncoder,
     MNLClassifier,
+    RelevanceWarning,
     relevance_test,
 )
 from sklearn_mmfusion._block_norm import auto_reg
@@ -161,6 +162,43 @@ def test_copies_of_rows_in_groups_do_not_make_evidence():
 
 def _first_seed():
     return int(np.random.RandomState(0).randint(2**31 - 1, size=1)[0])
+
+
+@pytest.mark.parametrize(
+    ("n_groups", "settings", "n_test", "least"),
+    [
+        (6, {}, 3, (1 + 999 / 8) / 1000),
+        (8, {}, 4, (1 + 999 / 16) / 1000),
+        (9, {}, 5, None),  # 1/32
+        (9, {"n_splits": 3}, 5, 2 * (1 + 999 / 32) / 1000),
+        (12, {"n_splits": 3}, 6, None),
+        (80, {"n_null": 15}, 40, (1 + 15 / 2**40) / 16),
+        (80, {"n_null": 19}, 40, None),
+    ],
+)
+def test_too_few_groups_or_draws_for_a_small_p_value_are_warned_of(
+    n_groups, settings, n_test, least, recwarn
+):
+    # A pair so strong that the signs of the data give the largest of all sums.
+    X, y = draw(np.random.default_rng(7), pair=20.0)
+    groups = np.arange(80) % n_groups
+    result = relevance_test(Products(), X, y, groups=groups, random_state=0, **settings)
+    found = [str(w.message) for w in recwarn]
+    if least is None:
+        assert not found
+        assert result.p_value[2] <= 0.05
+        return
+    assert len(found) == 1 and recwarn.list[0].category is RelevanceWarning
+    assert f"with {n_test} test groups" in found[0] and f"about {least:.2g};" in found[0]
+    # The share of 999 draws that are the signs of the data has a deviation of 0.01 at most.
+    assert result.p_value[2] == pytest.approx(least, abs=0.05)
+    assert result.p_value[2] > 0.05
+
+
+def test_few_rows_are_warned_of_like_few_groups():
+    X, y = draw(np.random.default_rng(8), n=10)
+    with pytest.warns(RelevanceWarning, match=r"with 5 test rows.*smallest is about 0\.064"):
+        relevance_test(Products(), X, y, n_splits=2, random_state=0)
 
 
 def test_weights_count_in_the_statistic():

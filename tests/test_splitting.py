@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 from sklearn_mmfusion import LazyArray, _lazy_blocks
 from sklearn_mmfusion._absence import make_block
 from sklearn_mmfusion._lazy_blocks import LazyBlock
-from sklearn_mmfusion._splitting import split_by_content, split_rows
+from sklearn_mmfusion._splitting import (
+    content_keys,
+    folds_by_content,
+    split_by_content,
+    split_rows,
+)
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
 
 N = 60
@@ -158,6 +163,92 @@ def test_training_sees_every_class(split):
             kept, held = split_rows(target, "binary", 0.5, seed)
         assert 7 in kept
         assert 7 not in held
+
+
+# -- folds ------------------------------------------------------------------------------------
+
+
+def folds(arrays, target=None, kind="multiclass", n_folds=4, seed=0):
+    target = classes(len(arrays["a"])) if target is None else target
+    return folds_by_content(content_keys(data(arrays), seed), target, kind, n_folds)
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "regression"])
+def test_folds_are_balanced_by_class_and_differ_between_seeds(kind):
+    target = np.repeat([0, 1, 2], [30, 20, 10])
+    found = folds(values(), target, kind)
+    assert np.ptp(np.bincount(found, minlength=4)) <= 1
+    if kind == "multiclass":
+        table = np.stack([np.bincount(found[target == c], minlength=4) for c in range(3)])
+        assert (np.ptp(table, axis=1) <= 1).all()
+    assert not np.array_equal(found, folds(values(), target, kind, seed=1))
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 1000))
+def test_folds_keep_equal_rows_together_in_any_order(seed):
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(np.repeat(np.arange(N), rng.integers(1, 4, size=N)))
+    repeated = {name: array[rows] for name, array in values().items()}
+    np.testing.assert_array_equal(folds(repeated, classes()[rows]), folds(values())[rows])
+
+
+def test_folds_keep_rows_together_that_differ_in_the_target_only():
+    twice = {name: np.concatenate([array, array]) for name, array in values().items()}
+    found = folds(twice, np.concatenate([classes(), (classes() + 1) % 3]))
+    np.testing.assert_array_equal(found[:N], found[N:])
+
+
+@pytest.mark.parametrize("factor", [1e-300, 3.0, 1e300])
+def test_folds_do_not_depend_on_units(factor):
+    arrays = values()
+    np.testing.assert_array_equal(folds(arrays | {"a": arrays["a"] * factor}), folds(arrays))
+
+
+def test_rows_that_differ_far_behind_only_have_keys_of_their_own(monkeypatch):
+    # Images with a dark margin: the first 64 pixels are 0 in all of them.
+    images = np.zeros((N, 16, 16), dtype=np.float32)
+    images[:, 8, 8] = np.arange(N) // 2
+    arrays = {"image": images}
+    keys = content_keys(data(arrays), 0)
+    expected = np.arange(N)[:, None] // 2 == np.arange(N) // 2
+    np.testing.assert_array_equal(keys[:, None] == keys, expected)
+    double = {"image": np.where(images == 0, -0.0, images).astype(np.float64)}
+    np.testing.assert_array_equal(content_keys(data(double), 0), keys)
+    monkeypatch.setattr(_lazy_blocks, "_SCAN_BYTES", 5000)  # a few rows at a time
+    lazy = ModalityData([LazyBlock("image", LazyArray(images), rows=range(N))])
+    np.testing.assert_array_equal(content_keys(lazy, 0), keys)
+
+
+def test_images_with_a_margin_are_split_in_any_unit_and_with_copies():
+    images = np.zeros((N, 28, 28), dtype=np.uint8)
+    images[:, 8:20, 8:20] = np.random.default_rng(0).integers(0, 255, size=(N, 12, 12))
+    once = held_mask(by_content({"a": images}))
+    assert once.sum() == N // 5
+    np.testing.assert_array_equal(held_mask(by_content({"a": images / 255 - 0.5})), once)
+    rows = np.repeat(np.arange(N), np.arange(N) % 3 + 1)
+    repeated = by_content({"a": images[rows]}, classes()[rows])
+    np.testing.assert_array_equal(held_mask(repeated, len(rows)), once[rows])
+
+
+def test_fewer_than_ten_different_rows_make_no_folds():
+    rows = np.repeat(np.arange(9), 20)
+    assert folds({name: array[rows] for name, array in values().items()}) is None
+    assert folds({name: array[:10] for name, array in values().items()}) is not None
+
+
+def test_every_class_with_two_different_rows_is_in_two_folds():
+    # Rows 0 and 1 are equal, and of two classes with one more row each.
+    arrays = {name: array.copy() for name, array in values().items()}
+    for array in arrays.values():
+        array[1] = array[0]
+    target = np.zeros(N, dtype=np.int64)
+    target[[1, 2]], target[[0, 3]] = 1, 2
+    for seed in range(20):
+        for n_folds in (2, 5):
+            found = folds(arrays, target, n_folds=n_folds, seed=seed)
+            assert found[0] == found[1]
+            assert found[2] != found[1] and found[3] != found[0]
 
 
 # -- at random --------------------------------------------------------------------------------

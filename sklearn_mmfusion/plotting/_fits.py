@@ -9,6 +9,7 @@ import numpy as np
 
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._explanations import GlobalExplanation
+from sklearn_mmfusion._fit_warnings import not_shown_to_learn
 from sklearn_mmfusion._resampling import corrected_interval
 from sklearn_mmfusion._unwrap import unwrap
 
@@ -148,7 +149,7 @@ class RelevanceOfFits:
             term_names=names,
             term_modalities=[modalities[name] for name in names],
             test_ratio=test_ratio,
-            unlearned=sum(getattr(fit, "validation_gain_", np.inf) <= 0 for fit in fits),
+            unlearned=sum(map(not_shown_to_learn, fits)),
         )
 
     def frame(self) -> pd.DataFrame:

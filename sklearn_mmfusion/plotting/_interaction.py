@@ -37,7 +37,8 @@ class InteractionDisplay(RelevanceOfFits):
         Rows of a test part divided by rows of its training part, for the interval; 0 stands for
         independent fits.
     unlearned : int, default=0
-        How many of the fits do no better than the prior. A note in the figure says so.
+        How many of the fits are not shown to be better than a constant, their gain on held-out
+        rows being at most two standard errors. A note in the figure says so.
     quantity : str, default="relevance"
         What the numbers are, for the note.
 
@@ -226,5 +227,5 @@ class InteractionDisplay(RelevanceOfFits):
             n_zero = int((hidden <= 0).sum())
             notes.append(f"{n_zero} interaction{'s' * (n_zero > 1)} with {self.quantity} 0")
         if self.unlearned:
-            notes.append(f"{self.unlearned} of {n_fits} fits did no better than the prior")
+            notes.append(f"{self.unlearned} of {n_fits} fits not shown to beat a constant")
         return notes

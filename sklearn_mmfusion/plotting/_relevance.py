@@ -43,7 +43,8 @@ class RelevanceDisplay(RelevanceOfFits):
         Rows of a test part divided by rows of its training part. It widens the interval, because
         fits that share training rows are not independent; 0 stands for independent fits.
     unlearned : int, default=0
-        How many of the fits do no better than the prior. A note in the figure says so.
+        How many of the fits are not shown to be better than a constant, their gain on held-out
+        rows being at most two standard errors. A note in the figure says so.
     quantity : str, default="relevance"
         What the numbers are, for the axis.
 
@@ -225,5 +226,5 @@ class RelevanceDisplay(RelevanceOfFits):
         if len(hidden):
             notes.append(f"{len(hidden)} more terms, each at most {hidden.max():.2f}")
         if self.unlearned:
-            notes.append(f"{self.unlearned} of {n_fits} fits did no better than the prior")
+            notes.append(f"{self.unlearned} of {n_fits} fits not shown to beat a constant")
         return notes

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_mmfusion._fit_warnings import error_of_gain, not_shown_to_learn
 from sklearn_mmfusion.report._data_summary import n_shared_rows
 from sklearn_mmfusion.report._html import number
 from sklearn_mmfusion.report._page import Caution
@@ -13,7 +14,6 @@ from sklearn_mmfusion.report._subject import Subject
 
 __all__ = ["cautions"]
 
-_MIN_EFFECT = 2.0  # standard errors that the held-out gain must exceed, as in fit
 _FEW_ROWS = 50
 _MUCH_MISSING = 0.5
 
@@ -46,13 +46,14 @@ def _of_the_fit(model: Any) -> list[Caution]:
     result = getattr(model, "_result", None)
     training = getattr(result, "training", None)
     if gain is not None and not np.isnan(gain):
-        error = getattr(result, "gain_error", 0.0)
-        if gain <= _MIN_EFFECT * error:
+        if not_shown_to_learn(model):
+            error = error_of_gain(model)
             found.append(
                 Caution(
-                    "On rows that the fit held out, the model predicts no better than a constant "
-                    f"(gain {number(gain)}, standard error {number(error)}). What this page says "
-                    "about relevance, interactions and routing means nothing then.",
+                    "On rows that the fit held out, the model is not shown to be better than a "
+                    f"constant (gain {number(gain)}, standard error {number(error)}, of which "
+                    "it takes two). What this page says about relevance, interactions and routing "
+                    "may mean nothing.",
                     "warning",
                 )
             )
@@ -74,12 +75,17 @@ def _of_the_fit(model: Any) -> list[Caution]:
             )
         )
     gap = getattr(model, "polish_gap_", None)
-    if gap is not None and np.isnan(gap) and getattr(model, "polish", False):
+    is_vote = getattr(result, "is_vote", False)  # solved for in another way
+    if gap is not None and np.isnan(gap) and getattr(model, "polish", False) and not is_vote:
+        reason = (
+            "there is none without a penalty (reg=0)"
+            if getattr(model, "reg_", None) == 0
+            else "that did worse on held-out rows"
+        )
         found.append(
             Caution(
                 "The fusion weights are those of the last training step, not of the exact "
-                "solution, which did worse on held-out rows or was too large. Relevance depends "
-                "somewhat on where training ended."
+                f"solution: {reason}. Relevance depends somewhat on where training ended."
             )
         )
     found += _of_the_terms(model)

@@ -2,6 +2,7 @@
 
 import sys
 from itertools import combinations
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -147,7 +148,15 @@ def test_fits_with_terms_in_another_order_are_matched_by_name():
 def test_fits_that_learned_nothing_are_named_in_the_figure():
     fits = [*_five_fits()[:3], FittedFusion(gain=-0.1).fit()]
     title = RelevanceDisplay.from_cv_results(fits).ax_.get_title(loc="left")
-    assert "1 of 4 fits did no better than the prior" in title
+    assert "1 of 4 fits not shown to beat a constant" in title
+
+
+def test_fits_are_counted_by_the_rule_that_the_fit_warns_by():
+    class Judged(FittedFusion):
+        _results = (SimpleNamespace(gain_error=0.04), SimpleNamespace(gain_error=0.06))
+
+    fits = [Judged(gain=gain).fit() for gain in (-0.1, 0.09, 0.1, 0.11, np.nan)]
+    assert RelevanceDisplay.from_cv_results(fits).unlearned == 3
 
 
 def test_pipelines_and_searches_are_looked_into():

@@ -39,8 +39,8 @@ def test_gain_near_zero_is_warned_of_in_plain_words(fits, gain, error, warned):
     est, X, y = fits["binary"]
     est = _changed(est, {"gain": gain, "gain_error": error}, validation_gain_=gain)
     text = _texts(Subject.of(est, X, y), level="warning")
-    assert ("no better than a constant" in text) is warned
-    assert ("means nothing" in text) is warned
+    assert ("not shown to be better than a constant" in text) is warned
+    assert ("may mean nothing" in text) is warned
 
 
 def test_fit_without_held_out_rows_is_noted(fits):
@@ -65,6 +65,16 @@ def test_zero_weights_and_unpolished_weights_are_told(fits):
     assert "last training step" not in _texts(Subject.of(_changed(est, polish_gap_=1e-9), X, y))
     unpolished.polish = False
     assert "last training step" not in _texts(Subject.of(unpolished, X, y))
+
+
+def test_weights_without_a_gap_are_explained(fits):
+    est, X, y = fits["binary"]
+    nan = float("nan")
+    text = _texts(Subject.of(_changed(est, polish_gap_=nan, reg_=0.0), X, y))
+    assert "without a penalty (reg=0)" in text and "did worse on held-out rows" not in text
+    # A sum of log-posteriors is solved for.
+    text = _texts(Subject.of(_changed(est, {"is_vote": True}, polish_gap_=nan), X, y))
+    assert "last training step" not in text
 
 
 def test_interactions_that_are_all_out_are_noted(fits):

@@ -1,0 +1,112 @@
+"""Folds of the rows of a fit, for estimators that represent a modality."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+
+from sklearn_mmfusion._lazy_blocks import take_rows
+from sklearn_mmfusion._splitting import HASHED_ROWS, content_keys, folds_by_content
+from sklearn_mmfusion.data._blocks import ModalityData
+
+__all__ = ["folds", "row_keys"]
+
+Keys = npt.NDArray[np.str_]
+Rows = npt.NDArray[np.intp]
+
+
+def row_keys(
+    cvs: Sequence[Any], data: ModalityData, weight: npt.NDArray[np.float64] | None, seed: int
+) -> Keys | None:
+    """Name each row by what is in it, for folds that are made of that.
+
+    All modalities are looked at, not only the one that an estimator reads: of a feature with few
+    values every row of a value would be in one fold, and the others would know nothing of it.
+
+    Parameters
+    ----------
+    cvs : sequence of int, splitter, iterable or None
+        What the user asks for, of each estimator.
+    data : ModalityData
+        Rows.
+    weight : ndarray of shape (n_samples,) or None
+        Row weights.
+    seed : int
+        Seed.
+
+    Returns
+    -------
+    ndarray of str of shape (n_samples,) or None
+        "" for rows of weight zero, which do not count; None where rows are not told apart.
+    """
+    rows = np.arange(data.n_samples) if weight is None else np.flatnonzero(weight > 0)
+    if len(rows) > HASHED_ROWS or not any(map(_n_folds, cvs)):
+        return None
+    keys = content_keys(take_rows(data, rows), seed)
+    found = np.zeros(data.n_samples, dtype=keys.dtype)
+    found[rows] = keys
+    return found
+
+
+def folds(
+    cv: Any,
+    inputs: npt.NDArray[Any],
+    y: npt.NDArray[Any],
+    kind: str,
+    seed: int,
+    keys: Keys | None,
+) -> Iterable[tuple[Rows, Rows]]:
+    """Return the rows of each fold, as (train, test).
+
+    Parameters
+    ----------
+    cv : int, splitter, iterable or None
+        What the user asks for.
+    inputs, y : ndarray
+        What the estimator reads, and the encoded target.
+    kind : str
+        Kind of the target.
+    seed : int
+        Seed, for rows that are not told apart.
+    keys : ndarray of str of shape (n_samples,) or None
+        What :func:`row_keys` says of these rows.
+    """
+    n_folds = _n_folds(cv)
+    if not n_folds:
+        return check_cv(cv, y, classifier=kind in ("binary", "multiclass")).split(inputs, y)
+    fold_of = None if keys is None else folds_by_content(keys, y, kind, n_folds)
+    if fold_of is None:
+        return _shuffled(n_folds, y, kind, seed).split(inputs, y)
+    parts = [
+        (np.flatnonzero(fold_of != f), np.flatnonzero(fold_of == f)) for f in np.unique(fold_of)
+    ]
+    return [(_with_every_class(train, test, y, kind), test) for train, test in parts]
+
+
+def _n_folds(cv: Any) -> int:
+    """Return the number of folds that are for us to make; 0 if they are the user's."""
+    if cv is None:
+        return 5
+    return int(cv) if isinstance(cv, int | np.integer) else 0
+
+
+def _with_every_class(train: Rows, test: Rows, y: npt.NDArray[Any], kind: str) -> Rows:
+    """Keep rows in training whose class would not be seen there: copies of a single one."""
+    if kind not in ("binary", "multiclass"):
+        return train
+    return np.sort(np.concatenate([train, test[np.isin(y[test], y[train], invert=True)]]))
+
+
+def _shuffled(n_folds: int, y: npt.NDArray[Any], kind: str, seed: int) -> Any:
+    random = int(seed % 2**31)
+    if kind in ("binary", "multiclass"):
+        smallest = int(np.unique(y, return_counts=True)[1].min())
+        if smallest > 1:
+            n_folds = min(n_folds, smallest)
+            return StratifiedKFold(n_folds, shuffle=True, random_state=random)
+    # Of a class of one row, its fold is fitted without it.
+    return KFold(min(n_folds, len(y)), shuffle=True, random_state=random)
