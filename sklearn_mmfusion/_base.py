@@ -467,6 +467,9 @@ class BaseFusion(
         self.history_ = result.training.history
         self.validation_history_ = result.validation_history
         self.validation_gain_ = float(np.mean([member.gain for member in results]))
+        # Members hold out different rows of the same few: their errors are far from independent,
+        # and that of the mean is taken to be as large as that of one.
+        self.validation_gain_error_ = float(np.mean([member.gain_error for member in results]))
         self.intercept_ = np.mean([_intercept(member) for member in results], axis=0)
         self._set_readings()
 

@@ -167,6 +167,9 @@ validation_gain_ : float
     The same rows chose epochs, ``reg`` and interactions, so that it is a little optimistic: take
     test rows for a figure to report. NaN below 10 rows and after ``partial_fit``. Models that
     explain warn unless it is above two standard errors (``RelevanceWarning``, which names both).
+validation_gain_error_ : float
+    Standard error of ``validation_gain_``, from the losses of the held-out rows; of several
+    members the mean of theirs.
 term_names_ : list of str
     Names of the terms, such as ``"text x audio"``.
 term_modalities_ : list of tuple of str

@@ -10,19 +10,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn_mmfusion._errors import FitInterruptedWarning, RelevanceWarning, warn
 from sklearn_mmfusion._fit_data import FitResult
 
-__all__ = ["error_of_gain", "not_shown_to_learn", "warn_of_fit"]
+__all__ = ["not_shown_to_learn", "warn_of_fit"]
 
 _MIN_EFFECT = 2.0  # standard errors that the held-out gain must exceed to count as learned
-
-
-def error_of_gain(model: Any) -> float:
-    """Return the standard error of ``validation_gain_``; 0 for models that know of none.
-
-    Members hold out different rows of the same few: their errors are far from independent, and
-    that of the mean is taken to be as large as that of one.
-    """
-    results: list[FitResult] = getattr(model, "_results", [])
-    return float(np.mean([member.gain_error for member in results])) if results else 0.0
 
 
 def not_shown_to_learn(model: Any) -> bool:
@@ -32,7 +22,8 @@ def not_shown_to_learn(model: Any) -> bool:
     do not judge themselves.
     """
     gain = getattr(model, "validation_gain_", np.nan)
-    return bool(not np.isnan(gain) and not gain > _MIN_EFFECT * error_of_gain(model))
+    error = getattr(model, "validation_gain_error_", 0.0)
+    return bool(not np.isnan(gain) and not gain > _MIN_EFFECT * error)
 
 
 def warn_of_fit(model: Any, results: list[FitResult], explains: str) -> None:
@@ -71,8 +62,8 @@ def warn_of_fit(model: Any, results: list[FitResult], explains: str) -> None:
     )
     warn(
         f"the model is not shown to predict {where} better than a constant (gain "
-        f"{model.validation_gain_:.3f}, standard error {error_of_gain(model):.3f}, of which it "
-        f"takes two): its {explains} may mean nothing",
+        f"{model.validation_gain_:.3f}, standard error {model.validation_gain_error_:.3f}, of "
+        f"which it takes two): its {explains} may mean nothing",
         RelevanceWarning,
     )
 

@@ -40,8 +40,8 @@ def judged(fitted, gains, errors):
 )
 def test_gain_is_weighed_against_two_standard_errors(fitted, gains, errors, warned, recwarn):
     results = judged(fitted, gains, errors)
-    fitted._set_results(results)
-    fitted.validation_gain_ = float(np.mean(gains))
+    fitted._set_fitted(fitted._schema, fitted._target, fitted._display, results)
+    assert fitted.validation_gain_error_ == pytest.approx(np.mean(errors), nan_ok=True)
     assert not_shown_to_learn(fitted) is warned
     warn_of_fit(fitted, results, "relevance scores")
     found = [str(w.message) for w in recwarn if w.category is RelevanceWarning]

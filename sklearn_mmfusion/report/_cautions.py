@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_mmfusion._fit_warnings import error_of_gain, not_shown_to_learn
+from sklearn_mmfusion._fit_warnings import not_shown_to_learn
 from sklearn_mmfusion.report._data_summary import n_shared_rows
 from sklearn_mmfusion.report._html import number
 from sklearn_mmfusion.report._page import Caution
@@ -47,7 +47,7 @@ def _of_the_fit(model: Any) -> list[Caution]:
     training = getattr(result, "training", None)
     if gain is not None and not np.isnan(gain):
         if not_shown_to_learn(model):
-            error = error_of_gain(model)
+            error = getattr(model, "validation_gain_error_", 0.0)
             found.append(
                 Caution(
                     "On rows that the fit held out, the model is not shown to be better than a "

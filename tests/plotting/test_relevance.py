@@ -2,7 +2,6 @@
 
 import sys
 from itertools import combinations
-from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -153,7 +152,7 @@ def test_fits_that_learned_nothing_are_named_in_the_figure():
 
 def test_fits_are_counted_by_the_rule_that_the_fit_warns_by():
     class Judged(FittedFusion):
-        _results = (SimpleNamespace(gain_error=0.04), SimpleNamespace(gain_error=0.06))
+        validation_gain_error_ = 0.05
 
     fits = [Judged(gain=gain).fit() for gain in (-0.1, 0.09, 0.1, 0.11, np.nan)]
     assert RelevanceDisplay.from_cv_results(fits).unlearned == 3

@@ -37,7 +37,7 @@ def test_model_that_learned_has_no_warning(fits, subject_of):
 )
 def test_gain_near_zero_is_warned_of_in_plain_words(fits, gain, error, warned):
     est, X, y = fits["binary"]
-    est = _changed(est, {"gain": gain, "gain_error": error}, validation_gain_=gain)
+    est = _changed(est, validation_gain_=gain, validation_gain_error_=error)
     text = _texts(Subject.of(est, X, y), level="warning")
     assert ("not shown to be better than a constant" in text) is warned
     assert ("may mean nothing" in text) is warned
