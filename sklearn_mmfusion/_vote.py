@@ -87,8 +87,13 @@ def vote_weights(problem: VoteProblem, n_rows: float) -> npt.NDArray[np.float64]
         more than one standard error.
     """
     n = len(problem.share)
-    # Folds that need no seed: each takes its part of large votes and of small ones.
-    fold = problem.votes.abs().sum((1, 2)).argsort(stable=True).argsort() % min(_N_FOLDS, n)
+    # Folds that need no seed: each takes its part of large votes and of small ones, and copies of
+    # a row stay together.
+    sizes = problem.votes.abs().sum((1, 2)).float()
+    fold = torch.unique(sizes, return_inverse=True)[1] % _N_FOLDS
+    if not fold.any():  # rows that are all alike tell no weights apart
+        alike: npt.NDArray[np.float64] = _solve(problem, equal=True).numpy()
+        return alike
     equal, own = torch.empty(n, dtype=torch.float64), torch.empty(n, dtype=torch.float64)
     for k in range(int(fold.max()) + 1):
         held = fold == k

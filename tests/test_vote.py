@@ -57,6 +57,28 @@ def test_weights_minimise_the_loss_and_the_penalty_on_their_spread():
     assert grid[1] == min(grid)
 
 
+def test_row_that_comes_twice_is_one_of_weight_two():
+    once = problem([1.5, 0.3])
+    counts = torch.from_numpy(np.random.default_rng(3).integers(1, 4, size=N))
+    once.share = counts / counts.sum()
+    rows = torch.arange(N).repeat_interleave(counts)
+    repeated = VoteProblem(
+        once.votes[rows], once.prior, once.target[rows], torch.full((len(rows),), 1 / len(rows)),
+        once.kind,
+    )  # fmt: skip
+    repeated.share = repeated.share.double()
+    n_rows = float(counts.sum())
+    expected = vote_weights(once, n_rows)
+    assert np.ptp(expected) > 0
+    np.testing.assert_allclose(vote_weights(repeated, n_rows), expected, rtol=1e-6)
+
+
+def test_rows_that_are_all_alike_get_equal_weights():
+    p = problem([1.5, 0.3])
+    same = p.take(torch.zeros(12, dtype=torch.long))
+    assert np.ptp(vote_weights(same, 12.0)) == 0
+
+
 def test_weights_are_equal_unless_cross_validation_says_otherwise():
     assert np.ptp(vote_weights(problem([1.0, 1.0]), N)) == 0
     different = vote_weights(problem([2.5, 0.0], n=600), 600)
