@@ -151,7 +151,7 @@ def test_many_fits_share_no_limit(calls):
     # torch gives up after eight versions of one function.
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        warnings.filterwarnings("ignore", message="the model predicts")
+        warnings.filterwarnings("ignore", message="the model is not shown")
         warnings.filterwarnings("ignore", message="training had not converged")
         fits = [
             MNLClassifier(

@@ -142,7 +142,7 @@ if HAS_CALLBACKS:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             # A training that was ended on purpose is not warned of as unfinished.
-            warnings.filterwarnings("ignore", "the model predicts")
+            warnings.filterwarnings("ignore", "the model is not shown")
             found = told(est, Recorder(stop_after=4))
         assert est.n_iter_ == 4
         assert found == ["setup", *pair(("fit",), training("fit", PART, n_epochs=4)), "teardown"]
@@ -189,7 +189,7 @@ if HAS_CALLBACKS:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             # No warning of a step that does not support callbacks.
-            warnings.filterwarnings("ignore", "the model predicts|training had not converged")
+            warnings.filterwarnings("ignore", "the model is not shown|training had not converged")
             found = told(search, recorder)
         epochs = [t for t in found if t[0] == "end" and t[1][-1] == "epoch"]
         assert len(epochs) == (2 * 2 + 1) * 2 * 3
