@@ -117,6 +117,10 @@ def test_fit_that_dies_again_and_again_ends_as_one_that_does_not(name, dies, tmp
     assert not os.listdir(tmp_path)
 
 
+def without_dropout(layout):
+    return nn.Linear(layout.shape[0], 3)
+
+
 def with_dropout_of_torch(layout):
     return nn.Sequential(nn.Linear(layout.shape[0], 3), nn.Dropout(0.5))
 
@@ -130,8 +134,9 @@ def with_dropout_of_torch(layout):
         {"dtype": "float32", "lr_decay": 0.9},
         {"encoders": LinearEncoder(dropout=0.5), "reg": 0.01},
         {"encoders": ModuleEncoder(module=with_dropout_of_torch)},
+        {"encoders": ModuleEncoder(module=without_dropout), "modality_dropout": 0.3},
     ],
-    ids=["early stopping", "SGD", "float32", "dropout", "dropout of torch"],
+    ids=["early stopping", "SGD", "float32", "dropout", "dropout of torch", "own module"],
 )
 def test_every_state_of_training_is_kept(params, every, dies, tmp_path):
     data = _data()

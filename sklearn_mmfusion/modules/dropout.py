@@ -7,6 +7,7 @@ would disturb each other and the caller. Here the masks come from a generator of
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -195,7 +196,8 @@ class BorrowsDraws(nn.Module):
             return
         device = self.generator.device
         if device.type == "cpu":
-            seed = int(torch.randint(2**62, (), generator=self.generator))
+            # Read, not drawn: a module that draws nothing must leave the generator as it was.
+            seed = zlib.crc32(self.generator.get_state().numpy().tobytes())
         else:  # to read a number of a device would wait for all that is under way there
             seed = self.generator.initial_seed() + self._n_calls
             self._n_calls += 1
@@ -208,6 +210,8 @@ class BorrowsDraws(nn.Module):
             yield
             if before is not None:
                 self._draws = not torch.equal(before, torch.default_generator.get_state())
+        if self._draws and device.type == "cpu":
+            torch.randint(2, (), generator=self.generator)  # the next call reads another seed
 
 
 def set_dropout_strength(module: nn.Module, strength: float) -> None:
