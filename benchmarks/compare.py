@@ -102,6 +102,8 @@ def fit(task: dict[str, Any]) -> dict[str, Any]:
     estimator = METHODS[task["method"]](data, task["seed"])
     known = estimator.get_params()
     params = {k: v for k, v in (data.fusion_params or {}).items() if k in known}
+    if "device" in known:
+        params["device"] = task.get("device", "auto")
     estimator.set_params(**params)
     try:
         estimator.fit(X_train, data.y[train])
@@ -196,10 +198,14 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=SETS, help="all of them")
     parser.add_argument("--methods", nargs="+", choices=METHODS, help="all of them")
     parser.add_argument("--splits", type=int, default=5, help="splits of each set to use (5)")
+    parser.add_argument(
+        "--device", help="where neural methods train (chosen by the size of the data)"
+    )
     args = parser.parse_args()
+    where = {"device": args.device} if args.device else {}
     names = args.sets or (["dermatology"] if args.quick else list(SETS))
     tasks = [
-        {"set": name, "split": split, "method": method, "seed": seed}
+        {"set": name, "split": split, "method": method, "seed": seed, **where}
         for name in names
         for seed in seeds_of(args)
         for method in args.methods or METHODS

@@ -40,10 +40,23 @@ def join_processes(distributed: str | None) -> DataParallel | None:
     if not dist.is_initialized():
         if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
             return None
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend)
+        dist.init_process_group(_take_device())
         atexit.register(dist.destroy_process_group)
     return DataParallel() if dist.get_world_size() > 1 else None
+
+
+def _take_device() -> str:
+    """Make the GPU of this process torch's current one, and return what the processes speak.
+
+    NCCL wants a GPU for each process. Where processes share one, or there is none, gloo carries
+    the tensors of all devices.
+    """
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    n_here = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+    if not dist.is_nccl_available() or n_here > torch.cuda.device_count():
+        return "gloo"
+    torch.cuda.set_device(local_rank)
+    return "cpu:gloo,cuda:nccl"
 
 
 class DataParallel:

@@ -33,8 +33,10 @@ def data():
     return X, y, rng.integers(1, 3, size=n).astype(float)
 
 
-def estimators(distributed):
+def estimators(distributed, device):
     common = {
+        "device": device,
+        "dtype": "float64",
         "missing": "mask",
         "max_epochs": 3,
         "batch_size": 98,
@@ -55,10 +57,10 @@ def estimators(distributed):
     }
 
 
-def results(distributed):
+def results(distributed, device="cpu"):
     X, y, weight = data()
     found = {}
-    for name, estimator in estimators(distributed).items():
+    for name, estimator in estimators(distributed, device).items():
         estimator.fit(X, y, sample_weight=weight)
         found[name] = {
             "probabilities": estimator.predict_proba(X).tolist(),
@@ -67,7 +69,7 @@ def results(distributed):
     return found
 
 
-def main(folder):
+def main(folder, device="cpu"):
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     compile_function = torch.compile
@@ -76,7 +78,7 @@ def main(folder):
         return compile_function(function, backend="eager", **keywords)
 
     torch.compile = take_apart  # without the minutes of the compiler itself
-    found = results("auto")
+    found = results("auto", device)
     X, y, _ = data()
     try:
         encoder = mm.ModuleEncoder(module=NormalisedModule())
@@ -94,4 +96,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -4,14 +4,18 @@ They need a GPU; where there is none they are not collected. Elsewhere the same 
 CPU: test_transfer.py, test_synchronisation.py and test_devices.py.
 """
 
+import json
 import os
 import pickle
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from fleet import ALL_ESTIMATORS, JOINT, family, small
 from sklearn.base import clone, is_classifier
 from sklearn.linear_model import LogisticRegression
@@ -29,6 +33,7 @@ from sklearn_mmfusion import (
     MLPEncoder,
     MNLClassifier,
     ModalityFrame,
+    ModuleEncoder,
     MulTClassifier,
     MulTEncoder,
     RoutingClassifier,
@@ -36,12 +41,15 @@ from sklearn_mmfusion import (
     TransformerEncoder,
     load,
 )
+from sklearn_mmfusion import _base as base
 from sklearn_mmfusion import _checkpoint as checkpoints
 from sklearn_mmfusion import _dataset as dataset_module
 from sklearn_mmfusion import _devices as devices
+from sklearn_mmfusion import _fit_options as fit_options
 from sklearn_mmfusion import _together as together_module
 from sklearn_mmfusion import _transfer as transfer
 from sklearn_mmfusion._checkpoint import Checkpoint
+from sklearn_mmfusion._distributed import DataParallel
 from sklearn_mmfusion._net import FusionNet
 
 pytestmark = [
@@ -233,6 +241,79 @@ def test_bfloat16_trains_to_nearly_the_same_predictions():
 def test_the_same_seed_gives_the_same_fit_with_masks():
     params = {"encoders": MLPEncoder(dropout=0.3), "modality_dropout": 0.2, "missing": "mask"}
     _assert_same(_fit(**params), _fit(**params), 1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+def test_dropout_of_a_users_module_follows_the_seed_and_waits_for_nothing(monkeypatch):
+    step = FusionNet.train_step
+
+    def strict(self, *args, **kwargs):
+        try:
+            torch.cuda.set_sync_debug_mode("error")
+            return step(self, *args, **kwargs)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(FusionNet, "train_step", strict)
+    fits = []
+    with torch.random.fork_rng():
+        module = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.5))
+    encoders = dict.fromkeys(FLAT, ModuleEncoder(module=module))
+    for seed, global_seed in ((0, 1), (0, 2), (3, 1)):
+        torch.cuda.manual_seed(global_seed)
+        expected = torch.cuda.get_rng_state()
+        fits.append(_fit(encoders=encoders, random_state=seed, dtype="float64", polish=False))
+        assert torch.equal(torch.cuda.get_rng_state(), expected)
+    _assert_same(fits[0], fits[1])
+    found = [fit.predict_proba(FLAT) for fit in fits]
+    assert np.abs(found[0] - found[2]).max() > 1e-3
+
+
+TORCHRUN = Path(__file__).with_name("_torchrun_fit.py")
+TORCHRUN_FITS = ("intense", "convolution", "compiled", "routing", "full batch", "late")
+
+
+@pytest.fixture(scope="module")
+def fits_of_two(tmp_path_factory):
+    """What two processes say that share the device, and what one says that has it alone."""
+    folder = tmp_path_factory.mktemp("torchrun")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", str(TORCHRUN), str(folder), "cuda"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (json.loads((folder / f"{rank}.json").read_text()) for rank in range(2))
+    sys.path.insert(0, str(TORCHRUN.parent))
+    try:
+        from _torchrun_fit import results
+    finally:
+        sys.path.remove(str(TORCHRUN.parent))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return first, second, results(None, "cuda")
+
+
+@pytest.mark.parametrize("name", TORCHRUN_FITS)
+def test_processes_that_share_the_device_fit_the_model_of_one(fits_of_two, name):
+    first, second, alone = (found[name] for found in fits_of_two)
+    assert first == second
+    for key, expected in alone.items():
+        np.testing.assert_allclose(first[key], expected, rtol=0, atol=1e-6)
+
+
+def test_sums_go_through_nccl(monkeypatch):
+    X = {"a": STEPS, "b": FLAT["b"]}
+    encoders = {"a": Conv1dEncoder(batch_norm=True, dropout=0.2), "b": MLPEncoder(dropout=0.2)}
+    params = {"encoders": encoders, "dtype": "float64"}
+    alone = _fit(X, **params)
+    store = dist.HashStore()
+    dist.init_process_group("cpu:gloo,cuda:nccl", store=store, rank=0, world_size=1)
+    try:
+        for module in (base, fit_options):
+            monkeypatch.setattr(module, "join_processes", lambda distributed: DataParallel())
+        _assert_same(alone, _fit(X, **params))
+    finally:
+        dist.destroy_process_group()
 
 
 def test_a_model_is_at_home_where_there_is_no_gpu(tmp_path):
