@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
 
 from sklearn_mmfusion._errors import InputError
 
-__all__ = ["count_values", "intra_op_threads", "prediction_device", "training_device"]
+__all__ = [
+    "count_values",
+    "intra_op_threads",
+    "prediction_device",
+    "training_device",
+    "whole_float32",
+]
 
 _AUTO_VALUES = 20_000_000  # below this many input values "auto" stays on the CPU
 
@@ -81,3 +88,51 @@ def intra_op_threads(n_threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+class _WholeFloat32:
+    """Fits that want float32 from cuDNN at present; the first and the last of them set the flag."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.n_fits = 0
+        self.before: bool | None = None
+
+    def begin(self) -> None:
+        with self.lock:
+            self.n_fits += 1
+            if self.n_fits == 1:
+                self.before = None
+                # Torch refuses to read it where its newer flags differ: then they are chosen.
+                with suppress(RuntimeError):
+                    self.before = torch.backends.cudnn.allow_tf32
+                    torch.backends.cudnn.allow_tf32 = False
+
+    def end(self) -> None:
+        with self.lock:
+            self.n_fits -= 1
+            if self.n_fits == 0 and self.before is not None:
+                torch.backends.cudnn.allow_tf32 = self.before
+
+
+_WHOLE_FLOAT32 = _WholeFloat32()
+
+
+@contextmanager
+def whole_float32(device: str | torch.device) -> Iterator[None]:
+    """Compute convolutions and recurrent layers on a CUDA device as products are computed there.
+
+    Torch computes products in float32 unless TF32 is asked for, but lets cuDNN use TF32 unless
+    that is forbidden: the same model then differs in the third digit between encoders of a CPU and
+    of a GPU. Where products are to be in TF32 (``torch.set_float32_matmul_precision``), nothing is
+    changed. The flag is one of the process, and put back when the last fit that changed it ends.
+    """
+    products = torch.backends.cuda.matmul.fp32_precision
+    if torch.device(device).type != "cuda" or products == "tf32":
+        yield
+        return
+    _WHOLE_FLOAT32.begin()
+    try:
+        yield
+    finally:
+        _WHOLE_FLOAT32.end()

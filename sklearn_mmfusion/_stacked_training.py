@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sklearn_mmfusion._dataset import Batches, FusionDataset
+from sklearn_mmfusion._devices import whole_float32
 from sklearn_mmfusion._epochs import TrainingResult, divergence_text, is_better
 from sklearn_mmfusion._errors import DivergedError
 from sklearn_mmfusion._fitting import Training
@@ -88,10 +89,11 @@ def train_stack(trainings: Sequence[Training]) -> list[TrainingResult]:
     members = [_Member(training) for training in trainings]
     company: _Company | None = _Company(members)
     try:
-        while company is not None:
-            company.run_epoch()
-            company.keep_epoch()
-            company = company.without_those_that_ended()
+        with whole_float32(members[0].training.options.device):
+            while company is not None:
+                company.run_epoch()
+                company.keep_epoch()
+                company = company.without_those_that_ended()
     except KeyboardInterrupt:
         if company is not None:
             company.give_back()

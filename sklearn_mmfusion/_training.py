@@ -10,6 +10,7 @@ import torch
 from skorch.helper import predefined_split
 
 from sklearn_mmfusion._dataset import FusionDataset
+from sklearn_mmfusion._devices import whole_float32
 from sklearn_mmfusion._epochs import TrainingResult, result_of
 from sklearn_mmfusion._errors import DivergedError
 from sklearn_mmfusion._net import FusionNet, TrainingOptions, make_net
@@ -77,7 +78,8 @@ def train(
     keeper.key_, keeper.progress_ = key, progress
     done = 0 if progress is None else len(progress.history)
     try:
-        net.partial_fit(dataset, None, epochs=_epochs_left(options, progress))
+        with whole_float32(options.device):
+            net.partial_fit(dataset, None, epochs=_epochs_left(options, progress))
     except DivergedError as error:
         module.load_state_dict(keeper.last_)
         error.weights = arrays_of(keeper.last_)

@@ -1,5 +1,7 @@
 """Where a fit trains and where new rows are encoded, as far as that can be seen without a GPU."""
 
+from contextlib import ExitStack, contextmanager
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,14 @@ import torch
 from sklearn_mmfusion import InTenseClassifier, MLPEncoder
 from sklearn_mmfusion import _devices as devices
 from sklearn_mmfusion import _fitted as fitted
-from sklearn_mmfusion._devices import count_values, prediction_device, training_device
+from sklearn_mmfusion import _stacked_training as stacked_training
+from sklearn_mmfusion import _training as training
+from sklearn_mmfusion._devices import (
+    count_values,
+    prediction_device,
+    training_device,
+    whole_float32,
+)
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._validation import check_fit_inputs
 from sklearn_mmfusion.modules.network import FusionNetwork
@@ -170,3 +179,76 @@ def test_chunks_of_one_data_set_go_where_all_of_it_goes(monkeypatch, method, n_b
     getattr(est, method)(X)
     assert set(sizes) == {1, 16, 8}  # the first row says how much one holds
     assert set(asked) == {("auto", 40 * 7)}
+
+
+@pytest.fixture
+def cudnn_flags():
+    """What torch's flags say, as they are before a test and after it."""
+    backends = torch.backends.cudnn, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
+
+    def read():
+        return [b.fp32_precision for b in backends], torch.get_float32_matmul_precision()
+
+    before, allowed = read(), torch.backends.cudnn.allow_tf32
+    yield read
+    torch.set_float32_matmul_precision(before[1])
+    torch.backends.cudnn.allow_tf32 = allowed
+    assert read() == before
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_cudnn_computes_in_float32_for_the_time_of_a_fit(cudnn_flags, allowed):
+    torch.backends.cudnn.allow_tf32 = allowed
+    before = cudnn_flags()
+    with pytest.raises(ZeroDivisionError), whole_float32("cuda:1"):
+        assert torch.backends.cudnn.allow_tf32 is False
+        raise ZeroDivisionError
+    assert torch.backends.cudnn.allow_tf32 is allowed
+    assert cudnn_flags() == before
+
+
+@pytest.mark.parametrize("precision", ["high", "medium"])
+def test_cudnn_may_use_what_products_use(cudnn_flags, precision):
+    torch.set_float32_matmul_precision(precision)
+    with whole_float32("cuda"):
+        assert torch.backends.cudnn.allow_tf32 is True
+
+
+def test_fits_on_the_cpu_do_not_touch_the_flag(cudnn_flags):
+    with whole_float32("cpu"):
+        assert torch.backends.cudnn.allow_tf32 is True
+
+
+def test_flags_of_torchs_newer_kind_are_left_as_they_are_chosen(cudnn_flags):
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    chosen = cudnn_flags()
+    with whole_float32("cuda"):
+        assert cudnn_flags() == chosen
+    assert cudnn_flags() == chosen
+
+
+def test_the_last_of_the_fits_at_a_time_puts_the_flag_back(cudnn_flags):
+    one, other = whole_float32("cuda"), whole_float32("cuda")
+    with ExitStack() as first:
+        first.enter_context(one)
+        second = ExitStack()
+        second.enter_context(other)
+    assert torch.backends.cudnn.allow_tf32 is False
+    second.close()
+    assert torch.backends.cudnn.allow_tf32 is True
+
+
+@pytest.mark.parametrize("n_bags", [1, 3])
+def test_training_asks_for_it_by_its_device(monkeypatch, n_bags):
+    asked = []
+
+    @contextmanager
+    def note(device):
+        asked.append(str(device))
+        yield
+
+    for module in (training, stacked_training):
+        monkeypatch.setattr(module, "whole_float32", note)
+    _fit(n_bags=n_bags)
+    assert asked
+    assert set(asked) == {"cpu"}
