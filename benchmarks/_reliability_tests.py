@@ -106,6 +106,7 @@ FIGURES = [
         "all passed",
         (
             ("test_persistence.py", ""),
+            ("test_hostile_files.py", ""),
             ("test_saved_checks.py", ""),
             ("test_tensor_files.py", ""),
             ("test_unsafe_calls.py", ""),

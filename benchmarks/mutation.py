@@ -48,7 +48,7 @@ TARGETS = {
     "_terms": ["tests/test_validation.py"],
     "_scaling": ["tests/test_scaling.py"],
     "_validation": ["tests/test_validation.py", "tests/test_validation_rows.py"],
-    "_persistence": ["tests/test_persistence.py"],
+    "_persistence": ["tests/test_persistence.py", "tests/test_hostile_files.py"],
     "_saved_checks": ["tests/test_saved_checks.py"],
     "_tensor_files": ["tests/test_tensor_files.py"],
 }
