@@ -123,7 +123,7 @@ class BaseFusion(
         """Terms as positions in ``names``."""
         raise NotImplementedError  # pragma: no cover - abstract
 
-    def _make_head(self, target: TargetSchema) -> Head:
+    def _make_head(self, target: TargetSchema, n_samples: int) -> Head:
         """Head of the network."""
         raise NotImplementedError  # pragma: no cover - abstract
 
@@ -383,7 +383,7 @@ class BaseFusion(
             encoders=self._resolve_encoders(layouts, n_samples),
             terms=tuple(terms),
             scalings=(None,) * len(layouts),
-            head=self._make_head(target),
+            head=self._make_head(target, n_samples),
             n_outputs=target.n_outputs,
             modality_dropout=self.modality_dropout,
             seed=seed,

@@ -46,7 +46,7 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
 
     _saved: ClassVar[dict[str, Any]] = {**BaseFusion._saved, "_p": float}
 
-    def _make_head(self, target: TargetSchema) -> BlockNormHead:
+    def _make_head(self, target: TargetSchema, n_samples: int) -> BlockNormHead:
         return BlockNormHead(getattr(self, "latent_dim", 1))
 
     def _method_options(self, plan: FusionPlan) -> dict[str, Any]:

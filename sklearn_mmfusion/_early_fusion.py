@@ -18,7 +18,7 @@ __all__ = ["EarlyFusionClassifier", "EarlyFusionRegressor"]
 class _EarlyFusion(JointFusion):
     """Encoder and head of early fusion."""
 
-    def _make_head(self, target: TargetSchema) -> ConcatHead:
+    def _make_head(self, target: TargetSchema, n_samples: int) -> ConcatHead:
         return ConcatHead()
 
     def _resolve_encoders(

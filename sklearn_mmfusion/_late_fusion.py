@@ -23,7 +23,7 @@ class _LateFusion(AdditivePredictions, BaseFusion):
     def _make_terms(self, names: Sequence[str]) -> list[tuple[int, ...]]:
         return [(m,) for m in range(len(names))]
 
-    def _make_head(self, target: TargetSchema) -> ConcatHead:
+    def _make_head(self, target: TargetSchema, n_samples: int) -> ConcatHead:
         return ConcatHead()
 
     def _set_readings(self) -> None:

@@ -31,7 +31,7 @@ class _MulT(JointFusion):
             "use LateFusionClassifier or RoutingClassifier for other encoders"
         )
 
-    def _make_head(self, target: TargetSchema) -> ResidualHead:
+    def _make_head(self, target: TargetSchema, n_samples: int) -> ResidualHead:
         return ResidualHead(float(self._sizes().dropout))
 
     def _resolve_encoders(

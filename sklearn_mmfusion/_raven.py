@@ -20,7 +20,7 @@ __all__ = ["RAVENClassifier", "RAVENRegressor"]
 class _RAVEN(JointFusion):
     """Encoder and head of RAVEN."""
 
-    def _make_head(self, target: TargetSchema) -> ConcatHead:
+    def _make_head(self, target: TargetSchema, n_samples: int) -> ConcatHead:
         return ConcatHead()
 
     def _resolve_encoders(

@@ -38,7 +38,7 @@ class _MRO(AdditivePredictions, BaseFusion):
     def _make_terms(self, names: Sequence[str]) -> list[tuple[int, ...]]:
         return check_terms(self.interactions, names)
 
-    def _make_head(self, target: TargetSchema) -> OrderHead:
+    def _make_head(self, target: TargetSchema, n_samples: int) -> OrderHead:
         return OrderHead(int(self.hidden_dim), float(self.dropout))
 
     def _resolve_encoders(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._base_routing import BaseActivatedFusion
@@ -20,6 +21,20 @@ from sklearn_mmfusion.modules.summaries import routing_summary
 __all__ = ["GAMClassifier", "RoutingClassifier"]
 
 Floats = npt.NDArray[np.float64]
+
+
+_WIDTHS = (16, 64)  # fewest, and what the paper has with 16,000 rows
+_ROWS_PER_FEATURE = 50
+
+
+def auto_width(n_samples: int) -> int:
+    """Length of features and concepts for this many training rows, a power of two.
+
+    Every term has a map of its own from features to the votes for each concept: with few rows, 64
+    of each learn the rows by heart in two or three epochs.
+    """
+    width = 2 ** round(math.log2(max(1, n_samples) / _ROWS_PER_FEATURE))
+    return int(min(max(width, _WIDTHS[0]), _WIDTHS[1]))
 
 
 @share_parameter_docs
@@ -54,10 +69,11 @@ class RoutingClassifier(BaseActivatedFusion):
         Adjustments of the routing coefficients after the uniform pass, at least 0. 0 leaves them
         uniform (Routing* of the paper); 1 is what the authors ran, 2 their Procedure 1 read
         literally.
-    feature_dim : int, default=64
-        Length of the features of the terms.
-    concept_dim : int, default=64
-        Length of votes and concepts.
+    feature_dim : int or "auto", default="auto"
+        Length of the features of the terms. "auto" is the power of two next to a feature for
+        every 50 rows, at least 16 and at most the paper's 64.
+    concept_dim : int or "auto", default="auto"
+        Length of votes and concepts; "auto" as for the features.
     routing_scale : float, default=None
         Factor :math:`s`, at least 0; None is ``1 / sqrt(concept_dim)``, the authors' code. 1 is
         the paper's procedure: sharper, and harder to train.
@@ -126,7 +142,8 @@ class RoutingClassifier(BaseActivatedFusion):
     _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
         **BaseActivatedFusion._parameter_constraints,
         "n_routing_iter": [Interval(Integral, 0, None, closed="left")],
-        "concept_dim": [Interval(Integral, 1, None, closed="left")],
+        "feature_dim": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "concept_dim": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "routing_scale": [Interval(Real, 0, None, closed="left"), None],
     }
     _kind = "routing"
@@ -138,8 +155,8 @@ class RoutingClassifier(BaseActivatedFusion):
         encoders: Any = "auto",
         interactions: Any = 2,
         n_routing_iter: int = 1,
-        feature_dim: int = 64,
-        concept_dim: int = 64,
+        feature_dim: int | str = "auto",
+        concept_dim: int | str = "auto",
         routing_scale: float | None = None,
         dropout: float = 0.5,
         max_epochs: int | str = "auto",
@@ -198,15 +215,20 @@ class RoutingClassifier(BaseActivatedFusion):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _make_head(self, target: TargetSchema) -> RoutingHead:
+    def _make_head(self, target: TargetSchema, n_samples: int) -> RoutingHead:
         return RoutingHead(
-            feature_dim=int(self.feature_dim),
+            feature_dim=self._width("feature_dim", n_samples),
             dropout=float(self.dropout),
-            concept_dim=int(self.concept_dim),
+            concept_dim=self._width("concept_dim", n_samples),
             n_routing_iter=int(self.n_routing_iter),
             scale=None if self.routing_scale is None else float(self.routing_scale),
             kind=target.kind,
         )
+
+    def _width(self, name: str, n_samples: int) -> int:
+        """Value of a parameter that says how long features or concepts are."""
+        value = getattr(self, name)
+        return auto_width(n_samples) if value == "auto" else int(value)
 
     def _set_readings(self) -> None:
         super()._set_readings()
@@ -407,5 +429,5 @@ class GAMClassifier(BaseActivatedFusion):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _make_head(self, target: TargetSchema) -> ActivationHead:
+    def _make_head(self, target: TargetSchema, n_samples: int) -> ActivationHead:
         return ActivationHead(feature_dim=int(self.feature_dim), dropout=float(self.dropout))

@@ -40,7 +40,7 @@ class _TensorFusion(BaseFusion):
             )
         return [(m,) for m in range(len(names))]
 
-    def _make_head(self, target: TargetSchema) -> TensorHead:
+    def _make_head(self, target: TargetSchema, n_samples: int) -> TensorHead:
         return TensorHead(int(self.latent_dim), int(self.hidden_dim), float(self.dropout))
 
     def _set_readings(self) -> None:

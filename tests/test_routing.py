@@ -16,6 +16,7 @@ from sklearn_mmfusion import (
     RelevanceWarning,
     RoutingClassifier,
 )
+from sklearn_mmfusion._routing import auto_width
 
 # Few epochs and rows: only some tests look at whether the model has learned.
 pytestmark = [
@@ -280,9 +281,28 @@ def test_terms_of_a_missing_modality_contribute_exactly_zero(cls):
     np.testing.assert_allclose(est.contributions(elsewhere), parts[~gone], rtol=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("n", "expected"), [(1, 16), (1100, 16), (1132, 32), (2262, 32), (2263, 64), (10**6, 64)]
+)
+def test_width_follows_the_rows(n, expected):
+    assert auto_width(n) == expected
+
+
+def test_width_that_is_given_is_kept():
+    for given, expected in (
+        ({}, (16, 16)),
+        ({"feature_dim": 3}, (3, 16)),
+        ({"concept_dim": 5}, (16, 5)),
+    ):
+        settings = params(max_epochs=1) | {"feature_dim": "auto", "concept_dim": "auto"} | given
+        est = RoutingClassifier(**settings).fit(X, CASES["binary"])
+        fusion = est.module_.fusion
+        assert (fusion.weight.shape[1], fusion.concept_dim) == expected
+
+
 def test_partial_fit_learns_and_keeps_the_classes():
     y = CASES["multiclass"]
-    est = RoutingClassifier(**params(feature_dim=16, lr=0.05))
+    est = RoutingClassifier(**params(feature_dim=16, concept_dim=64, lr=0.05))
     for _ in range(50):
         est.partial_fit(X, y, classes=[0, 1, 2])
     assert est.n_iter_ == 50
