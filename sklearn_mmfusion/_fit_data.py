@@ -60,9 +60,10 @@ class FitInput:
     checkpoint: ProgressFile | None = None
     is_part: bool = False
 
-    def take(self, rows: npt.NDArray[np.intp]) -> FitInput:
-        """Return some rows."""
-        weight = None if self.weight is None else self.weight[rows]
+    def take(self, rows: npt.NDArray[np.intp], weight: Floats | None = None) -> FitInput:
+        """Return some rows, with weights of their own or those that they have."""
+        if weight is None and self.weight is not None:
+            weight = self.weight[rows]
         data, target = take_rows(self.data, rows), self.target[rows]
         return FitInput(data, target, weight, self.kind, self.task, self.checkpoint, is_part=True)
 

@@ -13,7 +13,7 @@ from sklearn_mmfusion._fitting import FitSteps, fit_steps
 from sklearn_mmfusion._memory_estimate import check_memory
 from sklearn_mmfusion._plan import FusionPlan, build_network
 from sklearn_mmfusion._seeds import seed_for
-from sklearn_mmfusion._splitting import HASHED_ROWS, SPARE_ROWS, Rows, split_by_content, split_rows
+from sklearn_mmfusion._splitting import HASHED_ROWS, SPARE_ROWS, Split, split_by_content, split_rows
 
 __all__ = ["FitRuns"]
 
@@ -70,26 +70,24 @@ class FitRuns(FitOptions):
             if fraction == "auto":
                 fraction = 0.2 if n <= SPARE_ROWS else 0.1
             seed = seed_for(plan.seed, "split")
-            split = _split(whole, fraction, seed)
-            if split is None:  # a handful of different rows: copies may be on both sides
-                split = split_rows(whole.target, whole.kind, fraction, seed)
-            if split is not None:
+            parts = _split(whole, fraction, seed)
+            if parts is None:  # a handful of rows: copies may be on both sides
+                parts = _take(whole, split_rows(whole.target, whole.kind, fraction, seed))
+            if parts is not None:
                 self._begin(plan, whole, self._n_tries(plan, start))
-                kept, apart = whole.take(split[0]), whole.take(split[1])
-                return (yield from self._run_best(plan, kept, apart, start))
+                return (yield from self._run_best(plan, *parts, start))
             self._refuse_no_rows(n)
         refuse_watchers(self.callbacks, f"a fit on all rows; {_WITH_HELD_OUT}")
         fraction = 0.2 if self.validation_fraction == "auto" else self.validation_fraction
-        split = _split(whole, fraction, seed_for(plan.seed, "inner split"))
-        if split is None:
+        parts = _split(whole, fraction, seed_for(plan.seed, "inner split"))
+        if parts is None:
             self._begin(plan, whole, 1)
             return (yield from self._run_once(plan, whole, None, start))
         self._begin(plan, whole, self._n_tries(plan, start) + 1)
         # Few rows cannot spare any: what is chosen is chosen in a first fit without some.
-        kept, apart = whole.take(split[0]), whole.take(split[1])
-        schedule = self._schedule(plan, kept, whole)
-        inner = yield from self._run_best(plan, kept, apart, start)
-        del kept, apart  # before all rows take memory of their own
+        schedule = self._schedule(plan, parts[0], whole)
+        inner = yield from self._run_best(plan, *parts, start)
+        del parts  # before all rows take memory of their own
         if inner.training.interrupted:
             return inner
         chosen = self._chosen(inner)
@@ -193,11 +191,18 @@ class FitRuns(FitOptions):
         return plan, result.state
 
 
-def _split(whole: FitInput, fraction: float, seed: int) -> tuple[Rows, Rows] | None:
-    """Split rows into (training, held out), or say that there are too few."""
+def _split(whole: FitInput, fraction: float, seed: int) -> tuple[FitInput, FitInput] | None:
+    """Split rows into those to train on and those held out; None where there are too few."""
     if whole.data.n_samples > HASHED_ROWS:
-        return split_rows(whole.target, whole.kind, fraction, seed)
-    return split_by_content(whole.data, whole.target, whole.kind, fraction, seed)
+        return _take(whole, split_rows(whole.target, whole.kind, fraction, seed))
+    rows = whole.data, whole.target
+    return _take(whole, split_by_content(*rows, whole.kind, fraction, seed, whole.weight))
+
+
+def _take(whole: FitInput, split: Split | None) -> tuple[FitInput, FitInput] | None:
+    if split is None:
+        return None
+    return whole.take(split.kept, split.kept_weight), whole.take(split.held, split.held_weight)
 
 
 def _lags(second: FitResult, first: FitResult) -> bool:

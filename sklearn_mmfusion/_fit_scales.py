@@ -17,23 +17,12 @@ from sklearn_mmfusion._scaling import block_moments, column_moments, warn_of_los
 __all__ = [
     "best_constant",
     "input_scalings",
-    "n_counted",
     "row_shares",
     "scaled_target",
     "target_scale",
 ]
 
 Floats = npt.NDArray[np.float64]
-
-
-def n_counted(weight: Floats | None, n: int) -> float:
-    """Rows that weights stand for: whole numbers count repetitions, others Kish's size."""
-    if weight is None:
-        return float(n)
-    if (weight == np.round(weight)).all():
-        return float(weight.sum())
-    part = weight / weight.max()  # the square of 1e-200 is 0
-    return float(part.sum() ** 2 / np.square(part).sum())
 
 
 def row_shares(dataset: FusionDataset) -> Tensor:

@@ -55,7 +55,17 @@ def warn_of_fit(model: Any, results: list[FitResult], explains: str) -> None:
             "raise max_epochs or lr",
             ConvergenceWarning,
         )
-    if not explains or not not_shown_to_learn(model):
+    if not explains:
+        return
+    if np.isnan(getattr(model, "validation_gain_", 0.0)) and not training.interrupted:
+        warn(
+            "there are too few rows to hold some out (fewer than ten, or equal ones): nothing "
+            f"shows that the model predicts better than a constant, and its {explains} may mean "
+            "nothing",
+            RelevanceWarning,
+        )
+        return
+    if not not_shown_to_learn(model):
         return
     where = (
         "held-out rows" if training.used_held_out else "rows held out of a second fit on the others"

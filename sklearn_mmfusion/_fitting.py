@@ -19,13 +19,13 @@ from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fit_scales import (
     best_constant,
     input_scalings,
-    n_counted,
     scaled_target,
     target_scale,
 )
 from sklearn_mmfusion._net import FusionNet, TrainingOptions
 from sklearn_mmfusion._plan import FusionPlan, State, build_network, load_state, network_state
 from sklearn_mmfusion._training import train
+from sklearn_mmfusion._weights import n_counted
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork, joined
 from sklearn_mmfusion.modules.residual import set_phase
 

@@ -239,7 +239,8 @@ def _split(
         splitter = GroupShuffleSplit(1, test_size=test_size, random_state=seed)
         found = next(splitter.split(np.zeros(data.n_samples), groups=groups))
     else:
-        found = split_by_content(data, encoded, target.kind, test_size, seed)
+        split = split_by_content(data, encoded, target.kind, test_size, seed)
+        found = None if split is None else (split.kept, split.held)
     if found is None or min(map(len, found)) < 5:
         raise InputError(f"{data.n_samples} rows cannot be split into training and test rows")
     return found

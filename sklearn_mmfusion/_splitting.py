@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
 from sklearn_mmfusion._lazy_blocks import some_columns
+from sklearn_mmfusion._weights import is_whole, n_counted
 from sklearn_mmfusion.data._blocks import ModalityData
 
 __all__ = [
     "HASHED_ROWS",
     "SPARE_ROWS",
     "Rows",
+    "Split",
     "content_keys",
     "folds_by_content",
     "split_by_content",
@@ -24,19 +26,37 @@ __all__ = [
 ]
 
 Rows = npt.NDArray[np.intp]
+Floats = npt.NDArray[np.float64]
 
 # Above, rows are spared: validation_fraction="auto" holds out 0.1 of them in place of 0.2, and no
 # second fit takes them all.
 SPARE_ROWS = 5000
 HASHED_ROWS = 50_000  # above, rows are not told apart by what is in them
-_MIN_DISTINCT = 10  # fewer different rows are not split
+_MIN_DISTINCT = 10  # fewer different rows are no folds, and are split by their number
 # Of each modality those that tell rows apart; the others where these are equal.
 _FIRST_COLUMNS, _MORE_COLUMNS = 64, 256
 
 
+class Split(NamedTuple):
+    """Rows for training, and rows held out.
+
+    Attributes
+    ----------
+    kept, held : ndarray of int
+        Sorted row numbers. A row whose weight counts repetitions may be in both.
+    kept_weight, held_weight : ndarray of float or None
+        Weights of these rows; None where rows have no weights.
+    """
+
+    kept: Rows
+    held: Rows
+    kept_weight: Floats | None = None
+    held_weight: Floats | None = None
+
+
 def split_rows(
     target: npt.NDArray[np.generic], kind: str, fraction: float, seed: int
-) -> tuple[Rows, Rows] | None:
+) -> Split | None:
     """Split rows into (training, held out) at random, by class where that is possible.
 
     Parameters
@@ -52,8 +72,8 @@ def split_rows(
 
     Returns
     -------
-    tuple of two ndarrays or None
-        Sorted row numbers; None where there are too few rows.
+    Split or None
+        Row numbers; None where there are too few rows.
     """
     n = len(target)
     n_held = round(fraction * n)
@@ -67,7 +87,10 @@ def split_rows(
             stratify = target
     rows = np.arange(n)
     kept, held = train_test_split(rows, test_size=n_held, random_state=seed, stratify=stratify)
-    return _keep_every_class(target, kind, kept, held)
+    if kind in ("binary", "multiclass"):  # held-out rows of no other class than training sees
+        unseen = np.isin(target[held], np.unique(target[kept]), invert=True)
+        kept, held = np.concatenate([kept, held[unseen]]), held[~unseen]
+    return Split(np.sort(kept), np.sort(held))
 
 
 def split_by_content(
@@ -76,12 +99,17 @@ def split_by_content(
     kind: str,
     fraction: float,
     seed: int,
-) -> tuple[Rows, Rows] | None:
+    weight: Floats | None = None,
+) -> Split | None:
     """Split rows by what is in them: equal rows stay together, and no order matters.
 
     With it a row that comes twice has the same effect as one of weight two, also on everything
     that is chosen on held-out rows. Each row is hashed by the ranks of its values within their
     columns, which no change of units alters, offsets among them.
+
+    Rows that are equal in all but their label are no copies of each other: flags, say, of which
+    there are a few combinations. To hold out all of one label would teach the opposite. Of these,
+    and of fewer than ten different rows in all, a share of each is held out, drawn by number.
 
     Parameters
     ----------
@@ -95,28 +123,71 @@ def split_by_content(
         Share of the different rows, of each class, to hold out.
     seed : int
         Seed of the hash.
+    weight : ndarray of shape (n_samples,), optional
+        Row weights. Whole numbers count repetitions; with others a row is one row.
 
     Returns
     -------
-    tuple of two ndarrays or None
-        Sorted row numbers; None where there are fewer than ten different rows.
+    Split or None
+        None where there are fewer than ten rows.
     """
-    digests = _digests(data, seed, _target_ranks(target))
+    n = len(target)
+    digests, rows = _digests(data, seed, _target_ranks(target), None)
     if len(np.unique(digests)) < _MIN_DISTINCT:
-        return None
-    groups = target if kind in ("binary", "multiclass") else np.zeros(len(target), dtype=np.int64)
-    held_parts = []
-    for group in np.unique(groups):
-        members = np.flatnonzero(groups == group)
+        if n_counted(weight, n) < _MIN_DISTINCT:
+            return None
+        drawn = np.ones(n, dtype=bool)
+    else:
+        drawn = _have_company(rows, digests) & (kind != "regression")
+    classes = kind in ("binary", "multiclass")
+    groups = target if classes else np.zeros(n, dtype=np.int64)
+    share = np.zeros(n)
+    for group in np.unique(groups[~drawn]):
+        members = np.flatnonzero((groups == group) & ~drawn)
         distinct = np.unique(digests[members])
         n_held = round(fraction * len(distinct))
-        held_parts.append(members[np.isin(digests[members], distinct[:n_held])])
-    held = np.concatenate(held_parts)
-    kept = np.setdiff1d(np.arange(len(target)), held)
-    kept, held = _keep_every_class(target, kind, kept, held)
+        share[members[np.isin(digests[members], distinct[:n_held])]] = 1.0
+    share[drawn] = _drawn_shares(
+        digests[drawn], None if weight is None else weight[drawn], fraction, seed
+    )
+    if classes:
+        share[np.isin(target, np.unique(target[share < 1.0]), invert=True)] = 0.0
+    kept, held = np.flatnonzero(share < 1.0), np.flatnonzero(share > 0.0)
     if len(kept) < 2 or len(np.unique(digests[held])) < 2:
         return None
-    return kept, held
+    if weight is None:
+        return Split(kept, held)
+    apart = np.round(weight * share) if is_whole(weight) else weight * share
+    return Split(kept, held, (weight - apart)[kept], apart[held])
+
+
+def _have_company(
+    rows: npt.NDArray[np.str_], digests: npt.NDArray[np.str_]
+) -> npt.NDArray[np.bool_]:
+    """Whether there is a row that agrees with this one in all but the target."""
+    _, row = np.unique(rows, return_inverse=True)
+    _, content = np.unique(digests, return_inverse=True)
+    pairs = np.unique(np.column_stack([row, content]), axis=0)
+    return np.bincount(pairs[:, 0])[row] > 1
+
+
+def _drawn_shares(
+    digests: npt.NDArray[np.str_], weight: Floats | None, fraction: float, seed: int
+) -> Floats:
+    """Return which share of each row is held out: as many of equal rows as a coin tells."""
+    counts = np.ones(len(digests)) if weight is None or not is_whole(weight) else weight
+    # Rows of unlike weights are taken in a random order that is not that of the rows.
+    order = np.argsort(digests, kind="stable") if weight is None else np.lexsort((weight, digests))
+    shares = np.zeros(len(digests))
+    starts = np.flatnonzero(np.r_[True, digests[order][1:] != digests[order][:-1]])
+    for members in np.split(order, starts[1:]) if len(order) else ():
+        rng = np.random.default_rng([seed, int(digests[members[0]][:16], 16)])
+        left = rng.binomial(int(counts[members].sum()), fraction)
+        members = rng.permutation(members)
+        before = np.cumsum(counts[members]) - counts[members]
+        apart = np.clip(left - before, 0.0, counts[members])
+        shares[members] = apart / np.maximum(counts[members], 1.0)
+    return shares
 
 
 def content_keys(data: ModalityData, seed: int) -> npt.NDArray[np.str_]:
@@ -139,7 +210,7 @@ def content_keys(data: ModalityData, seed: int) -> npt.NDArray[np.str_]:
     ndarray of str of shape (n_samples,)
         The same for equal rows, and another for every other one.
     """
-    return _digests(data, seed)
+    return _digests(data, seed, None)[0]
 
 
 def folds_by_content(
@@ -192,22 +263,23 @@ def folds_by_content(
 
 
 def _digests(
-    data: ModalityData, seed: int, target: npt.NDArray[np.int64] | None = None
-) -> npt.NDArray[np.str_]:
-    """Hash the ranks of the values of each row."""
-    ranks = [_ranks(flat) for flat in some_columns(data, _FIRST_COLUMNS)]
-    digests = _hashed(ranks if target is None else [*ranks, target], seed)
-    _, which, counts = np.unique(digests, return_inverse=True, return_counts=True)
-    alike = counts[which] > 1
+    data: ModalityData, seed: int, *targets: npt.NDArray[np.int64] | None
+) -> list[npt.NDArray[np.str_]]:
+    """Hash the ranks of the values of each row, together with each of the targets."""
+    first = [_ranks(flat) for flat in some_columns(data, _FIRST_COLUMNS)]
+    found = [_hashed(first if t is None else [*first, t], seed).astype(object) for t in targets]
+    alike = np.zeros(data.n_samples, dtype=bool)
+    for digests in found:
+        _, which, counts = np.unique(digests, return_inverse=True, return_counts=True)
+        alike |= counts[which] > 1
     widest = max(prod(block.values.shape[1:]) for block in data.blocks)
-    if not alike.any() or widest <= _FIRST_COLUMNS:
-        return digests
-    # The first columns tell most data apart, but not images with a margin. Ranked among all rows,
-    # so that copies of a row change nothing.
-    ranks = [_ranks(flat)[alike] for flat in some_columns(data, _MORE_COLUMNS, spaced=True)]
-    more = digests.astype(object)
-    more[alike] += _hashed(ranks, seed).astype(object)
-    return more.astype(np.str_)
+    if alike.any() and widest > _FIRST_COLUMNS:
+        # The first columns tell most data apart, but not images with a margin. Ranked among all
+        # rows, so that copies of a row change nothing.
+        more = [_ranks(flat)[alike] for flat in some_columns(data, _MORE_COLUMNS, spaced=True)]
+        for digests in found:
+            digests[alike] += _hashed(more, seed).astype(object)
+    return [digests.astype(np.str_) for digests in found]
 
 
 def _hashed(ranks: list[npt.NDArray[np.int64]], seed: int) -> npt.NDArray[np.str_]:
@@ -239,13 +311,3 @@ def _target_ranks(target: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
 def _dense_ranks(columns: npt.NDArray[np.generic]) -> npt.NDArray[np.int64]:
     ranks = [np.unique(column, return_inverse=True)[1] for column in columns.T]
     return np.column_stack(ranks).astype(np.int64)
-
-
-def _keep_every_class(
-    target: npt.NDArray[np.generic], kind: str, kept: Rows, held: Rows
-) -> tuple[Rows, Rows]:
-    """Move held-out rows back whose class would not be seen in training."""
-    if kind in ("binary", "multiclass"):
-        unseen = np.isin(target[held], np.unique(target[kept]), invert=True)
-        kept, held = np.concatenate([kept, held[unseen]]), held[~unseen]
-    return np.sort(kept), np.sort(held)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sklearn_mmfusion import MNLClassifier
-from sklearn_mmfusion._fit_scales import n_counted
+from sklearn_mmfusion._weights import n_counted
 
 WEIGHT = np.random.default_rng(0).uniform(0.1, 3, size=50)
 

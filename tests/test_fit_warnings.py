@@ -33,7 +33,6 @@ def judged(fitted, gains, errors):
         ([0.163], [0.084], True),  # a gain, but of less than two standard errors
         ([0.169], [0.084], False),
         ([-0.1], [0.01], True),
-        ([np.nan], [np.nan], False),
         ([0.1, 0.3], [0.05, 0.1], False),  # 0.2 against 2 * 0.075
         ([0.1, 0.15], [0.05, 0.1], True),  # 0.125 against 0.15
     ],
@@ -51,6 +50,14 @@ def test_gain_is_weighed_against_two_standard_errors(fitted, gains, errors, warn
         assert "is not shown to predict" in found[0] and figures in found[0]
         assert "no better" not in found[0]
         assert found[0].endswith("its relevance scores may mean nothing")
+
+
+def test_fit_that_could_hold_no_rows_out_is_warned_of(fitted):
+    results = judged(fitted, [np.nan], [np.nan])
+    fitted._set_fitted(fitted._schema, fitted._target, fitted._display, results)
+    assert not_shown_to_learn(fitted) is False
+    with pytest.warns(RelevanceWarning, match="too few rows to hold some out .* its figures may"):
+        warn_of_fit(fitted, results, "figures")
 
 
 def test_models_that_do_not_judge_themselves_are_not_doubted():

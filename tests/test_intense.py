@@ -267,6 +267,39 @@ def test_whole_weights_equal_repeated_rows(kind, early_stopping):
 # -- independence of fits ---------------------------------------------------------------------
 
 
+def flags(n_values, seed=0, n=600):
+    """Return two modalities of one category each, and which of its values each row has."""
+    first, second = np.random.default_rng(seed).integers(0, n_values, (2, n))
+    return {"a": np.eye(n_values)[first], "b": np.eye(n_values)[second]}, first, second
+
+
+def test_categories_are_learned_though_few_rows_differ():
+    x, first, second = flags(3)
+    noise = np.random.default_rng(1).normal(size=600)
+    y = (first == 0) + 1.0 * (second == 0) + noise > 0.7
+    est = InTenseClassifier(encoders=LinearEncoder(), random_state=0).fit(x, y)
+    rule = (first == 0) | (second == 0)  # the best that can be told of a row
+    assert est.score(x, y) == pytest.approx(np.mean(rule == y), abs=0.01)
+    assert est.validation_gain_ > 3 * est.validation_gain_error_ > 0
+    assert est.relevance_scores_["a x b"] < 0.1
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_random_labels_of_flags_are_not_an_interaction(weighted):
+    x, first, second = flags(2)
+    y = np.random.default_rng(1).integers(0, 2, 600)
+    weight = None
+    if weighted:  # eight rows of weights that count repetitions
+        _, rows, counts = np.unique(
+            4 * first + 2 * second + y, return_index=True, return_counts=True
+        )
+        x, y, weight = {name: v[rows] for name, v in x.items()}, y[rows], counts.astype(float)
+    est = InTenseClassifier(encoders=LinearEncoder(), random_state=0)
+    with pytest.warns(RelevanceWarning, match="not shown to predict"):
+        est.fit(x, y, sample_weight=weight)
+    assert est.relevance_scores_["a x b"] == 0
+
+
 def test_features_given_as_they_are_keep_their_own_axes():
     # Fixed features have no map before the unimodal norm: the additive part is a ridge there.
     est = InTenseRegressor(**params(encoders=IdentityEncoder(), max_epochs=3)).fit(X, NUMBERS)

@@ -34,7 +34,8 @@ def classes(n=N):
 
 def by_content(arrays, target=None, kind="multiclass", fraction=0.2, seed=0):
     target = classes(len(arrays["a"])) if target is None else target
-    return split_by_content(data(arrays), target, kind, fraction, seed)
+    split = split_by_content(data(arrays), target, kind, fraction, seed)
+    return None if split is None else split[:2]
 
 
 def held_mask(split, n=N):
@@ -138,13 +139,88 @@ def test_precision_of_the_values_is_irrelevant():
 
 
 @pytest.mark.parametrize("kind", ["multiclass", "regression"])
-def test_too_few_different_rows_are_not_split(kind):
-    nine = {name: np.tile(array[:9], (20,) + (1,) * (array.ndim - 1)) for name, array in
-            values().items()}  # fmt: skip
-    target = np.tile(np.arange(9) % 3, 20)
-    assert by_content(nine, target, kind) is None
+def test_fewer_than_ten_rows_are_not_split(kind):
     ten = {name: array[:10] for name, array in values().items()}
     assert by_content(ten, np.arange(10) % 2, kind) is not None
+    nine = {name: array[:9] for name, array in values().items()}
+    target = np.arange(9) % 3
+    assert by_content(nine, target, kind) is None
+    parts = data(nine), target, kind, 0.2, 0
+    assert split_by_content(*parts, np.ones(9)) is None
+    assert split_by_content(*parts, np.full(9, 0.5)) is None
+    # A weight of two is a row that comes twice.
+    assert split_by_content(*parts, np.full(9, 2.0)) is not None
+
+
+def flags(n=400, seed=0):
+    """Two flags, labels that do not follow from them, and which combination each row is."""
+    rng = np.random.default_rng(seed)
+    a, b, target = rng.integers(0, 2, (3, n))
+    return {"a": a[:, None] + 0.0, "b": b[:, None] + 0.0}, target, 4 * a + 2 * b + target
+
+
+@pytest.mark.parametrize("kind", ["binary", "multilabel"])
+def test_rows_that_differ_in_their_label_alone_are_held_out_by_number(kind):
+    arrays, target, content = flags()
+    arrays["a"] = np.hstack([arrays["a"], np.random.default_rng(1).integers(0, 3, (400, 1))])
+    combined = np.unique(np.column_stack([arrays["a"], content]), axis=0, return_inverse=True)[1]
+    y = target if kind == "binary" else np.column_stack([target, 1 - target])
+    shares = []
+    for seed in range(40):
+        held = held_mask(by_content(arrays, y, kind, 0.3, seed), 400)
+        counts = np.bincount(combined)
+        shares.append(np.bincount(combined, held) / counts)
+    shares = np.array(shares)
+    # A binomial share of each combination with each label, not all of one or none.
+    assert shares.mean() == pytest.approx(0.3, abs=0.02)
+    expected = np.sqrt(0.3 * 0.7 / counts)
+    np.testing.assert_allclose(shares.std(0) / expected, 1.0, atol=0.5)
+
+
+def test_number_that_is_held_out_depends_on_nothing_but_the_rows():
+    arrays, target, content = flags()
+    counted = np.bincount(content[held_mask(by_content(arrays, target, "binary"), 400)])
+    order = np.random.default_rng(5).permutation(400)
+    turned = {name: 7.0 * array[order] - 3 for name, array in arrays.items()}
+    held = held_mask(by_content(turned, target[order], "binary"), 400)
+    np.testing.assert_array_equal(np.bincount(content[order][held]), counted)
+
+
+def test_whole_weights_are_held_out_as_repeated_rows_are():
+    arrays, target, content = flags()
+    weight = np.random.default_rng(3).integers(0, 4, 400)
+    rows = np.repeat(np.arange(400), weight)
+    parts = target, "binary", 0.2, 0
+    split = split_by_content(data(arrays), *parts, weight.astype(float))
+    repeated = {name: array[rows] for name, array in arrays.items()}
+    held = split_by_content(data(repeated), target[rows], *parts[1:]).held
+    expected = np.bincount(content[rows][held], minlength=8)
+    np.testing.assert_array_equal(np.bincount(content[split.held], split.held_weight), expected)
+    both = np.zeros(400)
+    for some, weights in zip(split[:2], split[2:], strict=True):
+        assert (weights == np.round(weights)).all()
+        both[some] += weights
+    np.testing.assert_array_equal(both, weight)
+
+
+def test_other_weights_leave_rows_whole():
+    arrays, target, _ = flags()
+    weight = np.random.default_rng(3).random(400)
+    split = split_by_content(data(arrays), target, "binary", 0.2, 0, weight)
+    assert_partition(split[:2], 400)
+    np.testing.assert_array_equal(split.kept_weight, weight[split.kept])
+    np.testing.assert_array_equal(split.held_weight, weight[split.held])
+    order = np.random.default_rng(5).permutation(400)
+    turned = {name: array[order] for name, array in arrays.items()}
+    found = split_by_content(data(turned), target[order], "binary", 0.2, 0, weight[order])
+    np.testing.assert_array_equal(np.sort(found.held_weight), np.sort(split.held_weight))
+
+
+def test_flags_with_a_number_as_target_are_rows_of_their_own():
+    arrays, _, _ = flags()
+    target = np.random.default_rng(1).normal(size=400)
+    assert_partition(by_content(arrays, target, "regression"), 400)
+    assert len(by_content(arrays, target, "regression")[1]) == 80
 
 
 def test_share_that_holds_out_a_single_row_is_not_used():
@@ -160,7 +236,7 @@ def test_training_sees_every_class(split):
         if split == "content":
             kept, held = by_content(values(), target, fraction=0.5, seed=seed)
         else:
-            kept, held = split_rows(target, "binary", 0.5, seed)
+            kept, held = split_rows(target, "binary", 0.5, seed)[:2]
         assert 7 in kept
         assert 7 not in held
 
@@ -262,7 +338,7 @@ def test_share_of_rows_is_held_out_at_random(kind, n, fraction, n_held):
         "multiclass": classes(n),
         "multilabel": np.eye(3)[classes(n)],
     }.get(kind, np.linspace(0, 1, n))
-    split = split_rows(target, kind, fraction, 0)
+    split = split_rows(target, kind, fraction, 0)[:2]
     assert_partition(split, n)
     assert len(split[1]) == n_held
     np.testing.assert_array_equal(split[1], split_rows(target, kind, fraction, 0)[1])
@@ -271,7 +347,7 @@ def test_share_of_rows_is_held_out_at_random(kind, n, fraction, n_held):
 
 def test_random_rows_are_stratified():
     target = np.repeat([0, 1, 2], [300, 200, 100])
-    _, held = split_rows(target, "multiclass", 0.1, 3)
+    held = split_rows(target, "multiclass", 0.1, 3).held
     np.testing.assert_array_equal(np.bincount(target[held]), [30, 20, 10])
 
 
@@ -281,6 +357,6 @@ def test_random_split_of_too_few_rows_is_none(n, fraction):
 
 
 def test_more_classes_than_held_out_rows_are_not_stratified():
-    kept, held = split_rows(np.arange(40) // 2, "multiclass", 0.2, 0)
+    kept, held = split_rows(np.arange(40) // 2, "multiclass", 0.2, 0)[:2]
     assert set(np.unique(np.arange(40)[kept] // 2)) == set(range(20))
     assert len(held) <= 8
