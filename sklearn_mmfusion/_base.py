@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mmfusion._checkpoint import Checkpoint
-from sklearn_mmfusion._devices import intra_op_threads
+from sklearn_mmfusion._devices import intra_op_threads, usual_torch
 from sklearn_mmfusion._diagram import DiagramMixin
 from sklearn_mmfusion._distributed import join_processes
 from sklearn_mmfusion._encoders import EncodersMixin, resolve_encoders
@@ -325,7 +325,11 @@ class BaseFusion(
         self._refuse_estimators(plan)
         batch = self._fit_input(plan, data, target, encoded, weight)
         options = self._options(plan, batch)
-        with intra_op_threads(self.n_threads), self._memory_errors(plan, batch):
+        with (
+            usual_torch(),
+            intra_op_threads(self.n_threads),
+            self._memory_errors(plan, batch),
+        ):
             steps = fit_steps(
                 plan,
                 batch,

@@ -16,6 +16,8 @@ __all__ = [
     "intra_op_threads",
     "prediction_device",
     "training_device",
+    "usual_device",
+    "usual_torch",
     "whole_float32",
 ]
 
@@ -88,6 +90,26 @@ def intra_op_threads(n_threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def usual_device() -> Iterator[None]:
+    """Make tensors on the CPU unless told otherwise, whatever torch's default device is."""
+    if torch.get_default_device().type == "cpu":
+        yield
+        return
+    with CPU:  # costs time in every operation
+        yield
+
+
+@contextmanager
+def usual_torch() -> Iterator[None]:
+    """Train as ever inside ``torch.no_grad``, ``inference_mode`` and another default device.
+
+    A fit is often called where the features were made, in such a block.
+    """
+    with torch.inference_mode(False), torch.enable_grad(), usual_device():
+        yield
 
 
 class _WholeFloat32:

@@ -15,7 +15,13 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._dataset import to_dataset
-from sklearn_mmfusion._devices import count_values, intra_op_threads, prediction_device
+from sklearn_mmfusion._devices import (
+    count_values,
+    intra_op_threads,
+    prediction_device,
+    usual_device,
+    usual_torch,
+)
 from sklearn_mmfusion._estimator_encoder import represent
 from sklearn_mmfusion._explained import ExplainedTerms
 from sklearn_mmfusion._fit_data import FitResult
@@ -73,12 +79,16 @@ class FittedFusion(SavableMixin, BaseEstimator):
         check_is_fitted(self, "_result")
         cache = self._cache
         if not cache.modules:
-            cache.modules = [
-                load_state(build_network(result.plan).double(), result.state)
-                .eval()
-                .requires_grad_(False)
-                for result in self._results
-            ]
+            with usual_torch():
+                cache.modules = [
+                    load_state(build_network(result.plan).double(), result.state).requires_grad_(
+                        False
+                    )
+                    for result in self._results
+                ]
+        for module in cache.modules:
+            if module.training:  # whoever asked for module_ may have changed that
+                module.eval()
         return cache.modules
 
     def __getstate__(self) -> dict[str, Any]:
@@ -131,7 +141,8 @@ class FittedFusion(SavableMixin, BaseEstimator):
         shapes = (layout.shape for layout in self._result.plan.layouts)
         values = count_values(n_rows or data.n_samples, shapes)
         module = self._cache.on(module, prediction_device(getattr(self, "device", "cpu"), values))
-        with memory_errors(describe), intra_op_threads(self.n_threads), torch.inference_mode():
+        threads = intra_op_threads(self.n_threads)
+        with memory_errors(describe), threads, usual_device(), torch.inference_mode():
             found: Floats | None = None
             for rows in self._chunks(data, module):
                 part = compute(module, self._batch(data, rows)).numpy()

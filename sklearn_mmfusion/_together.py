@@ -8,6 +8,7 @@ from functools import partial
 from typing import TypeVar
 
 from sklearn_mmfusion._block_head import BlockNormHead
+from sklearn_mmfusion._devices import usual_torch
 from sklearn_mmfusion._encoder_specs import IdentityEncoder, LinearEncoder, MLPEncoder
 from sklearn_mmfusion._epochs import TrainingResult
 from sklearn_mmfusion._fit_data import FitInput, FitResult
@@ -95,6 +96,7 @@ def run_fittings(fittings: Sequence[Fitting]) -> None:
         One for each call.
     """
     with ExitStack() as stack:
+        stack.enter_context(usual_torch())
         waiting: list[tuple[Fitting, Iterator[FitSteps]]] = []
         for fitting in fittings:
             stack.callback(fitting.close)

@@ -19,6 +19,7 @@ from sklearn_mmfusion._devices import (
 )
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._validation import check_fit_inputs
+from sklearn_mmfusion.inspection import modality_shapley
 from sklearn_mmfusion.modules.network import FusionNetwork
 
 pytestmark = [
@@ -32,9 +33,11 @@ X = {"a": RNG.normal(size=(40, 4)), "b": RNG.normal(size=(40, 3))}
 Y = np.arange(40) % 2
 
 
+PARAMS = {"encoders": MLPEncoder(), "max_epochs": 2, "random_state": 0}
+
+
 def _fit(**changes):
-    params = {"encoders": MLPEncoder(), "max_epochs": 2, "random_state": 0} | changes
-    return InTenseClassifier(**params).fit(X, Y)
+    return InTenseClassifier(**(PARAMS | changes)).fit(X, Y)
 
 
 @pytest.fixture
@@ -252,3 +255,35 @@ def test_training_asks_for_it_by_its_device(monkeypatch, n_bags):
     _fit(n_bags=n_bags)
     assert asked
     assert set(asked) == {"cpu"}
+
+
+CONTEXTS = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "default device": lambda: torch.device("meta"),
+}
+
+
+@pytest.mark.parametrize("name", CONTEXTS)
+def test_a_fit_is_the_same_in_whatever_block_of_torch_it_is_called(name):
+    usual = _fit()
+    with CONTEXTS[name]():
+        est = _fit()
+        found = est.predict_proba(X), est.explain_local(X).to_frame()
+        shapley = modality_shapley(est, X).shapley_values
+        grown = InTenseClassifier(**PARAMS).partial_fit(X, Y)
+        assert torch.is_grad_enabled() is (name == "default device")
+    np.testing.assert_array_equal(found[0], usual.predict_proba(X))
+    assert found[1].equals(usual.explain_local(X).to_frame())
+    np.testing.assert_array_equal(shapley, modality_shapley(usual, X).shapley_values)
+    expected = InTenseClassifier(**PARAMS).partial_fit(X, Y).predict_proba(X)
+    np.testing.assert_array_equal(grown.predict_proba(X), expected)
+    # The module can be differentiated outside too.
+    est.module_.requires_grad_(True)
+
+
+def test_predictions_are_those_of_evaluation_whatever_was_done_to_the_module():
+    est = _fit(encoders=MLPEncoder(dropout=0.5))
+    expected = est.predict_proba(X)
+    est.module_.train()
+    np.testing.assert_array_equal(est.predict_proba(X), expected)

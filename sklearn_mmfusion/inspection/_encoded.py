@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sklearn_mmfusion._devices import intra_op_threads
+from sklearn_mmfusion._devices import intra_op_threads, usual_device
 from sklearn_mmfusion._fit_data import FitResult
 from sklearn_mmfusion._fitted import FittedFusion
 from sklearn_mmfusion.inspection._parts import Part, table_part
@@ -154,7 +154,8 @@ class _Encoded:
 
     def run(self, function: Callable[[], Tensor]) -> Floats:
         """Compute something in y's units, without its mean: the share of the member."""
-        with intra_op_threads(self.estimator.n_threads), torch.inference_mode():
+        threads = intra_op_threads(self.estimator.n_threads)
+        with threads, usual_device(), torch.inference_mode():
             values: Floats = function().numpy()
         return values * (self.result.target_scale.scale / len(self.estimator._results))
 
