@@ -49,6 +49,8 @@ _ROUNDS = 8  # corrections of the set of support vectors after that
 _CAREFUL_ROUNDS = 300  # the same, one row at a time
 _CAREFUL_ROWS = 500  # rows inside their bounds above which these would take too long
 _RIDGE = 1e-10  # relative to the diagonal; only conditions the solves, whose residuals are exact
+_LOOSE_RIDGE = 1e-6  # the same, where the coefficients are those of libsvm
+_FEW_ROWS = 100  # as many may change in any case
 _LEAST_LOG = -200.0  # a weight below exp(this) changes nothing
 _LEAST_STRENGTH = 1e-30  # relative; keeps logarithms finite
 _STALLED = 1e-13  # relative change of the objective that is rounding
@@ -354,10 +356,11 @@ def _fit_machines(problem: _Problem, weights: Floats) -> _Machines:
         b = _best_intercept(values, lower, upper, problem.cost)
         each = problem.kernels @ a  # (m, n)
         strengths += np.maximum(each @ a, 0.0)
-        if refined is None:
+        inside = _inside(kernel, problem.cost, a) if refined is None else refined[1:]
+        if inside is None:
             curvature = None
         elif curvature is not None:
-            curvature += _curvature(each, *refined[1:])
+            curvature += _curvature(each, *inside)
         f = values + b
         loss += float(problem.cost @ (np.maximum(lower - f, 0) + np.maximum(f - upper, 0)))
         linear += float(a[a > 0] @ lower[a > 0] + a[a < 0] @ upper[a < 0])
@@ -439,10 +442,29 @@ def _refine(
             if careful:
                 enters &= violation >= violation.max()
             side = np.where(enters & (a == 0), np.where(short > over, 1.0, -1.0), side)
-        if not outside.any() and not enters.any():
+        n_changed = int(outside.sum() + enters.sum())
+        if not careful and n_changed > max(len(rows), _FEW_ROWS):
+            return None  # with many rows that nearly agree each correction is larger than the last
+        if not n_changed:
             return (a, rows, factor) if abs(a.sum()) <= 1e-9 * cost.sum() else None
         free = (free & ~outside) | enters
     return None
+
+
+def _inside(kernel: Floats, cost: Floats, a: Floats) -> tuple[npt.NDArray[np.intp], Any] | None:
+    """Return the rows inside their bounds and the factor of their kernel, as libsvm leaves them.
+
+    That is good enough for a direction in which to look for better weights.
+    """
+    rows = np.flatnonzero((np.abs(a) > _INSIDE * cost) & (np.abs(a) < (1 - _INSIDE) * cost))
+    if not len(rows):
+        return rows, None
+    inner = kernel[np.ix_(rows, rows)]
+    ridge = _LOOSE_RIDGE * max(np.trace(inner) / len(rows), np.finfo(np.float64).tiny)
+    try:
+        return rows, cho_factor(inner + ridge * np.eye(len(rows)))
+    except LinAlgError:
+        return None
 
 
 def _curvature(each: Floats, rows: npt.NDArray[np.intp], factor: Any) -> Floats:

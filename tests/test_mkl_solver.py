@@ -407,3 +407,35 @@ def test_intercept_is_that_of_a_linear_program(has_lower, has_upper):
     )
     got = loss((values + b)[:, None], lower[:, None], upper[:, None], cost)
     assert got == pytest.approx(best.fun, abs=1e-9)
+
+
+@pytest.mark.parametrize("p", [1, 1.5])
+@pytest.mark.parametrize("task", TASKS)
+def test_weights_are_found_where_support_vectors_do_not_settle(task, p, monkeypatch):
+    # As with thousands of rows of which many nearly agree: libsvm's own coefficients are left.
+    blocks, signal = features(200, 4, 3, seed=7)
+    lower, upper = zone(task, signal)
+    kernels = gram(blocks)
+    expected = solve_mkl(kernels, lower, upper, np.ones(200), p=p)
+    monkeypatch.setattr(_mkl_solver, "_refine", lambda *args, careful: None)
+    found = solve_mkl(kernels, lower, upper, np.ones(200), p=p, tol=1e-5)
+    assert found.duality_gap <= 1e-5
+    assert found.n_iter <= 25
+    np.testing.assert_allclose(found.weights, expected.weights, rtol=0, atol=2e-2)
+    assert found.objective == pytest.approx(expected.objective, rel=1e-5)
+
+
+def test_corrections_that_grow_are_given_up_at_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 2))
+    target = np.sign(x[:, 0] + rng.normal(size=400))
+    lower = np.where(target > 0, 1.0, -np.inf)
+    upper = np.where(target < 0, -1.0, np.inf)
+    rounds = []
+    factor = _mkl_solver.cho_factor
+    monkeypatch.setattr(_mkl_solver, "cho_factor", lambda a: rounds.append(len(a)) or factor(a))
+    # All rows inside their bounds, of a kernel of rank two: they can stand in for each other.
+    start = 0.5 * (target - target.mean())
+    found = _mkl_solver._refine(x @ x.T, lower, upper, np.ones(400), start, careful=False)
+    assert found is None
+    assert len(rounds) <= 3
