@@ -234,6 +234,7 @@ def fit_representations(
         kind != "regression"
         and len(found) == len(plan.layouts)
         and all(part.method == "predict_proba" for part in found.values())
+        and any(len(term) == 1 for term in plan.terms)
     )
     plan = replace(plan, layouts=tuple(layouts), encoders=tuple(encoders), votes=votes)
     return plan, ModalityData(blocks), found
