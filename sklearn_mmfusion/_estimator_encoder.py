@@ -73,8 +73,10 @@ class EstimatorEncoder(BaseEncoder):
         matters, and a row that comes twice is one of weight two. Above 50,000 rows, or with
         fewer than ten different ones, rows are not told apart, and shuffled. A splitter, or an
         iterable of pairs of row numbers, is used as it is, on the rows that have the modality and
-        a weight. Give pairs, such as ``list(GroupKFold().split(y, y, groups))``, where rows belong
-        together that are not equal: those of one person, or several captions of one picture.
+        a weight; it has to hold every one of them in a test fold, and the mean represents a row
+        that is in several (``RepeatedKFold``). Give pairs, such as ``list(GroupKFold().split(y, y,
+        groups))``, where rows belong together that are not equal: those of one person, or several
+        captions of one picture.
 
     Notes
     -----
@@ -279,8 +281,12 @@ def _cross_fit(
     values = fitted(block).values.astype(np.float64)
     if method != "transform":
         some_keys = None if keys is None else keys[rows]
-        for train, test in folds(encoder.cv, inputs[rows], y[rows], kind, seed, some_keys):
-            values[rows[test]] = predictions(fitted_to(rows[train]), rows[test])
+        total, n_tests = np.zeros((len(rows), n_features)), np.zeros((len(rows), 1))
+        parts = folds(encoder.cv, inputs[rows], y[rows], kind, seed, some_keys, block.name)
+        for train, test in parts:
+            total[test] += predictions(fitted_to(rows[train]), rows[test])
+            n_tests[test] += 1
+        values[rows] = total / n_tests
     return fitted, values
 
 
