@@ -117,7 +117,8 @@ def _users_own(
         if "groups" in str(error):
             remedy = f"give its pairs of row numbers: cv=list({made}(...).split(y, y, groups))"
         raise InputError(
-            f"{who}: {made} does not divide the {n} rows with the modality: {error}; {remedy}"
+            f"{who}: {made} does not divide the {n} rows with the modality: "
+            f"{str(error).rstrip('.')}; {remedy}"
         ) from error
     _check_folds(found, n, who)
     return found

@@ -11,10 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.base import BaseEstimator, clone, is_classifier
-from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, StrOptions
-from sklearn.utils.validation import has_fit_parameter
 from torch import nn
 
 from sklearn_mmfusion._encoder_folds import folds, row_keys
@@ -22,6 +20,7 @@ from sklearn_mmfusion._encoder_specs import BaseEncoder, IdentityEncoder
 from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._seeds import seed_for
+from sklearn_mmfusion._weighted_fits import fit_weighted
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData, ModalityLayout
 from sklearn_mmfusion.modules.encoders import SummaryModule
 
@@ -31,7 +30,6 @@ __all__ = [
     "class_probabilities",
     "errors_of",
     "fit_representations",
-    "fit_weighted",
     "flat_inputs",
     "for_target",
     "represent",
@@ -81,8 +79,10 @@ class EstimatorEncoder(BaseEncoder):
     Notes
     -----
     Fitted estimators are kept in ``representations_`` of the fusion estimator, and pickled with
-    it. ``partial_fit`` cannot take them. Fits of the estimator receive sample weights if its
-    ``fit`` has a ``sample_weight``.
+    it. ``partial_fit`` cannot take them. Fits of the estimator, or of the steps of a Pipeline,
+    receive sample weights if ``fit`` has a ``sample_weight``. With scikit-learn's metadata routing
+    a request of the estimator or a part of it, such as ``set_fit_request(sample_weight=False)``,
+    comes first.
 
     Where all modalities are log-posteriors, MNL and InTense prefer a sum of them with one weight
     per modality, equal unless cross-validation objects; see their ``reg``.
@@ -314,21 +314,6 @@ def errors_of(name: str, estimator: Any) -> Iterator[None]:
         raise InputError(
             f"modality {name!r}: {type(estimator).__name__} refuses it: {error}"
         ) from error
-
-
-def fit_weighted(
-    estimator: Any, inputs: npt.NDArray[Any], y: npt.NDArray[Any], weight: Floats | None
-) -> Any:
-    """Fit with weights where the estimator, or the steps of a pipeline, take them."""
-    if weight is None:
-        return estimator.fit(inputs, y)
-    steps = estimator.steps if isinstance(estimator, Pipeline) else [(None, estimator)]
-    arguments = {
-        "sample_weight" if name is None else f"{name}__sample_weight": weight
-        for name, step in steps
-        if has_fit_parameter(step, "sample_weight")
-    }
-    return estimator.fit(inputs, y, **arguments)
 
 
 class PerLabel(BaseEstimator):

@@ -17,7 +17,6 @@ from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._estimator_encoder import (
     class_probabilities,
     errors_of,
-    fit_weighted,
     flat_inputs,
     for_target,
     seeded,
@@ -33,6 +32,7 @@ from sklearn_mmfusion._validation import (
     set_input_attributes,
     term_name,
 )
+from sklearn_mmfusion._weighted_fits import fit_weighted
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
 
 __all__ = ["LateVotingClassifier"]
