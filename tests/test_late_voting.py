@@ -1,0 +1,81 @@
+"""Late voting where a modality knows nothing of a class."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+
+from sklearn_mmfusion import InputTypeError, LateVotingClassifier
+
+N = 150
+RNG = np.random.default_rng(0)
+X = {"a": RNG.normal(size=(N, 3)), "b": RNG.normal(size=(N, 2))}
+THREE = np.digitize(X["a"][:, 0] + 0.5 * RNG.normal(size=N), [-0.5, 0.5])
+PI = np.bincount(THREE) / N
+
+
+def missing_where(rows):
+    return X | {"b": np.where(rows[:, None], np.nan, X["b"])}
+
+
+def softmax(values):
+    p = np.exp(values - values.max(1, keepdims=True))
+    return p / p.sum(1, keepdims=True)
+
+
+def with_intercept(est, parts):
+    return softmax(parts + est.intercept_)
+
+
+def test_modality_does_not_vote_on_a_class_that_it_has_not_seen():
+    rows = THREE != 2
+    est = LateVotingClassifier(LogisticRegression(), missing="mask", random_state=0)
+    est.fit(missing_where(~rows), THREE)
+    pa = LogisticRegression().fit(X["a"], THREE).predict_proba(X["a"])
+    pb = LogisticRegression().fit(X["b"][rows], THREE[rows]).predict_proba(X["b"])
+    pb = np.column_stack([pb * (1 - PI[2]), np.full(N, PI[2])])
+    expected = pa * pb / PI
+    expected /= expected.sum(1, keepdims=True)
+    np.testing.assert_allclose(est.predict_proba(X), expected, rtol=1e-6)
+    # The modality alone leaves the odds of that class against all others as they were.
+    alone = with_intercept(est, est.contributions(X)[:, 1])
+    np.testing.assert_allclose(alone[:, 2], PI[2], rtol=1e-9)
+    assert np.ptp(alone[:, 0]) > 0.01
+    assert set(est.predict(X)) == {0, 1, 2}
+    total = est.contributions(X).sum(1) + est.intercept_
+    np.testing.assert_allclose(total, est.decision_function(X), rtol=1e-9)
+
+
+@pytest.mark.parametrize("model", [LogisticRegression(), RandomForestClassifier(5, random_state=0)])
+@pytest.mark.parametrize("y", [THREE, THREE > 0], ids=["multiclass", "binary"])
+def test_modality_with_rows_of_one_class_does_not_vote(model, y):
+    est = LateVotingClassifier(model, missing="mask", random_state=0)
+    est.fit(missing_where(THREE != 0), y)
+    assert (est.contributions(X)[:, 1] == 0).all()
+    alone = clone(model).fit(X["a"], y).predict_proba(X["a"])
+    np.testing.assert_allclose(est.predict_proba(X), alone, rtol=1e-6, atol=1e-9)
+
+
+def test_modality_does_not_vote_on_a_label_in_which_its_rows_are_alike():
+    labels = np.column_stack([THREE > 0, X["b"][:, 0] > 0]).astype(int)
+    for model in (RandomForestClassifier(5, random_state=0), LogisticRegression()):
+        est = LateVotingClassifier(model, missing="mask", random_state=0)
+        parts = est.fit(missing_where(THREE == 0), labels).contributions(X)
+        assert (parts[:, 1, 0] == 0).all() and np.ptp(parts[:, 1, 1]) > 1
+
+
+def test_weights_decide_what_a_class_is_worth():
+    rows = THREE != 2
+    weight = RNG.integers(1, 4, N).astype(float)
+    est = LateVotingClassifier(LogisticRegression(), missing="mask", random_state=0)
+    est.fit(missing_where(~rows), THREE, weight)
+    alone = with_intercept(est, est.contributions(X)[:, 1])
+    np.testing.assert_allclose(alone[:, 2], weight[~rows].sum() / weight.sum(), rtol=1e-9)
+
+
+def test_class_in_place_of_a_classifier_is_refused():
+    mine = r"'a': expected a classifier, got the class LogisticRegression; write Log.*\(\)"
+    for given in (LogisticRegression, {"a": LogisticRegression}):
+        with pytest.raises(InputTypeError, match=mine):
+            LateVotingClassifier(given, random_state=0).fit(X, THREE)
