@@ -25,6 +25,7 @@ from sklearn_mmfusion._estimator_outputs import (
 )
 from sklearn_mmfusion._explained import ExplainedTerms
 from sklearn_mmfusion._label_classifiers import fit_to_target
+from sklearn_mmfusion._named_estimators import NamedEstimatorsMixin
 from sklearn_mmfusion._progress import CallbackSupport, FitTask
 from sklearn_mmfusion._seeds import seed_for
 from sklearn_mmfusion._standardizer import Standardizer
@@ -44,7 +45,9 @@ Floats = npt.NDArray[np.float64]
 _FLOOR = 1e-12  # smallest probability whose logarithm is taken
 
 
-class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, CallbackSupport, BaseEstimator):
+class LateVotingClassifier(
+    NamedEstimatorsMixin, FusionClassifierMixin, ExplainedTerms, CallbackSupport, BaseEstimator
+):
     r"""Add up the log-posteriors of one classifier per modality, each trained on its own.
 
     Use it as a baseline: where modalities are independent given the class it is the best there
@@ -65,7 +68,8 @@ class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, CallbackSuppor
     Parameters
     ----------
     estimators : classifier, or mapping of str to classifier, default=None
-        One for all modalities, or by name; with ``predict_proba``. None, and modalities that are
+        One for all modalities, or by name; with ``predict_proba``. Parameters of those by name are
+        set and searched as ``estimators__<modality>__<parameter>``. None, and modalities that are
         not named, are logistic regression on standardised features. Sequences are described by
         moments and extremes over valid steps, images by their pixels.
     modalities : mapping or list of str, default=None

@@ -1,12 +1,13 @@
-"""Late voting where a modality knows nothing of a class."""
+"""Late voting where a modality knows nothing of a class, and parameters of named classifiers."""
 
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 
-from sklearn_mmfusion import InputTypeError, LateVotingClassifier
+from sklearn_mmfusion import InputTypeError, LateVotingClassifier, ModalityFrame
 
 N = 150
 RNG = np.random.default_rng(0)
@@ -72,6 +73,48 @@ def test_weights_decide_what_a_class_is_worth():
     est.fit(missing_where(~rows), THREE, weight)
     alone = with_intercept(est, est.contributions(X)[:, 1])
     np.testing.assert_allclose(alone[:, 2], weight[~rows].sum() / weight.sum(), rtol=1e-9)
+
+
+# -- parameters -------------------------------------------------------------------------------
+
+
+def test_parameters_of_named_classifiers_are_searchable():
+    given = {"a": RandomForestClassifier(3, random_state=0), "b": LogisticRegression()}
+    est = LateVotingClassifier(given, random_state=0)
+    assert est.get_params()["estimators__a__n_estimators"] == 3
+    assert "estimators__a" not in est.get_params(deep=False)
+    grid = {"estimators__a__max_depth": [1, 4], "estimators__b__C": [1.0]}
+    search = GridSearchCV(est, grid, cv=2).fit(ModalityFrame(X), THREE)
+    best = search.best_estimator_.estimators_["a"]
+    assert best.max_depth == search.best_params_["estimators__a__max_depth"]
+    assert given["a"].max_depth is None and given["b"].C == 1.0
+
+
+def test_named_classifiers_are_replaced_and_come_from_the_default():
+    given = {"a": LogisticRegression()}
+    est = LateVotingClassifier(given, random_state=0)
+    other = RandomForestClassifier(3, random_state=0)
+    est.set_params(estimators__a=other, estimators__b__logisticregression__C=0.1)
+    assert given == {"a": given["a"]} and est.estimators["a"] is other
+    est.fit(X, THREE)
+    assert est.estimators_["b"][1].C == 0.1
+    assert est.estimators_["a"].n_estimators == 3
+    fresh = LateVotingClassifier().set_params(estimators__a__logisticregression__C=0.5)
+    assert list(fresh.estimators) == ["a"]
+
+
+def test_parameters_of_one_classifier_for_all_are_its_own():
+    est = LateVotingClassifier(LogisticRegression()).set_params(estimators__C=0.3)
+    assert est.estimators.C == 0.3
+    est.set_params(estimators=RandomForestClassifier(3), estimators__max_depth=2)
+    assert est.estimators.max_depth == 2
+    for wrong in ("estimators__a__C", "estimators__depth"):
+        with pytest.raises(ValueError, match="Invalid parameter"):
+            est.set_params(**{wrong: 1})
+    named = LateVotingClassifier({"a": LogisticRegression()})
+    for wrong in ("estimators__a__depth", "estimators__a"):
+        with pytest.raises(ValueError, match="Invalid parameter"):
+            named.set_params(**{wrong: 1})
 
 
 def test_class_in_place_of_a_classifier_is_refused():
