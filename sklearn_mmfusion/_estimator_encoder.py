@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.base import clone, is_classifier
-from sklearn.utils import get_tags
+from sklearn.base import clone
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from torch import nn
 
@@ -18,7 +17,7 @@ from sklearn_mmfusion._encoder_folds import folds, row_keys
 from sklearn_mmfusion._encoder_specs import BaseEncoder, IdentityEncoder
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._estimator_outputs import SeenTarget, class_shares, errors_of, predictions
-from sklearn_mmfusion._label_classifiers import fit_to_target
+from sklearn_mmfusion._label_classifiers import estimator_type, fit_to_target
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._seeds import seed_for
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData, ModalityLayout
@@ -123,7 +122,7 @@ class EstimatorEncoder(BaseEncoder):
         """Return the method that represents a row."""
         wanted: tuple[str, ...] = _METHODS if self.method == "auto" else (self.method,)
         shown = type(self.estimator).__name__
-        if get_tags(estimator).estimator_type in ("clusterer", "density_estimator"):
+        if estimator_type(estimator) in ("clusterer", "density_estimator"):
             wanted = tuple(method for method in wanted if method not in _NUMBERED)
             if not any(hasattr(estimator, method) for method in wanted):
                 remedy = 'use method="transform"'
@@ -271,7 +270,8 @@ def _cross_fit(
             f"modality {block.name!r}: EstimatorEncoder needs an estimator, got the class {shown}; "
             f"write {shown}()"
         )
-    if kind == "regression" and is_classifier(encoder.estimator) and encoder.method != "transform":
+    type_ = estimator_type(encoder.estimator)
+    if kind == "regression" and type_ == "classifier" and encoder.method != "transform":
         raise InputTypeError(
             f"modality {block.name!r}: {type(encoder.estimator).__name__} is a classifier, and the "
             "target is a number; give a regressor"

@@ -19,10 +19,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import is_classifier
 
 from sklearn_mmfusion._errors import FusionError, InputError
-from sklearn_mmfusion._label_classifiers import shown_name
+from sklearn_mmfusion._label_classifiers import estimator_type, shown_name
 
 __all__ = [
     "SeenTarget",
@@ -187,7 +186,7 @@ def class_probabilities(found: Any, estimator: Any, seen: SeenTarget) -> Floats:
 
 def _names_classes(estimator: Any) -> bool:
     """Whether what an estimator predicts are classes: those of regressors are numbers."""
-    return bool(is_classifier(estimator)) or hasattr(estimator, "classes_")
+    return estimator_type(estimator) == "classifier" or hasattr(estimator, "classes_")
 
 
 def _all_classes(found: npt.NDArray[Any], estimator: Any, n_classes: int) -> npt.NDArray[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, clone, is_classifier
+from sklearn.base import BaseEstimator, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import get_tags
@@ -14,7 +14,7 @@ from sklearn.utils.metaestimators import available_if
 
 from sklearn_mmfusion._weighted_fits import fit_weighted
 
-__all__ = ["LabelsThatVary", "PerLabel", "fit_to_target", "shown_name"]
+__all__ = ["LabelsThatVary", "PerLabel", "estimator_type", "fit_to_target", "shown_name"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -118,6 +118,14 @@ def shown_name(estimator: Any) -> str:
     return type(estimator).__name__
 
 
+def estimator_type(estimator: Any) -> str | None:
+    """Return "classifier", "regressor", "clusterer" ...; None where an estimator does not say."""
+    if not hasattr(estimator, "__sklearn_tags__"):  # no BaseEstimator
+        return getattr(estimator, "_estimator_type", None)
+    found: str | None = get_tags(estimator).estimator_type
+    return found
+
+
 def fit_to_target(
     estimator: Any,
     inputs: npt.NDArray[Any],
@@ -147,7 +155,7 @@ def fit_to_target(
         The estimator itself, or :class:`PerLabel` or :class:`LabelsThatVary` of it; for rows of
         one class, of which there is nothing to learn, a DummyClassifier.
     """
-    if is_classifier(estimator):
+    if estimator_type(estimator) == "classifier":
         if kind == "multilabel":
             estimator = _for_labels(estimator, y)
         elif (y == y[0]).all() and _says_classes(estimator, method):
@@ -165,6 +173,8 @@ def _for_labels(estimator: Any, y: npt.NDArray[Any]) -> Any:
     inner = estimator
     while isinstance(inner, BaseSearchCV):  # tells less of itself than what it searches
         inner = inner.estimator
+    if not hasattr(inner, "__sklearn_tags__"):
+        return PerLabel(estimator)
     tags = get_tags(inner)
     if tags.classifier_tags is not None and tags.classifier_tags.multi_label:
         return estimator

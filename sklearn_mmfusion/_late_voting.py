@@ -24,7 +24,7 @@ from sklearn_mmfusion._estimator_outputs import (
     errors_of,
 )
 from sklearn_mmfusion._explained import ExplainedTerms
-from sklearn_mmfusion._label_classifiers import fit_to_target
+from sklearn_mmfusion._label_classifiers import estimator_type, fit_to_target
 from sklearn_mmfusion._named_estimators import NamedEstimatorsMixin
 from sklearn_mmfusion._progress import CallbackSupport, FitTask
 from sklearn_mmfusion._seeds import seed_for
@@ -182,6 +182,11 @@ class LateVotingClassifier(
             inputs, some = flat_inputs(block)[rows], encoded[rows]
             with errors_of(block.name, model):
                 model = fit_to_target(model, inputs, some, mine, kind, "predict_proba")
+            if not hasattr(model, "predict_proba"):  # of some it is known only now
+                raise InputTypeError(
+                    f"modality {block.name!r}: expected a classifier with fit and predict_proba, "
+                    f"got {given[block.name]!r}; wrap it in CalibratedClassifierCV"
+                )
             fitted[block.name] = model
             seen[block.name] = SeenTarget.of(kind, shares, some)
             part.end()
@@ -218,10 +223,15 @@ class LateVotingClassifier(
                     f"modality {name!r}: expected a classifier, got the class {model.__name__}; "
                     f"write {model.__name__}()"
                 )
-            if not all(hasattr(model, method) for method in ("fit", "predict_proba", "get_params")):
+            if not (hasattr(model, "fit") and hasattr(model, "get_params")):
                 raise InputTypeError(
                     f"modality {name!r}: expected a classifier with fit and predict_proba, got "
-                    f"{model!r}; wrap it in CalibratedClassifierCV"
+                    f"{model!r}; give one for all modalities, or a mapping by their names"
+                )
+            if estimator_type(model) not in ("classifier", None):
+                raise InputTypeError(
+                    f"modality {name!r}: expected a classifier with fit and predict_proba, got the "
+                    f"{estimator_type(model)} {model!r}"
                 )
         return {name: given.get(name, default) for name in names}
 

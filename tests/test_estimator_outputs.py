@@ -146,6 +146,17 @@ def test_modality_with_rows_of_one_class_adds_nothing_to_a_fusion():
     assert np.ptp(parts[:, 1]) < 1e-9 < np.ptp(parts[:, 0])
 
 
+def test_modality_that_has_not_seen_a_class_does_not_veto_it_in_a_sum_of_log_posteriors():
+    partial = X | {"b": np.where((THREE != 2)[:, None], X["b"], np.nan)}
+    est = fusion(LogisticRegression()).set_params(missing="mask").fit(partial, THREE)
+    late = LateVotingClassifier(LogisticRegression(), missing="mask", random_state=0)
+    late.fit(partial, THREE)
+    assert est._result.is_vote
+    counts = np.bincount(est.predict(X), minlength=3)
+    assert counts[2] > 0.5 * (THREE == 2).sum()
+    assert (est.predict(X) == late.predict(X)).mean() > 0.9
+
+
 # -- regressors, clusterers, detectors --------------------------------------------------------
 
 
@@ -207,8 +218,11 @@ def test_outlier_detector_is_represented_by_its_decision():
     np.testing.assert_allclose(values[test, 0], fitted.decision_function(X["a"][test]))
 
 
-class _Plain(BaseEstimator):
-    """A classifier that does not say that it is one."""
+class _Plain:
+    """What scikit-learn asks of an estimator, and no more: not what it is."""
+
+    def get_params(self, deep=True):
+        return {}
 
     def fit(self, X, y):
         self.classes_ = np.unique(y)

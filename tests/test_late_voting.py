@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.ensemble import RandomForestClassifier, StackingClassifier
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
+from sklearn.svm import LinearSVC
 
 from sklearn_mmfusion import InputTypeError, LateVotingClassifier, ModalityFrame
 
@@ -122,3 +124,43 @@ def test_class_in_place_of_a_classifier_is_refused():
     for given in (LogisticRegression, {"a": LogisticRegression}):
         with pytest.raises(InputTypeError, match=mine):
             LateVotingClassifier(given, random_state=0).fit(X, THREE)
+
+
+class _Duck:
+    """What scikit-learn asks of an estimator, and no more."""
+
+    def get_params(self, deep=True):
+        return {}
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        p = 1 / (1 + np.exp(-X[:, 0]))
+        return np.column_stack([1 - p, p])
+
+
+def test_classifiers_may_be_no_base_estimators_or_have_probabilities_once_they_are_fitted():
+    y = THREE > 0
+    est = LateVotingClassifier(_Duck(), random_state=0).fit(X, y)
+    expected = X["a"][:, 0] + X["b"][:, 0] - est.intercept_[0]
+    np.testing.assert_allclose(est.decision_function(X), expected, rtol=1e-9, atol=1e-12)
+    stack = StackingClassifier([("one", LogisticRegression())], cv=2)
+    assert LateVotingClassifier(stack, random_state=0).fit(X, y).score(X, y) > 0.7
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([LogisticRegression()], r"got \[Log.*\]; give one for all modalities, or a mapping"),
+        (Ridge(), r"got the regressor Ridge\(\)"),
+        (GaussianMixture(2), "got the density_estimator GaussianMixture"),
+        (LinearSVC(random_state=0), "got LinearSVC.*; wrap it in CalibratedClassifierCV"),
+    ],
+)
+def test_what_is_no_classifier_with_probabilities_is_refused(given, message):
+    labels = np.column_stack([THREE > 0, X["b"][:, 0] > 0]).astype(int)
+    for y in (THREE, labels):
+        with pytest.raises(InputTypeError, match=f"'a': expected a classifier .* {message}"):
+            LateVotingClassifier(given, random_state=0).fit(X, y)
