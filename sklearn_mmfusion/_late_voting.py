@@ -247,8 +247,8 @@ class LateVotingClassifier(
         -------
         ndarray of shape (n_samples, n_modalities, n_outputs)
             Log-posteriors less log-frequencies (log-odds for binary and multilabel targets);
-            exactly 0 where the modality is missing. With ``intercept_`` they add up to
-            ``decision_function``.
+            exactly 0 where the modality is missing, or does not vote. With ``intercept_`` they add
+            up to ``decision_function``.
         """
         check_is_fitted(self, "estimators_")
         _, data = check_X(
