@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 
+from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._lazy_blocks import take_rows
 from sklearn_mmfusion._splitting import HASHED_ROWS, content_keys, folds_by_content
 from sklearn_mmfusion.data._blocks import ModalityData
@@ -59,7 +60,8 @@ def folds(
     kind: str,
     seed: int,
     keys: Keys | None,
-) -> Iterable[tuple[Rows, Rows]]:
+    name: str,
+) -> list[tuple[Rows, Rows]]:
     """Return the rows of each fold, as (train, test).
 
     Parameters
@@ -74,13 +76,20 @@ def folds(
         Seed, for rows that are not told apart.
     keys : ndarray of str of shape (n_samples,) or None
         What :func:`row_keys` says of these rows.
+    name : str
+        Name of the modality.
+
+    Raises
+    ------
+    InputError
+        If folds of the user's cannot be made, leave rows out, or train on rows that they test.
     """
     n_folds = _n_folds(cv)
     if not n_folds:
-        return check_cv(cv, y, classifier=kind in ("binary", "multiclass")).split(inputs, y)
+        return _users_own(cv, inputs, y, kind, name)
     fold_of = None if keys is None else folds_by_content(keys, y, kind, n_folds)
     if fold_of is None:
-        return _shuffled(n_folds, y, kind, seed).split(inputs, y)
+        return list(_shuffled(n_folds, y, kind, seed).split(inputs, y))
     parts = [
         (np.flatnonzero(fold_of != f), np.flatnonzero(fold_of == f)) for f in np.unique(fold_of)
     ]
@@ -92,6 +101,60 @@ def _n_folds(cv: Any) -> int:
     if cv is None:
         return 5
     return int(cv) if isinstance(cv, int | np.integer) else 0
+
+
+def _users_own(
+    cv: Any, inputs: npt.NDArray[Any], y: npt.NDArray[Any], kind: str, name: str
+) -> list[tuple[Rows, Rows]]:
+    """Return the folds of a splitter or iterable, every row in a test part."""
+    who, n = f"modality {name!r}: cv of EstimatorEncoder", len(y)
+    try:
+        splitter = check_cv(cv, y, classifier=kind in ("binary", "multiclass"))
+        found = [(np.asarray(train), np.asarray(test)) for train, test in splitter.split(inputs, y)]
+    except (TypeError, ValueError) as error:
+        made = type(cv).__name__
+        remedy = "give folds that these rows can be divided into"
+        if "groups" in str(error):
+            remedy = f"give its pairs of row numbers: cv=list({made}(...).split(y, y, groups))"
+        raise InputError(
+            f"{who}: {made} does not divide the {n} rows with the modality: "
+            f"{str(error).rstrip('.')}; {remedy}"
+        ) from error
+    _check_folds(found, n, who)
+    return found
+
+
+def _check_folds(found: Sequence[tuple[Rows, Rows]], n: int, who: str) -> None:
+    """Refuse rows that no estimator represents that has not seen them."""
+    n_tests, n_seen = np.zeros(n, dtype=int), 0
+    for train, test in found:
+        for part in (train, test):
+            if part.ndim != 1 or part.dtype.kind not in "iu":
+                raise InputError(
+                    f"{who}: expected pairs of arrays of row numbers, got {part.dtype} of shape "
+                    f"{part.shape}; use numpy.flatnonzero for a mask"
+                )
+            if len(part) and not 0 <= part.min() <= part.max() < n:
+                raise InputError(
+                    f"{who}: expected numbers of the {n} rows that have the modality and a weight, "
+                    f"from 0 to {n - 1}, got {part.min()} to {part.max()}; make the folds of these"
+                )
+        n_tests[np.unique(test)] += 1
+        n_seen += len(np.intersect1d(train, test))
+    n_left, n_several = int((n_tests == 0).sum()), int((n_tests > 1).sum())
+    if n_left == n_seen == 0:
+        return
+    faults = [
+        f"{n_left} in no test fold" if n_left else "",
+        f"{n_seen} in a test fold and in what it trains on" if n_seen else "",
+        f"{n_several} in several test folds" if n_several else "",
+    ]
+    got = ", ".join(filter(None, faults))
+    raise InputError(
+        f"{who}: expected folds that hold every one of the {n} rows with the modality in a test "
+        f"fold, and not in what that one trains on, got {got}; use KFold or StratifiedKFold, or "
+        "pairs of row numbers that do so"
+    )
 
 
 def _with_every_class(train: Rows, test: Rows, y: npt.NDArray[Any], kind: str) -> Rows:

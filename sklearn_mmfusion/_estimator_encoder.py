@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.base import BaseEstimator, clone, is_classifier
-from sklearn.pipeline import Pipeline
-from sklearn.utils import get_tags
+from sklearn.base import clone
 from sklearn.utils._param_validation import HasMethods, StrOptions
-from sklearn.utils.validation import has_fit_parameter
 from torch import nn
 
 from sklearn_mmfusion._encoder_folds import folds, row_keys
 from sklearn_mmfusion._encoder_specs import BaseEncoder, IdentityEncoder
-from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError
+from sklearn_mmfusion._errors import InputError, InputTypeError
+from sklearn_mmfusion._estimator_outputs import SeenTarget, class_shares, errors_of, predictions
+from sklearn_mmfusion._label_classifiers import estimator_type, fit_to_target
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._seeds import seed_for
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData, ModalityLayout
@@ -28,12 +26,8 @@ from sklearn_mmfusion.modules.encoders import SummaryModule
 __all__ = [
     "EstimatorEncoder",
     "FittedRepresentation",
-    "class_probabilities",
-    "errors_of",
     "fit_representations",
-    "fit_weighted",
     "flat_inputs",
-    "for_target",
     "represent",
     "seeded",
     "sequence_summary",
@@ -42,7 +36,7 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 _METHODS = ("predict_proba", "decision_function", "predict", "transform")
-_FLOOR = 1e-6  # smallest probability whose logarithm is taken
+_NUMBERED = ("predict_proba", "predict")  # those that tell clusters by numbers
 
 
 class EstimatorEncoder(BaseEncoder):
@@ -60,12 +54,17 @@ class EstimatorEncoder(BaseEncoder):
     ----------
     estimator : estimator
         A classifier, regressor or transformer with scikit-learn's interface. Its ``random_state``
-        is set where it is None.
+        is set where it is None. A classifier that takes no multilabel targets is fitted to each
+        label. A regressor under a fusion classifier learns the positions of the classes in
+        ``classes_``, 0, 1, ..., as numbers: mind their order where there are more than two.
     method : {"auto", "predict_proba", "decision_function", "predict", "transform"}, default="auto"
         What represents a row; "auto" takes the first that there is. Probabilities become
-        log-odds (binary) or centred logarithms, so that adding them up is late fusion. A
-        ``transform`` is fitted once on all training rows, since the axes of different fits do
-        not agree: use it for transformers that do not read the target.
+        log-odds (binary) or centred logarithms, so that adding them up is late fusion; where a
+        fit has seen no row of a class, the frequency of the class stands for its probability.
+        Predicted classes become indicators, numbers stay as they are. A ``transform`` is fitted
+        once on all training rows, since the axes of different fits do not agree: use it for
+        transformers that do not read the target. Clusterers are such, by their distances; their
+        numbers of clusters are refused, since each fit numbers them anew.
     cv : int, cross-validation splitter or iterable, default=5
         Folds. For an integer, at least 2, they are balanced by class and made by what is in the
         rows, as held-out rows are: rows that are equal in all modalities are left out together,
@@ -73,14 +72,18 @@ class EstimatorEncoder(BaseEncoder):
         matters, and a row that comes twice is one of weight two. Above 50,000 rows, or with
         fewer than ten different ones, rows are not told apart, and shuffled. A splitter, or an
         iterable of pairs of row numbers, is used as it is, on the rows that have the modality and
-        a weight. Give pairs, such as ``list(GroupKFold().split(y, y, groups))``, where rows belong
-        together that are not equal: those of one person, or several captions of one picture.
+        a weight; it has to hold every one of them in a test fold, and the mean represents a row
+        that is in several (``RepeatedKFold``). Give pairs, such as ``list(GroupKFold().split(y, y,
+        groups))``, where rows belong together that are not equal: those of one person, or several
+        captions of one picture.
 
     Notes
     -----
     Fitted estimators are kept in ``representations_`` of the fusion estimator, and pickled with
-    it. ``partial_fit`` cannot take them. Fits of the estimator receive sample weights if its
-    ``fit`` has a ``sample_weight``.
+    it. ``partial_fit`` cannot take them. Fits of the estimator, or of the steps of a Pipeline,
+    receive sample weights if ``fit`` has a ``sample_weight``. With scikit-learn's metadata routing
+    a request of the estimator or a part of it, such as ``set_fit_request(sample_weight=False)``,
+    comes first.
 
     Where all modalities are log-posteriors, MNL and InTense prefer a sum of them with one weight
     per modality, equal unless cross-validation objects; see their ``reg``.
@@ -117,13 +120,24 @@ class EstimatorEncoder(BaseEncoder):
 
     def method_of(self, estimator: Any, name: str) -> str:
         """Return the method that represents a row."""
-        wanted = _METHODS if self.method == "auto" else (self.method,)
+        wanted: tuple[str, ...] = _METHODS if self.method == "auto" else (self.method,)
+        shown = type(self.estimator).__name__
+        if estimator_type(estimator) in ("clusterer", "density_estimator"):
+            wanted = tuple(method for method in wanted if method not in _NUMBERED)
+            if not any(hasattr(estimator, method) for method in wanted):
+                remedy = 'use method="transform"'
+                if not hasattr(estimator, "transform"):
+                    remedy = "use a transformer, such as KMeans or PCA"
+                raise InputTypeError(
+                    f"modality {name!r}: {shown} numbers its clusters anew in each fit, so that "
+                    f"those of different folds are not the same; {remedy}"
+                )
         for method in wanted:
             if hasattr(estimator, method):
                 return method
         raise InputTypeError(
             f"modality {name!r}: EstimatorEncoder needs an estimator with "
-            f"{' or '.join(wanted)}, got {type(self.estimator).__name__}"
+            f"{' or '.join(wanted)}, got {shown}"
         )
 
 
@@ -139,10 +153,8 @@ class FittedRepresentation:
         Fitted to all training rows that have the modality.
     method : str
         Method that represents a row.
-    n_classes : int
-        Number of classes or labels of the fusion estimator's target; 0 for regression.
-    kind : str
-        Kind of the target.
+    seen : SeenTarget
+        What the estimator has seen of the target.
     n_features : int
         Length of the representation.
     """
@@ -150,8 +162,7 @@ class FittedRepresentation:
     encoder: EstimatorEncoder
     estimator: Any
     method: str
-    n_classes: int
-    kind: str
+    seen: SeenTarget
     n_features: int
 
     def __call__(self, block: ModalityBlock) -> ModalityBlock:
@@ -162,10 +173,7 @@ class FittedRepresentation:
         values = np.zeros((len(block.values), self.n_features))
         if len(rows):
             inputs = flat_inputs(block.take(rows))
-            with errors_of(block.name, self.estimator):
-                values[rows] = _predictions(
-                    self.estimator, self.method, inputs, self.kind, self.n_classes
-                )
+            values[rows] = predictions(block.name, self.estimator, self.method, inputs, self.seen)
         return ModalityBlock(block.name, values, None, block.present)
 
 
@@ -234,6 +242,7 @@ def fit_representations(
         kind != "regression"
         and len(found) == len(plan.layouts)
         and all(part.method == "predict_proba" for part in found.values())
+        and any(len(term) == 1 for term in plan.terms)
     )
     plan = replace(plan, layouts=tuple(layouts), encoders=tuple(encoders), votes=votes)
     return plan, ModalityData(blocks), found
@@ -255,168 +264,45 @@ def _cross_fit(
     if weight is not None:
         # A row of weight zero is not there; it is represented like a new one.
         rows = rows[weight[rows] > 0]
+    if isinstance(encoder.estimator, type):
+        shown = encoder.estimator.__name__
+        raise InputTypeError(
+            f"modality {block.name!r}: EstimatorEncoder needs an estimator, got the class {shown}; "
+            f"write {shown}()"
+        )
+    type_ = estimator_type(encoder.estimator)
+    if kind == "regression" and type_ == "classifier" and encoder.method != "transform":
+        raise InputTypeError(
+            f"modality {block.name!r}: {type(encoder.estimator).__name__} is a classifier, and the "
+            "target is a number; give a regressor"
+        )
     inputs, y = flat_inputs(block), target
     if kind == "regression" and y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
-    n_classes = 0 if kind == "regression" else _count_classes(target, kind)
+    shares, template = class_shares(target, weight, kind), seeded(clone(encoder.estimator), seed)
 
-    def fitted_to(some: npt.NDArray[np.intp]) -> Any:
-        estimator = for_target(seeded(clone(encoder.estimator), seed), kind)
+    def fitted_to(some: npt.NDArray[np.intp], method: str) -> Any:
         some_weight = None if weight is None else weight[some]
-        with errors_of(block.name, estimator):
-            return fit_weighted(estimator, inputs[some], y[some], some_weight)
+        with errors_of(block.name, template):
+            return fit_to_target(clone(template), inputs[some], y[some], some_weight, kind, method)
 
-    whole = fitted_to(rows)
+    whole = fitted_to(rows, encoder.method)
     method = encoder.method_of(whole, block.name)
-
-    def predictions(estimator: Any, some: npt.NDArray[np.intp]) -> Floats:
-        with errors_of(block.name, estimator):
-            return _predictions(estimator, method, inputs[some], kind, n_classes)
-
-    n_features = predictions(whole, rows[:1]).shape[1]
-    fitted = FittedRepresentation(encoder, whole, method, n_classes, kind, n_features)
+    seen = SeenTarget.of(kind, shares, y[rows])
+    n_features = predictions(block.name, whole, method, inputs[rows[:1]], seen).shape[1]
+    fitted = FittedRepresentation(encoder, whole, method, seen, n_features)
     values = fitted(block).values.astype(np.float64)
     if method != "transform":
         some_keys = None if keys is None else keys[rows]
-        for train, test in folds(encoder.cv, inputs[rows], y[rows], kind, seed, some_keys):
-            values[rows[test]] = predictions(fitted_to(rows[train]), rows[test])
+        total, n_tests = np.zeros((len(rows), n_features)), np.zeros((len(rows), 1))
+        parts = folds(encoder.cv, inputs[rows], y[rows], kind, seed, some_keys, block.name)
+        for train, test in parts:
+            estimator = fitted_to(rows[train], method)
+            seen = SeenTarget.of(kind, shares, y[rows[train]])
+            total[test] += predictions(block.name, estimator, method, inputs[rows[test]], seen)
+            n_tests[test] += 1
+        values[rows] = total / n_tests
     return fitted, values
-
-
-@contextmanager
-def errors_of(name: str, estimator: Any) -> Iterator[None]:
-    """Say of which modality an estimator of the user's has refused the values.
-
-    Parameters
-    ----------
-    name : str
-        Name of the modality.
-    estimator : estimator
-        Whose errors these are.
-
-    Raises
-    ------
-    InputError
-        For a ValueError that is not ours already.
-    """
-    try:
-        yield
-    except FusionError:
-        raise
-    except ValueError as error:
-        raise InputError(
-            f"modality {name!r}: {type(estimator).__name__} refuses it: {error}"
-        ) from error
-
-
-def fit_weighted(
-    estimator: Any, inputs: npt.NDArray[Any], y: npt.NDArray[Any], weight: Floats | None
-) -> Any:
-    """Fit with weights where the estimator, or the steps of a pipeline, take them."""
-    if weight is None:
-        return estimator.fit(inputs, y)
-    steps = estimator.steps if isinstance(estimator, Pipeline) else [(None, estimator)]
-    arguments = {
-        "sample_weight" if name is None else f"{name}__sample_weight": weight
-        for name, step in steps
-        if has_fit_parameter(step, "sample_weight")
-    }
-    return estimator.fit(inputs, y, **arguments)
-
-
-class PerLabel(BaseEstimator):
-    """One classifier for each label, for classifiers that take one target.
-
-    Parameters
-    ----------
-    estimator : classifier
-        Classifier with ``predict_proba``.
-    """
-
-    def __init__(self, estimator: Any) -> None:
-        self.estimator = estimator
-
-    def fit(self, X: Any, y: npt.NDArray[Any], sample_weight: Floats | None = None) -> PerLabel:
-        """Fit a clone to each column of y; a label that does not vary needs none."""
-        self.estimators_ = [
-            float(column[0])
-            if (column == column[0]).all()
-            else fit_weighted(clone(self.estimator), X, column, sample_weight)
-            for column in np.asarray(y).T
-        ]
-        return self
-
-    def predict_proba(self, X: Any) -> Floats:
-        """Probability of each label, (n_samples, n_labels)."""
-        columns = [
-            np.full(len(X), fitted) if isinstance(fitted, float) else fitted.predict_proba(X)[:, 1]
-            for fitted in self.estimators_
-        ]
-        return np.column_stack(columns)
-
-
-def for_target(estimator: Any, kind: str) -> Any:
-    """Return the estimator, made ready for several labels where it does not take them."""
-    if kind != "multilabel" or not is_classifier(estimator):
-        return estimator
-    if get_tags(estimator).classifier_tags.multi_label:
-        return estimator
-    return PerLabel(estimator) if hasattr(estimator, "predict_proba") else estimator
-
-
-def _count_classes(target: npt.NDArray[Any], kind: str) -> int:
-    return int(target.shape[1]) if kind == "multilabel" else int(target.max()) + 1
-
-
-def _predictions(
-    estimator: Any, method: str, inputs: npt.NDArray[Any], kind: str, n_classes: int
-) -> Floats:
-    """Return what represents rows, float64 (n, r)."""
-    found = getattr(estimator, method)(inputs)
-    if method == "predict_proba":
-        return _log_odds(class_probabilities(found, estimator, kind, n_classes), kind)
-    if kind == "multiclass" and method == "decision_function":
-        found = _all_classes(np.asarray(found), estimator, n_classes)
-    elif kind in ("binary", "multiclass") and method == "predict":
-        found = np.asarray(found)[:, None] == np.arange(n_classes)
-    if hasattr(found, "toarray"):
-        found = found.toarray()
-    values = np.asarray(found, dtype=np.float64)
-    return values.reshape(len(inputs), -1)
-
-
-def class_probabilities(found: Any, estimator: Any, kind: str, n_classes: int) -> Floats:
-    """Return probabilities of all classes, (n, k); of the positive label for multilabel."""
-    if kind == "multilabel":
-        if isinstance(found, list):
-            columns = [part[:, 1] if part.shape[1] > 1 else 0.0 * part[:, 0] for part in found]
-            return np.column_stack(columns)
-        return np.asarray(found, dtype=np.float64)
-    whole = np.zeros((len(found), n_classes))
-    whole[:, np.asarray(estimator.classes_, dtype=np.intp)] = found
-    return whole
-
-
-def _all_classes(found: npt.NDArray[Any], estimator: Any, n_classes: int) -> npt.NDArray[Any]:
-    """Put decision values of the classes that a fold has in the columns of all."""
-    classes = np.asarray(estimator.classes_, dtype=np.intp)
-    if found.ndim == 1:
-        found = np.column_stack([-found, found])
-    if len(classes) == n_classes or found.shape[1] != len(classes):
-        return found
-    whole = np.full((len(found), n_classes), found.min())
-    whole[:, classes] = found
-    return whole
-
-
-def _log_odds(probabilities: Floats, kind: str) -> Floats:
-    clipped = np.clip(probabilities, _FLOOR, 1 - _FLOOR)
-    if kind == "multilabel":
-        return np.log(clipped) - np.log1p(-clipped)
-    logs = np.log(clipped)
-    if kind == "binary":
-        return logs[:, 1:] - logs[:, :1]
-    return logs - logs.mean(1, keepdims=True)
 
 
 def flat_inputs(block: ModalityBlock) -> npt.NDArray[Any]:

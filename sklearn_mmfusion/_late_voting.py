@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,15 +15,17 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._errors import InputError, InputTypeError
-from sklearn_mmfusion._estimator_encoder import (
+from sklearn_mmfusion._estimator_encoder import flat_inputs, seeded
+from sklearn_mmfusion._estimator_outputs import (
+    SeenTarget,
+    answers,
     class_probabilities,
+    class_shares,
     errors_of,
-    fit_weighted,
-    flat_inputs,
-    for_target,
-    seeded,
 )
 from sklearn_mmfusion._explained import ExplainedTerms
+from sklearn_mmfusion._label_classifiers import estimator_type, fit_to_target
+from sklearn_mmfusion._named_estimators import NamedEstimatorsMixin
 from sklearn_mmfusion._progress import CallbackSupport, FitTask
 from sklearn_mmfusion._seeds import seed_for
 from sklearn_mmfusion._standardizer import Standardizer
@@ -42,7 +45,9 @@ Floats = npt.NDArray[np.float64]
 _FLOOR = 1e-12  # smallest probability whose logarithm is taken
 
 
-class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, CallbackSupport, BaseEstimator):
+class LateVotingClassifier(
+    NamedEstimatorsMixin, FusionClassifierMixin, ExplainedTerms, CallbackSupport, BaseEstimator
+):
     r"""Add up the log-posteriors of one classifier per modality, each trained on its own.
 
     Use it as a baseline: where modalities are independent given the class it is the best there
@@ -55,10 +60,16 @@ class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, CallbackSuppor
     with the class frequencies :math:`p(y)` of the training rows. Takes binary, multiclass and
     multilabel targets (for these, log-odds of each label).
 
+    A classifier that has seen no row of a class, since its modality is missing in all of them, does
+    not vote on it: :math:`p_m(k \mid x_m) = p(k)`, and the others share the rest. So the odds of
+    that class against all others are those without the modality. Where all rows that have a
+    modality are of one class, or alike in a label, it does not vote (on that label) at all.
+
     Parameters
     ----------
     estimators : classifier, or mapping of str to classifier, default=None
-        One for all modalities, or by name; with ``predict_proba``. None, and modalities that are
+        One for all modalities, or by name; with ``predict_proba``. Parameters of those by name are
+        set and searched as ``estimators__<modality>__<parameter>``. None, and modalities that are
         not named, are logistic regression on standardised features. Sequences are described by
         moments and extremes over valid steps, images by their pixels.
     modalities : mapping or list of str, default=None
@@ -74,7 +85,8 @@ class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, CallbackSuppor
     Attributes
     ----------
     estimators_ : dict of str to classifier
-        Fitted classifiers; they see encoded labels 0, 1, ...
+        Fitted classifiers; they see encoded labels 0, 1, ... One that takes no multilabel targets
+        is fitted to each label; for a modality with rows of one class it is a DummyClassifier.
     classes_ : ndarray
         Labels; ``arange(n_labels)`` for multilabel targets.
     intercept_ : ndarray of shape (n_outputs,)
@@ -156,9 +168,8 @@ class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, CallbackSuppor
         )
         given = self._by_name(schema.names)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        kind, n_outputs = target.kind, target.n_outputs
-        prior = _log_prior(encoded, weight, kind, n_outputs)
-        fitted = {}
+        kind, shares = target.kind, class_shares(encoded, weight, target.kind)
+        fitted, seen = {}, {}
         task = FitTask(self, X, y, sample_weight)
         task.begin(len(data.blocks))
         for block in data.blocks:
@@ -167,14 +178,21 @@ class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, CallbackSuppor
             if weight is not None:
                 rows = rows[weight[rows] > 0]
             model = seeded(clone(given[block.name]), seed_for(seed, block.name))
-            model = for_target(model, kind)
             mine = None if weight is None else weight[rows]
-            inputs = flat_inputs(block)[rows]
+            inputs, some = flat_inputs(block)[rows], encoded[rows]
             with errors_of(block.name, model):
-                fitted[block.name] = fit_weighted(model, inputs, encoded[rows], mine)
+                model = fit_to_target(model, inputs, some, mine, kind, "predict_proba")
+            if not hasattr(model, "predict_proba"):  # of some it is known only now
+                raise InputTypeError(
+                    f"modality {block.name!r}: expected a classifier with fit and predict_proba, "
+                    f"got {given[block.name]!r}; wrap it in CalibratedClassifierCV"
+                )
+            fitted[block.name] = model
+            seen[block.name] = SeenTarget.of(kind, shares, some)
             part.end()
         self.estimators_ = self._result = fitted
-        self.intercept_ = prior
+        self._seen = seen
+        self.intercept_ = _logits(shares[None], kind)[0]
         self._schema, self._target = schema, target
         self.classes_ = target.classes
         set_input_attributes(self, schema)
@@ -183,12 +201,16 @@ class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, CallbackSuppor
         task.end()
         return self
 
+    @property
+    def _default_estimator(self) -> Any:
+        return make_pipeline(Standardizer(), LogisticRegression(max_iter=1000, tol=1e-8))
+
     def _by_name(self, names: list[str]) -> dict[str, Any]:
-        default = make_pipeline(Standardizer(), LogisticRegression(max_iter=1000, tol=1e-8))
+        default = self._default_estimator
         given = self.estimators
         if given is None:
             return dict.fromkeys(names, default)
-        if not isinstance(given, dict):
+        if not isinstance(given, Mapping):
             given = dict.fromkeys(names, given)
         unknown = [name for name in given if name not in names]
         if unknown:
@@ -196,10 +218,20 @@ class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, CallbackSuppor
                 f"estimators: there are no modalities {unknown}; the modalities are {names}"
             )
         for name, model in given.items():
-            if not all(hasattr(model, method) for method in ("fit", "predict_proba", "get_params")):
+            if isinstance(model, type):
+                raise InputTypeError(
+                    f"modality {name!r}: expected a classifier, got the class {model.__name__}; "
+                    f"write {model.__name__}()"
+                )
+            if not (hasattr(model, "fit") and hasattr(model, "get_params")):
                 raise InputTypeError(
                     f"modality {name!r}: expected a classifier with fit and predict_proba, got "
-                    f"{model!r}; wrap it in CalibratedClassifierCV"
+                    f"{model!r}; give one for all modalities, or a mapping by their names"
+                )
+            if estimator_type(model) not in ("classifier", None):
+                raise InputTypeError(
+                    f"modality {name!r}: expected a classifier with fit and predict_proba, got the "
+                    f"{estimator_type(model)} {model!r}"
                 )
         return {name: given.get(name, default) for name in names}
 
@@ -215,8 +247,8 @@ class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, CallbackSuppor
         -------
         ndarray of shape (n_samples, n_modalities, n_outputs)
             Log-posteriors less log-frequencies (log-odds for binary and multilabel targets);
-            exactly 0 where the modality is missing. With ``intercept_`` they add up to
-            ``decision_function``.
+            exactly 0 where the modality is missing, or does not vote. With ``intercept_`` they add
+            up to ``decision_function``.
         """
         check_is_fitted(self, "estimators_")
         _, data = check_X(
@@ -232,15 +264,15 @@ class LateVotingClassifier(FusionClassifierMixin, ExplainedTerms, CallbackSuppor
         kind, n_outputs = self._target.kind, self._target.n_outputs
         votes = np.zeros((data.n_samples, len(data.blocks), n_outputs))
         for m, block in enumerate(data.blocks):
-            rows = _rows(block)
-            if not len(rows):
+            rows, seen = _rows(block), self._seen[block.name]
+            if not len(rows) or (kind != "multilabel" and seen.known.sum() < 2):
                 continue
             model = self.estimators_[block.name]
-            with errors_of(block.name, model):
-                found = model.predict_proba(flat_inputs(block)[rows])
-            n_classes = n_outputs if kind == "multilabel" else max(2, n_outputs)
-            probabilities = class_probabilities(found, model, kind, n_classes)
+            found = answers(block.name, model, "predict_proba", flat_inputs(block)[rows])
+            probabilities = class_probabilities(found, model, seen)
             votes[rows, m] = _logits(probabilities, kind) - self.intercept_
+            if kind == "multilabel":
+                votes[:, m, ~seen.known] = 0
         return votes
 
     def _raw_outputs(self, X: Any) -> Floats:
@@ -276,17 +308,6 @@ def _rows(block: ModalityBlock) -> npt.NDArray[np.intp]:
     if block.present is None:
         return np.arange(len(block.values))
     return np.flatnonzero(block.present)
-
-
-def _log_prior(
-    target: npt.NDArray[Any], weight: Floats | None, kind: str, n_outputs: int
-) -> Floats:
-    share: Floats = np.ones(len(target)) if weight is None else weight
-    share = share / share.sum()
-    if kind == "multilabel":
-        return _logits((share @ target)[None], kind)[0]
-    counts: Floats = np.bincount(target, weights=share, minlength=max(2, n_outputs)).astype(float)
-    return _logits(counts[None], kind)[0]
 
 
 def _logits(probabilities: Floats, kind: str) -> Floats:

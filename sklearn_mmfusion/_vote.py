@@ -139,8 +139,8 @@ def set_vote(
     Parameters
     ----------
     network : FusionNetwork
-        Network with the unimodal terms alone, exact statistics, and log-posteriors as encodings.
-    features : Tensor of shape (n, n_modalities * n_outputs)
+        Network with unimodal terms alone, exact statistics, and log-posteriors as encodings.
+    features : Tensor of shape (n, n_terms * n_outputs)
         Its term features over the training rows.
     target, share, prior, kind, n_rows : object
         See :class:`VoteProblem` and :func:`vote_weights`.
@@ -149,8 +149,11 @@ def set_vote(
     scales, means, votes = [], [], []
     blocks = features.split(n_outputs, dim=1)
     norms = network.features.unimodal_norms
+    # A swept model has modalities that are in no term: they have a scaler, but neither features
+    # nor a vote.
+    scalers = [network.scalers[m] for m in network.features.unimodal]
     prior = prior.clamp(-_LARGEST, _LARGEST)
-    for z, norm, scaler in zip(blocks, norms, network.scalers, strict=True):
+    for z, norm, scaler in zip(blocks, norms, scalers, strict=True):
         # Feature z = (v - mean) / scale, element-wise: undo both normalisations.
         mean, scale = scaler.mean.to(prior.device), scaler.scale.to(prior.device)
         scales.append(scale * (norm.running_variance + norm.eps).sqrt())

@@ -8,7 +8,16 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.decomposition import PCA
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    RepeatedStratifiedKFold,
+    ShuffleSplit,
+    StratifiedKFold,
+    TimeSeriesSplit,
+    cross_val_predict,
+)
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -196,6 +205,70 @@ def test_a_class_of_one_row_is_taken():
     y[0] = 7
     values, _, _ = representation_of(LogisticRegression(), y)
     assert values.shape == (N, 3) and np.isfinite(values).all()
+
+
+# -- folds of the user's --------------------------------------------------------------------------
+
+
+EVERY = np.arange(N)
+
+
+@pytest.mark.parametrize(
+    ("cv", "fault"),
+    [
+        (TimeSeriesSplit(3), "40 in no test fold"),
+        ([(EVERY[:80], EVERY[80:])], "80 in no test fold"),
+        ([(EVERY, EVERY)], "160 in a test fold and in what it trains on"),
+        (
+            [(EVERY[80:], EVERY[:90]), (EVERY[:80], EVERY[80:])],
+            "10 in a test fold and in what it trains on, 10 in several test folds",
+        ),
+        (ShuffleSplit(2, test_size=0.25, random_state=0), r"in no test fold, \d+ in several"),
+    ],
+)
+def test_folds_that_leave_rows_out_or_train_on_what_they_test_are_refused(cv, fault):
+    mine = "'clinical': cv of EstimatorEncoder: expected folds that hold every one of the 160 rows"
+    with pytest.raises(InputError, match=f"{mine} .* got .*{fault}.*; use KFold"):
+        representation_of(KNeighborsClassifier(1), BINARY, cv=cv)
+
+
+@pytest.mark.parametrize(
+    ("cv", "message"),
+    [
+        (
+            GroupKFold(3),
+            r"GroupKFold does not divide the 160 rows .* give its pairs of row numbers: "
+            r"cv=list\(GroupKFold\(\.\.\.\)\.split\(y, y, groups\)\)",
+        ),
+        (KFold(500), "KFold does not divide the 160 rows with the modality: Cannot have number"),
+        ([(EVERY[:80], EVERY[80:] + 1)], "from 0 to 159, got 81 to 160"),
+        ([(EVERY < 80, EVERY >= 80)], "expected pairs of arrays of row numbers, got bool"),
+        ([3], "list does not divide the 160 rows"),
+    ],
+)
+def test_folds_that_cannot_be_made_are_named_with_modality_and_remedy(cv, message):
+    with pytest.raises(InputError, match=f"'clinical': cv of EstimatorEncoder: .*{message}"):
+        representation_of(LogisticRegression(), BINARY, cv=cv)
+
+
+def test_row_in_several_test_folds_is_represented_by_the_mean():
+    cv = RepeatedStratifiedKFold(n_splits=4, n_repeats=2, random_state=3)
+    values, _, _ = representation_of(LogisticRegression(), BINARY, cv=cv)
+    total = np.zeros(N)
+    for train, test in cv.split(BINARY, BINARY):
+        fitted = LogisticRegression().fit(X["clinical"][train], BINARY[train])
+        total[test] += fitted.decision_function(X["clinical"][test])
+    np.testing.assert_allclose(values[:, 0], total / 2, rtol=1e-7, atol=1e-9)
+
+
+def test_pairs_of_groups_are_folds():
+    groups = np.arange(N) // 8
+    cv = list(GroupKFold(4).split(BINARY, BINARY, groups))
+    values, _, _ = representation_of(LogisticRegression(), BINARY, cv=cv)
+    train, test = cv[0]
+    fitted = LogisticRegression().fit(X["clinical"][train], BINARY[train])
+    expected = fitted.decision_function(X["clinical"][test])
+    np.testing.assert_allclose(values[test, 0], expected, rtol=1e-7, atol=1e-9)
 
 
 # -- in estimators ----------------------------------------------------------------------------

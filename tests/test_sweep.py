@@ -3,16 +3,20 @@
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
 
 from sklearn_mmfusion import (
+    EstimatorEncoder,
     GAMClassifier,
     InTenseClassifier,
     InTenseRegressor,
+    LateVotingClassifier,
     LinearEncoder,
     MNLClassifier,
+    ModalityFrame,
     RoutingClassifier,
 )
-from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._errors import InputError, InputTypeError
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -104,3 +108,30 @@ def test_unusable_thresholds_are_refused():
             est.sweep(X, Y, threshold=threshold)
     with pytest.raises(NotFittedError):
         MNLClassifier().sweep(X, Y)
+
+
+@pytest.mark.parametrize("cls", [MNLClassifier, InTenseClassifier])
+def test_swept_sum_of_log_posteriors_is_that_of_the_modalities_that_are_left(cls, tmp_path):
+    encoder = EstimatorEncoder(LogisticRegression())
+    est = cls(encoders=encoder, max_epochs=5, random_state=0).fit(X, Y)
+    est.relevance_scores_ = {name: float(name in ("text", "video")) for name in est.term_names_}
+    swept = est.sweep(X, Y, threshold=0.5)
+    assert swept._result.is_vote and swept.term_names_ == ["text", "video"]
+    late = LateVotingClassifier(LogisticRegression(), modalities=["text", "video"], random_state=0)
+    ours, theirs = swept.decision_function(X), late.fit(X, Y).decision_function(X)
+    factor = (ours * theirs).sum() / (theirs**2).sum()
+    np.testing.assert_allclose(ours, factor * theirs, rtol=1e-6, atol=1e-8)
+    parts = swept.contributions(X)
+    assert parts.shape == (N, 2, 1)
+    np.testing.assert_allclose(parts.sum(1)[:, 0] + swept.intercept_[0], ours, rtol=1e-9)
+    shown = swept.explain_local(ModalityFrame(X).iloc[:3]).data
+    np.testing.assert_allclose(shown["contributions"], parts[:3])
+    assert swept.explain_global(X).data["term_names"] == ["text", "video"]
+    with pytest.raises(InputTypeError, match="EstimatorEncoder cannot be saved"):
+        swept.save(tmp_path / "model.safetensors")  # as before it is swept
+    # Without the modalities alone there is no sum of them.
+    if cls is InTenseClassifier:
+        est.relevance_scores_ = {name: float(" x " in name) for name in est.term_names_}
+        pairs = est.sweep(X, Y, threshold=0.5)
+        assert not pairs._result.is_vote
+        assert pairs.term_names_ == ["text x audio", "text x video", "audio x video"]
