@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sklearn_mmfusion._absence import first_row, where
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion.data._blocks import ModalityBlock
 
@@ -84,7 +85,7 @@ def code_block(
     if missing == "raise":
         raise InputError(
             f"contains {int(absent.sum())} row(s) of padding (codes below 0, or NaN) alone, first "
-            f"in row {_first(absent, rows)}: the modality is missing there; pass missing='mask' "
+            f"in row {first_row(absent, rows)}: the modality is missing there; pass missing='mask' "
             "to train and predict without it in these rows, or give them a code of their own, for "
             "example that of an empty text"
         )
@@ -96,11 +97,9 @@ def _whole(values: Array, rows: Sequence[int] | Array | None) -> npt.NDArray[np.
     nan = np.isnan(values)
     fault = ~nan & ((values != np.floor(values)) | (np.abs(values) > _LARGEST))
     if fault.any():
-        row = int(np.argmax(fault.any(axis=1)))
         raise InputError(
-            "expected integer codes, as its encoder has a vocabulary_size, got "
-            f"{values[row][fault[row]][0]} ({values.dtype}, {int(fault.sum())} value(s), first in "
-            f"row {_first(np.any(fault, axis=1), rows)}); pass whole numbers, with NaN or a code below "
+            f"expected integer codes, as its encoder has a vocabulary_size, got {values[fault][0]} "
+            f"({values.dtype}, {where(fault, rows)}); pass whole numbers, with NaN or a code below "
             "0 for padding, and leave codes out of what scales or imputes; for numbers name an "
             "encoder without vocabulary_size"
         )
@@ -110,14 +109,8 @@ def _whole(values: Array, rows: Sequence[int] | Array | None) -> npt.NDArray[np.
         gap = nan & has_later
         if gap.any():
             raise InputError(
-                f"contains NaN between codes ({int(gap.sum())} value(s), first in row "
-                f"{_first(np.any(gap, axis=1), rows)}); NaN may fill whole rows (a missing modality) "
-                "or the last steps (padding); for a symbol that is not known write a code of "
-                "vocabulary_size or above"
+                f"contains NaN between codes ({where(gap, rows)}); NaN may fill whole rows (a "
+                "missing modality) or the last steps (padding); for a symbol that is not known "
+                "write a code of vocabulary_size or above"
             )
     return np.where(nan, -1, values).astype(np.int64)
-
-
-def _first(mask: npt.NDArray[np.bool_], rows: Sequence[int] | Array | None) -> int:
-    row = int(mask.argmax())
-    return row if rows is None else int(rows[row])
