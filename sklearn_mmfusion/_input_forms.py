@@ -245,6 +245,11 @@ def _read_table(X: Any, estimator: Any) -> npt.NDArray[Any]:
         table = as_numbers(X)
     except FusionError as error:
         raise labelled(error, "Input X:") from None
+    if table.ndim > 2 and is_frame(X):
+        raise InputError(
+            f"Input X: its column {X.columns[0]!r} holds sequences; pass a mapping of modalities, "
+            f"such as {{{str(X.columns[0])!r}: X.iloc[:, 0]}}"
+        )
     with own_errors():
         return check_array(
             table, dtype=None, ensure_all_finite=False, estimator=estimator, input_name="X"

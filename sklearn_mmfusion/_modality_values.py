@@ -120,6 +120,8 @@ def as_numbers(
             raise (InputTypeError if isinstance(error, TypeError) else InputError)(
                 str(error)
             ) from None
+    if array.dtype == object and array.ndim == 2 and array.size:
+        array = _one_column(array, columns)
     if array.dtype == object and array.ndim == 1 and array.size:
         array = _stack_rows(list(array), row_shape, codes)
     return _real(array, columns)
@@ -175,6 +177,25 @@ def _list_values(rows: Any, row_shape: tuple[int, ...] | None, codes: bool) -> A
         except ValueError:  # ragged: numpy says "inhomogeneous", we say where
             pass
     return _stack_rows(rows, row_shape, codes)
+
+
+def _one_column(table: Array, columns: tuple[Any, ...]) -> Array:
+    """Return a column whose cells are sequences as their list; any other table as it is."""
+    held = [
+        j
+        for j, column in enumerate(table.T)
+        if any(isinstance(cell, list | tuple) or getattr(cell, "ndim", 0) > 0 for cell in column)
+    ]
+    if not held:
+        return table
+    if table.shape[1] > 1:
+        where = _in_columns([columns[j] for j in held]) if columns else ""
+        raise InputError(
+            f"the cells{where} hold sequences, beside other columns; pass every column of "
+            "sequences as a modality of its own, such as frame['name']"
+        )
+    column: Array = table[:, 0]
+    return column
 
 
 def _is_absent(row: Any) -> bool:
