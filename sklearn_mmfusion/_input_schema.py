@@ -82,7 +82,8 @@ def read_modality(
         what = "scalar array" if values.ndim == 0 else "1D array"
         raise InputError(
             f"Expected 2D array, got {what} instead: shape {values.shape}. Reshape your data "
-            "using array.reshape(-1, 1) if the modality has a single feature"
+            "either using array.reshape(-1, 1) if the modality has a single feature or "
+            "array.reshape(1, -1) if it contains a single sample"
         )
     if shape is not None:
         values = values.reshape(len(values), *shape)
@@ -143,9 +144,10 @@ def _match_layout(
         msg = f"The feature names should match those that were passed during fit: {detail}"
         raise InputError(msg)
     if len(shape) != len(expected.shape):
+        one = "; one sample is array[None]" if len(shape) + 1 == len(expected.shape) else ""
         raise InputError(
             f"has {values.ndim} axes (shape {values.shape}), but {who} was fitted on rows of "
-            f"shape {expected.shape}"
+            f"shape {expected.shape}{one}"
         )
     if len(shape) > 2 and shape != expected.shape:
         msg = f"rows have the shape {shape}, but {who} is expecting {expected.shape}"
