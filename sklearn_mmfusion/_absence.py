@@ -105,7 +105,7 @@ def make_block(
 
 def where(mask: Array, rows: Sequence[int] | Array | None) -> str:
     """Say how many values a mask marks, and in which row the first one is."""
-    per_row = mask.reshape(len(mask), -1).any(axis=1)
+    per_row = np.any(mask.reshape(len(mask), -1), axis=1)
     return f"{int(mask.sum())} value(s), first in row {first_row(per_row, rows)}"
 
 

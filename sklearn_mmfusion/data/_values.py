@@ -117,7 +117,7 @@ def is_ragged(value: Any) -> bool:
 
 
 def sequences_in(value: Any) -> Any:
-    """Return the ragged rows that a Series, or the only column of a frame, holds; else the value."""
+    """Return the ragged rows in a Series or in the only column of a frame; else the value."""
     if not hasattr(value, "iloc") or (hasattr(value, "columns") and value.shape[1] != 1):
         return value
     column = value.iloc[:, 0] if hasattr(value, "columns") else value
