@@ -16,7 +16,7 @@ import numpy.typing as npt
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion.data._blocks import ModalityBlock
 
-__all__ = ["make_block"]
+__all__ = ["first_row", "make_block", "where"]
 
 Array = npt.NDArray[Any]
 
@@ -68,7 +68,7 @@ def make_block(
     if infinite.any():
         raise InputError(
             f"contains infinity or a value too large for dtype('{values.dtype}') "
-            f"({_where(infinite, rows)})"
+            f"({where(infinite, rows)})"
         )
     nan = np.isnan(values)
     if not nan.any():
@@ -87,12 +87,12 @@ def make_block(
             lengths = None
     if fault.any():
         raise InputError(
-            f"contains NaN ({_where(fault, rows)}); NaN may fill whole rows (a missing modality) "
+            f"contains NaN ({where(fault, rows)}); NaN may fill whole rows (a missing modality) "
             "or the last steps of a sequence (padding), but no single values: impute these first, "
             "for example by SimpleImputer in a ModalityTransformer"
         )
     if absent.any() and missing == "raise":
-        first = _number(int(absent.argmax()), rows)
+        first = first_row(absent, rows)
         raise InputError(
             f"contains NaN in all values of {int(absent.sum())} row(s), first in row "
             f"{first}: the modality is missing there; pass missing='mask' to "
@@ -103,13 +103,15 @@ def make_block(
     return ModalityBlock(name, filled, lengths, ~absent if absent.any() else None)
 
 
-def _where(mask: Array, rows: Sequence[int] | Array | None) -> str:
-    per_row = mask.reshape(len(mask), -1).any(axis=1)
-    first = _number(int(per_row.argmax()), rows)
-    return f"{int(mask.sum())} value(s), first in row {first}"
+def where(mask: Array, rows: Sequence[int] | Array | None) -> str:
+    """Say how many values a mask marks, and in which row the first one is."""
+    per_row = np.any(mask.reshape(len(mask), -1), axis=1)
+    return f"{int(mask.sum())} value(s), first in row {first_row(per_row, rows)}"
 
 
-def _number(row: int, rows: Sequence[int] | Array | None) -> int:
+def first_row(mask: Array, rows: Sequence[int] | Array | None) -> int:
+    """Return the number, in the user's X, of the first row that a mask marks."""
+    row = int(mask.argmax())
     return row if rows is None else int(rows[row])
 
 
@@ -122,5 +124,5 @@ def _check_range(
     with np.errstate(invalid="ignore"):
         large = (np.abs(values) > limit) & ~np.isinf(values)
     if large.any():
-        msg = f"contains a value too large for dtype('float32') ({_where(large, rows)})"
+        msg = f"contains a value too large for dtype('float32') ({where(large, rows)})"
         raise InputError(msg)

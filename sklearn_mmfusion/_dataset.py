@@ -203,7 +203,7 @@ class LazyTensor:
     def __init__(self, block: LazyBlock, device: torch.device | str = "cpu") -> None:
         self.block, self.device = block, device
         self.shape = tuple(block.values.shape)
-        self.dtype = as_tensor(np.empty(0, block.values.dtype)).dtype
+        self.dtype = as_tensor(np.empty(0, block.value_dtype)).dtype
         self.block_size: int = block.values.block_size  # type: ignore[attr-defined]  # LazyArray
 
     def __len__(self) -> int:

@@ -125,7 +125,8 @@ class GRUEncoder(_RecurrentEncoder):
         Width of a linear map behind the state; None hands on the state.
     vocabulary_size : int, default=None
         Number of symbols, for values that are integer codes (n, T): one-hot per batch. Codes
-        below 0 are padding, unknown ones (``vocabulary_size`` and above) a step of zeros.
+        below 0 are padding, unknown ones (``vocabulary_size`` and above) a step of zeros. Rows may
+        have any number of steps, and one of padding alone lacks the modality (``missing``).
     embedding_dim : int, default=None
         Width of a learned embedding of the codes instead of one-hot.
 

@@ -315,7 +315,8 @@ class ModuleEncoder(BaseEncoder):
     trainable : bool, default=True
         False freezes the module: its weights stay, and it is always in evaluation mode.
     codes : bool, default=False
-        Whether the module wants integer values as they are instead of standardised numbers.
+        Whether the module wants integer values as they are instead of standardised numbers. Only
+        the module knows what they mean: none of them makes a row one that lacks the modality.
     standardize : bool or "auto", default="auto"
         Whether the module gets values that are standardised over the training rows. False: it gets
         them as they are, in the dtype of training, and 0 for what is missing or padding. "auto"

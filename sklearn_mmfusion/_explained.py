@@ -17,6 +17,7 @@ from sklearn_mmfusion._moments import (
     std_shares,
 )
 from sklearn_mmfusion._validation import TargetSchema
+from sklearn_mmfusion._validation_targets import check_shown_target
 
 __all__ = ["ExplainedTerms"]
 
@@ -65,7 +66,8 @@ class ExplainedTerms:
         X : mapping, ModalityFrame, DataFrame or array-like
             Rows to explain, in any form that ``predict`` takes.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            True target, to be shown beside the predictions.
+            True target, to be shown beside the predictions; of a classifier labels that ``fit`` has
+            seen.
 
         Returns
         -------
@@ -76,8 +78,7 @@ class ExplainedTerms:
         check_is_fitted(self)
         parts = self._explain_rows(X)
         n, decision = len(parts["contributions"]), parts["decision"]
-        if y is not None and len(y) != n:
-            raise InputError(f"y: expected {n} labels, one per row of X, got {len(y)}")
+        shown = None if y is None else check_shown_target(y, target=self._target, n_samples=n)
         data = {
             "kind": self._explained_kind,
             "target": self._target.kind,
@@ -85,7 +86,7 @@ class ExplainedTerms:
             "sample_index": np.arange(n),
             **parts,
             "intercept": self.intercept_,
-            "y": None if y is None else np.asarray(y),
+            "y": shown,
         }
         if is_classifier(self):
             data["predicted"] = self._labels(decision)  # type: ignore[attr-defined]

@@ -32,9 +32,16 @@ _PULL = 1e-4  # weight of "the model is right" against a mean loss; separable ro
 def check_additive(estimator: Any) -> None:
     """Refuse estimators whose output is no sum of contributions."""
     if not hasattr(estimator, "contributions"):
+        remedy = ""
+        if hasattr(estimator, "steps"):
+            remedy = (
+                "; of a Pipeline pass the last step, and what the steps before make of X: "
+                "pipeline[-1] and pipeline[:-1].fit_transform(X)"
+            )
         raise InputTypeError(
             f"{type(estimator).__name__} has no contributions; expected an additive estimator "
             "such as InTenseClassifier, MNLRegressor, RoutingClassifier or MKLClassifier"
+            f"{remedy}"
         )
 
 

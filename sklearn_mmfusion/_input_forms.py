@@ -12,6 +12,7 @@ from scipy import sparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
+from sklearn_mmfusion._codes import reads_codes
 from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError, warn
 from sklearn_mmfusion._input_schema import InputSchema, labelled, read_modality
 from sklearn_mmfusion._modality_spec import (
@@ -116,8 +117,10 @@ def check_mapping(
     blocks, found = [], []
     for name in order:
         try:
+            expected = layouts.get(name)
+            codes = reads_codes(estimator, name) if expected is None else expected.codes
             block, layout = read_modality(
-                name, X[name], estimator, missing, expected=layouts.get(name)
+                name, X[name], estimator, missing, expected=expected, codes=codes
             )
         except FusionError as error:
             faults.append(labelled(error, f"modality {name!r}:"))
@@ -175,6 +178,7 @@ def check_2d(
         table = _read_table(X, estimator)
         n_columns = table.shape[1]
     if schema is not None:
+        _check_steps(n_columns, schema, estimator)
         with own_errors():
             validate_data(
                 estimator, X if columns is not None else table, reset=False, skip_check_array=True
@@ -195,13 +199,15 @@ def check_2d(
                 UserWarning,
             )
     faults: list[FusionError] = []
+    known = None if schema is None else {part.name: part.codes for part in schema.layouts}
     blocks, layouts = [], []
     for group in groups or (ColumnGroup(_SINGLE, slice(None)),):
         selector = group.columns if isinstance(group.columns, slice) else list(group.columns)
         value = table.iloc[:, selector] if table is X and frame else table[:, selector]
         try:
+            codes = reads_codes(estimator, group.name) if known is None else known[group.name]
             block, layout = read_modality(
-                group.name, value, estimator, missing, expected=None, shape=group.shape
+                group.name, value, estimator, missing, expected=None, shape=group.shape, codes=codes
             )
         except FusionError as error:
             # scikit-learn writes "Input X contains NaN".
@@ -222,12 +228,28 @@ def check_2d(
     return schema, ModalityData(blocks)
 
 
+def _check_steps(n_columns: int, schema: InputSchema, estimator: Any) -> None:
+    """Refuse another number of codes where they are all of a 2-D array."""
+    is_one = schema.column_spec is None and schema.layouts[0].codes
+    if is_one and n_columns != schema.n_features_in:
+        raise InputError(
+            f"X has {n_columns} steps, but {type(estimator).__name__} is expecting "
+            f"{schema.n_features_in} steps as input, as a 2D array keeps its width; fill up with "
+            f"-1 or cut, or fit on a mapping, {{'codes': X}}, which takes any number of steps"
+        )
+
+
 def _read_table(X: Any, estimator: Any) -> npt.NDArray[Any]:
     """Return 2-D input as one array, with scikit-learn's messages about its shape."""
     try:
         table = as_numbers(X)
     except FusionError as error:
         raise labelled(error, "Input X:") from None
+    if table.ndim > 2 and is_frame(X):
+        raise InputError(
+            f"Input X: its column {X.columns[0]!r} holds sequences; pass a mapping of modalities, "
+            f"such as {{{str(X.columns[0])!r}: X.iloc[:, 0]}}"
+        )
     with own_errors():
         return check_array(
             table, dtype=None, ensure_all_finite=False, estimator=estimator, input_name="X"

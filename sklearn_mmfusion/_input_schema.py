@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from sklearn_mmfusion._absence import make_block
+from sklearn_mmfusion._codes import code_block
 from sklearn_mmfusion._errors import FusionError, InputError
 from sklearn_mmfusion._lazy_blocks import LazyBlock, lazy_numbers
 from sklearn_mmfusion._modality_spec import ColumnGroup
@@ -66,18 +67,23 @@ def read_modality(
     *,
     expected: ModalityLayout | None,
     shape: tuple[int, ...] | None = None,
+    codes: bool = False,
 ) -> tuple[ModalityBlock, ModalityLayout]:
-    """Read the values of one named modality; messages do not name it."""
+    """Read the values of one named modality; messages do not name it.
+
+    ``codes`` says whether its encoder has a vocabulary.
+    """
     values: Any
     if isinstance(value, LazyArray):
         values = lazy_numbers(value)
     else:
-        values = as_numbers(value, None if expected is None else expected.shape)
+        values = as_numbers(value, None if expected is None else expected.shape, codes=codes)
     if values.ndim < 2:
         what = "scalar array" if values.ndim == 0 else "1D array"
         raise InputError(
             f"Expected 2D array, got {what} instead: shape {values.shape}. Reshape your data "
-            "using array.reshape(-1, 1) if the modality has a single feature"
+            "either using array.reshape(-1, 1) if the modality has a single feature or "
+            "array.reshape(1, -1) if it contains a single sample"
         )
     if shape is not None:
         values = values.reshape(len(values), *shape)
@@ -89,6 +95,7 @@ def read_modality(
         msg = f"0 feature(s) (shape={values.shape}) while a minimum of 1 is required"
         raise InputError(msg)
     columns = feature_names(value)
+    codes = codes and values.ndim == 2
     if expected is not None:
         _match_layout(values, columns, expected, estimator)
     if isinstance(values, LazyArray):
@@ -98,10 +105,14 @@ def read_modality(
             missing=missing,
             dtype=_dtype(estimator),
             rows=range(len(values)),
+            codes=codes,
         )
+    elif codes:
+        block = code_block(name, values, missing=missing)
     else:
         block = make_block(name, values, missing=missing, dtype=_dtype(estimator))
-    layout = ModalityLayout(name, values.shape[1:], values.dtype.name, columns)
+    dtype = "int64" if codes and values.dtype.kind == "f" else values.dtype.name
+    layout = ModalityLayout(name, values.shape[1:], dtype, columns, codes)
     return block, layout
 
 
@@ -128,17 +139,20 @@ def _match_layout(
             if unseen or gone
             else "they must be in the same order"
         )
+        if expected.codes:
+            detail += "; pass the codes as an array, whose number of steps may differ"
         msg = f"The feature names should match those that were passed during fit: {detail}"
         raise InputError(msg)
     if len(shape) != len(expected.shape):
+        one = "; one sample is array[None]" if len(shape) + 1 == len(expected.shape) else ""
         raise InputError(
             f"has {values.ndim} axes (shape {values.shape}), but {who} was fitted on rows of "
-            f"shape {expected.shape}"
+            f"shape {expected.shape}{one}"
         )
     if len(shape) > 2 and shape != expected.shape:
         msg = f"rows have the shape {shape}, but {who} is expecting {expected.shape}"
         raise InputError(msg)
-    if shape[-1] != expected.shape[-1]:
+    if shape[-1] != expected.shape[-1] and not expected.codes:
         step = " per step" if len(shape) == 2 else ""
         raise InputError(
             f"X has {shape[-1]} features{step}, but {who} is expecting {expected.shape[-1]} "

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sklearn_mmfusion._absence import make_block
+from sklearn_mmfusion._codes import code_block
 from sklearn_mmfusion._errors import FusionError
 from sklearn_mmfusion._modality_values import as_numbers
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
@@ -72,6 +73,12 @@ class LazyBlock(ModalityBlock):
     in_memory: bool = False
     is_large: bool = True
 
+    @property
+    def value_dtype(self) -> np.dtype[Any]:
+        """Dtype of the values once they are read; codes may be whole numbers in floats."""
+        dtype: np.dtype[Any] = self.values.dtype
+        return np.dtype(np.int64) if self.codes and dtype.kind == "f" else dtype
+
     def take(self, rows: npt.NDArray[np.intp] | slice) -> LazyBlock:
         """Return the block of some rows, which reads nothing."""
         origin: Any = self.rows if isinstance(rows, slice) else np.asarray(self.rows)
@@ -87,11 +94,13 @@ class LazyBlock(ModalityBlock):
         """Return the block in memory; its rows are checked."""
         array: Any = self.values
         if self.in_memory:
-            return ModalityBlock(self.name, array.read(), self.lengths, self.present)
+            return ModalityBlock(self.name, array.read(), self.lengths, self.present, self.codes)
         try:
-            block = make_block(
-                self.name, array.read(), missing=self.missing, dtype=self.dtype, rows=self.rows
-            )
+            values, missing, rows = array.read(), self.missing, self.rows
+            if self.codes:
+                block = code_block(self.name, values, missing=missing, rows=rows)
+            else:
+                block = make_block(self.name, values, missing=missing, dtype=self.dtype, rows=rows)
         except FusionError as error:
             raise type(error)(f"modality {self.name!r}: {error}") from None
         if self.scanned:
@@ -115,6 +124,7 @@ def take_rows(data: ModalityData, rows: npt.NDArray[np.intp]) -> ModalityData:
                 values,
                 block.lengths,
                 block.present,
+                block.codes,
                 rows=range(len(values)),
                 scanned=True,
                 in_memory=True,
@@ -167,7 +177,7 @@ def scan(data: ModalityData) -> ModalityData:
 
 def _scanned(block: LazyBlock) -> LazyBlock:
     n = len(block.values)
-    if block.values.dtype.kind != "f":
+    if block.values.dtype.kind != "f" and not block.codes:
         return replace(block, scanned=True)
     is_sequence = block.values.ndim == 3
     n_steps = block.values.shape[1]

@@ -70,7 +70,9 @@ def check_columns_differ(frame: Any) -> None:
         raise InputError(msg)
 
 
-def as_numbers(value: Any, row_shape: tuple[int, ...] | None = None) -> Array:
+def as_numbers(
+    value: Any, row_shape: tuple[int, ...] | None = None, *, codes: bool = False
+) -> Array:
     """Turn the values of a modality into a real numpy array.
 
     Parameters
@@ -80,6 +82,8 @@ def as_numbers(value: Any, row_shape: tuple[int, ...] | None = None) -> Array:
         lists, or a list or object array of sequences of shape (T_i, d) where None is a missing one.
     row_shape : tuple of int or None, default=None
         Shape of one row where it is known, used when every sequence is missing.
+    codes : bool, default=False
+        Whether rows of shape (T_i,) are sequences of codes, which may differ in length.
 
     Returns
     -------
@@ -108,7 +112,7 @@ def as_numbers(value: Any, row_shape: tuple[int, ...] | None = None) -> Array:
         msg = "masked arrays are not supported, as NaN marks what is missing: use .filled(np.nan)"
         raise InputError(msg)
     if isinstance(value, list | tuple):
-        array = _list_values(value, row_shape)
+        array = _list_values(value, row_shape, codes)
     else:
         try:
             array = np.asarray(value)
@@ -116,8 +120,10 @@ def as_numbers(value: Any, row_shape: tuple[int, ...] | None = None) -> Array:
             raise (InputTypeError if isinstance(error, TypeError) else InputError)(
                 str(error)
             ) from None
+    if array.dtype == object and array.ndim == 2 and array.size:
+        array = _one_column(array, columns)
     if array.dtype == object and array.ndim == 1 and array.size:
-        array = _stack_rows(list(array), row_shape)
+        array = _stack_rows(list(array), row_shape, codes)
     return _real(array, columns)
 
 
@@ -162,7 +168,7 @@ def _frame_values(frame: Any) -> Array:
     return np.asarray(frame.to_numpy(dtype=object))
 
 
-def _list_values(rows: Any, row_shape: tuple[int, ...] | None) -> Array:
+def _list_values(rows: Any, row_shape: tuple[int, ...] | None, codes: bool) -> Array:
     """Return a list of rows, of sequences or of images as one array."""
     first = next((row for row in rows if row is not None), None)
     if not hasattr(first, "ndim"):
@@ -170,7 +176,26 @@ def _list_values(rows: Any, row_shape: tuple[int, ...] | None) -> Array:
             return np.asarray(rows)
         except ValueError:  # ragged: numpy says "inhomogeneous", we say where
             pass
-    return _stack_rows(rows, row_shape)
+    return _stack_rows(rows, row_shape, codes)
+
+
+def _one_column(table: Array, columns: tuple[Any, ...]) -> Array:
+    """Return a column whose cells are sequences as their list; any other table as it is."""
+    held = [
+        j
+        for j, column in enumerate(table.T)
+        if any(isinstance(cell, list | tuple) or getattr(cell, "ndim", 0) > 0 for cell in column)
+    ]
+    if not held:
+        return table
+    if table.shape[1] > 1:
+        where = _in_columns([columns[j] for j in held]) if columns else ""
+        raise InputError(
+            f"the cells{where} hold sequences, beside other columns; pass every column of "
+            "sequences as a modality of its own, such as frame['name']"
+        )
+    column: Array = table[:, 0]
+    return column
 
 
 def _is_absent(row: Any) -> bool:
@@ -180,12 +205,12 @@ def _is_absent(row: Any) -> bool:
     )
 
 
-def _stack_rows(rows: Any, row_shape: tuple[int, ...] | None) -> Array:
+def _stack_rows(rows: Any, row_shape: tuple[int, ...] | None, codes: bool) -> Array:
     """Stack the rows of a list; sequences of unequal length are padded with NaN."""
     if all(np.isscalar(row) for row in rows):
         return np.asarray(rows)
     arrays = [None if _is_absent(row) else as_numbers(row) for row in rows]
-    if any(a is not None and a.ndim > 1 for a in arrays):
+    if codes or any(a is not None and a.ndim > 1 for a in arrays):
         # An empty list is a sequence without steps, and that is a missing one.
         arrays = [None if a is None or a.shape[:1] == (0,) else a for a in arrays]
     known = [a for a in arrays if a is not None]
@@ -203,20 +228,23 @@ def _stack_rows(rows: Any, row_shape: tuple[int, ...] | None) -> Array:
         filled = np.full((len(arrays), *known[0].shape), np.nan, dtype=dtype)
         filled[here] = np.stack(known)
         return filled
-    if {a.ndim for a in known} != {2}:
+    axes = {a.ndim for a in known}
+    if axes != {2} and not (codes and axes == {1}):
         sizes = sorted({a.shape[0] if a.ndim else 0 for a in known})
         raise InputError(
             f"rows of different length ({sizes[0]} to {sizes[-1]}) or number of axes: an "
-            "inhomogeneous list; sequences are passed as arrays of shape (length, n_features)"
+            "inhomogeneous list; sequences are passed as arrays of shape (length, n_features), "
+            "integer codes as (length,) with an encoder that has vocabulary_size"
         )
-    widths = sorted({a.shape[1] for a in known})
+    widths = sorted({a.shape[1:] for a in known})
     if len(widths) > 1:
-        msg = f"sequences have different numbers of features: {widths}"
+        found = [width for (width,) in widths]
+        msg = f"sequences have different numbers of features: {found}"
         raise InputError(msg)
     lengths = np.zeros(len(arrays), dtype=np.int64)
     lengths[here] = [len(a) for a in known]
     steps = np.arange(lengths.max()) < lengths[:, None]
-    padded = np.full((*steps.shape, *widths), np.nan, dtype=dtype)
+    padded = np.full((*steps.shape, *widths[0]), np.nan, dtype=dtype)
     padded[steps] = np.concatenate(known)
     return padded
 

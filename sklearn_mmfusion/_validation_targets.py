@@ -23,6 +23,7 @@ __all__ = [
     "TargetSchema",
     "check_same_classes",
     "check_sample_weight",
+    "check_shown_target",
     "check_target",
     "own_errors",
 ]
@@ -187,6 +188,47 @@ def check_target(
     encoded = array[rows, None] if one_dimensional else array[rows]
     schema = TargetSchema("regression", None, encoded.shape[1], one_dimensional, _column_names(y))
     return schema, encoded
+
+
+def check_shown_target(y: Any, *, target: TargetSchema, n_samples: int) -> Array:
+    """Return a target that is shown beside predictions, as an array.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        True target.
+    target : TargetSchema
+        That of the fit.
+    n_samples : int
+        Number of rows that are explained.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,) or (n_samples, n_outputs)
+
+    Raises
+    ------
+    InputError
+        For another number of rows or outputs, and for labels that ``fit`` has not seen.
+    """
+    array = np.asarray(y.detach().cpu() if hasattr(y, "detach") else y)
+    n = len(array) if array.ndim else 0
+    if n != n_samples:
+        raise InputError(f"y: expected {n_samples} labels, one per row of X, got {n}")
+    is_multilabel = target.kind == "multilabel"
+    n_outputs = target.n_outputs if is_multilabel or target.kind == "regression" else 1
+    if array.ndim > 2 or array.size != n * n_outputs:
+        shape = f"({n}, {n_outputs})" if n_outputs > 1 else f"({n},)"
+        raise InputError(f"y: expected the shape {shape}, as in fit, got {array.shape}")
+    if target.one_dimensional:
+        array = array.reshape(n)
+    if target.classes is None:
+        return array
+    known = [0, 1] if is_multilabel else target.classes.tolist()
+    unknown = [label for label in dict.fromkeys(array.ravel().tolist()) if label not in known]
+    if unknown:
+        raise InputError(f"y: fit has seen no {unknown[:5]}; the labels are {known[:20]}")
+    return array
 
 
 def _column_names(y: Any) -> list[str] | None:

@@ -274,3 +274,23 @@ def test_columns_of_a_target_name_the_outputs_everywhere(cls, tmp_path):
     assert bare.explain_global(x).data["output_names"] == expected
     unnamed = clone(est).fit(x, y.set_axis([0, 1], axis=1))
     assert unnamed.explain_global(x).data["output_names"] == expected
+
+
+@pytest.mark.parametrize("labels", [["low", "most"], [0, 1], ["low", None]])
+def test_labels_that_fit_has_not_seen_are_refused(labels):
+    est = quick(MNLClassifier).fit(X, LABELS)
+    with pytest.raises(InputError, match="y: fit has seen no .*the labels are"):
+        est.explain_local(some(slice(0, 2)), np.array(labels, dtype=object))
+
+
+def test_target_of_another_shape_than_in_fit_is_refused():
+    est = quick(MNLRegressor).fit(X, TARGETS["two"])
+    with pytest.raises(InputError, match=r"y: expected the shape \(9, 2\), as in fit, got \(9,\)"):
+        est.explain_local(some(slice(0, 9)), np.zeros(9))
+    several = np.column_stack([SIGNAL > 0, SIGNAL < 0]).astype(int)
+    est = quick(MNLClassifier).fit(X, several)
+    with pytest.raises(InputError, match=r"y: fit has seen no \[2\]; the labels are \[0, 1\]"):
+        est.explain_local(X, 2 * several)
+    est = quick(MNLClassifier).fit(X, SIGNAL > 0)
+    column = (SIGNAL > 0)[:, None]
+    np.testing.assert_array_equal(est.explain_local(X, column).data["y"], SIGNAL > 0)

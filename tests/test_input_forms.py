@@ -127,3 +127,25 @@ def test_modalities_of_a_mapping_are_a_list_of_names():
     for wrong in ("text", {"text": 0}, {"text"}, 3):
         with pytest.raises(InputTypeError, match=f"list of their names.*{type(wrong).__name__}"):
             check_X(good(), estimator=Estimator(), modalities=wrong)
+
+
+def test_table_of_sequences_alone_is_no_table():
+    frame = pd.DataFrame({"steps": [np.eye(2)] * 4})
+    with pytest.raises(InputError, match=r"column 'steps' holds sequences; pass a mapping"):
+        check_X(frame, estimator=object())
+    _, data = check_X(frame, estimator=object(), modalities={"s": ["steps"]})
+    assert data.blocks[0].values.shape == (4, 2, 2)
+
+
+def test_one_sample_is_refused_with_both_remedies():
+    X = {"flat": np.ones((3, 4)), "steps": np.ones((3, 5, 2))}
+    schema, _ = check_X(X, estimator=object())
+    one = {name: value[0] for name, value in X.items()}
+    with pytest.raises(InputError) as caught:
+        check_X(one, estimator=object(), schema=schema)
+    flat, steps = str(caught.value).split("\n")
+    assert "reshape(-1, 1) if the modality has a single feature" in flat
+    assert "reshape(1, -1) if it contains a single sample" in flat
+    assert "one sample is array[None]" in steps
+    fixed = {"flat": one["flat"].reshape(1, -1), "steps": one["steps"][None]}
+    assert check_X(fixed, estimator=object(), schema=schema)[1].n_samples == 1

@@ -173,3 +173,25 @@ def test_columns_of_dates_and_durations_are_named(kind, dtype):
         as_numbers(frame.drop(columns="born"))
     with pytest.raises(InputTypeError, match="^datetime values are not numbers; convert them"):
         as_numbers(frame[["seen"]].to_numpy())
+
+
+@pytest.mark.parametrize("lengths", [(3, 1, 2), (2, 2, 2)], ids=["ragged", "equal"])
+def test_only_column_of_a_table_may_hold_sequences(lengths):
+    rows = [np.arange(2.0 * n).reshape(n, 2) for n in lengths]
+    expected = as_numbers(rows)
+    assert expected.shape == (3, max(lengths), 2)
+    held = np.empty((3, 1), dtype=object)
+    held[:, 0] = rows
+    lists = [row.tolist() for row in rows]
+    for table in (pd.DataFrame({"s": rows}), pd.DataFrame({"s": lists}), held):
+        np.testing.assert_array_equal(as_numbers(table), expected)
+    frame = pd.DataFrame({"s": [rows[0], None, rows[2]]})
+    np.testing.assert_array_equal(as_numbers(frame), as_numbers([rows[0], None, rows[2]]))
+
+
+def test_sequences_beside_other_columns_are_refused_with_the_remedy():
+    frame = pd.DataFrame({"s": [np.eye(2)] * 3, "age": [1, 2, 3]})
+    with pytest.raises(InputError, match=r"column 's' hold sequences.* a modality of its own"):
+        as_numbers(frame)
+    with pytest.raises(InputError, match=r"^the cells hold sequences"):
+        as_numbers(frame.to_numpy())

@@ -189,7 +189,7 @@ def of_codes():
 @pytest.mark.parametrize("form", [np.asarray, LazyArray], ids=["memory", "disk"])
 def test_fractions_where_fit_saw_codes_are_refused(of_codes, form):
     fractions = CODES + np.where(np.arange(20) == 7, 0.5, 0.0)[:, None]
-    match = r"^modality 'words': expected integer codes, as in fit \(int64\), got (0|2).5 \(float64"
+    match = r"^modality 'words': expected integer codes, .*, got (0|2).5 \(float64"
     for use in (of_codes.predict, of_codes.contributions):
         with pytest.raises(InputError, match=match):
             use(coded(form(fractions)))
@@ -197,6 +197,16 @@ def test_fractions_where_fit_saw_codes_are_refused(of_codes, form):
         clone(of_codes).fit(coded(CODES), Y, X_val=coded(form(fractions)), y_val=Y)
     with pytest.raises(InputError, match=match):
         copy.deepcopy(of_codes).partial_fit(coded(form(fractions)), Y)
+
+
+def test_fractions_where_fit_saw_integers_for_a_module_of_codes_are_refused():
+    encoder = ModuleEncoder(module=lambda layout: None, codes=True)
+    layouts = (ModalityLayout("words", (2,), "int64"),)
+    plan = make(layouts=layouts, encoders=(encoder,), terms=((0,),), scalings=(None,))
+    whole, half = (ModalityData([ModalityBlock("words", np.full((2, 2), v))]) for v in (1.0, 1.5))
+    assert in_plan_order(plan, whole).blocks[0].values.tolist() == [[1.0, 1.0]] * 2
+    with pytest.raises(InputError, match=r"'words': expected integer codes, as in fit \(int64\)"):
+        in_plan_order(plan, half)
 
 
 def test_codes_may_be_whole_floats_after_the_fit_since_missing_rows_are_nan(of_codes):

@@ -7,6 +7,7 @@ import pytest
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
 
 from sklearn_mmfusion import (
     InputError,
@@ -238,3 +239,5 @@ def test_wrong_arguments_are_refused():
         relevance_test(Products(), {k: v[:8] for k, v in X.items()}, y[:8], random_state=0)
     with pytest.raises(InputTypeError, match="has no contributions"):
         relevance_test(LinearRegression(), X, y)
+    with pytest.raises(InputTypeError, match=r"Pipeline has no contr.*pipeline\[:-1\]\.fit_transf"):
+        relevance_test(make_pipeline(LinearRegression()), X, y)

@@ -31,12 +31,16 @@ class ModalityLayout:
         Name of the numpy dtype of the values (``"float64"``, ``"float32"``, ``"uint8"``, ...).
     feature_names : tuple of str or None
         Column names, where the modality came with some.
+    codes : bool
+        Whether the values are integer codes, whose encoder has a vocabulary: then ``(T,)`` is the
+        number of steps, and other rows may have more or fewer.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     feature_names: tuple[str, ...] | None = None
+    codes: bool = False
 
     @property
     def ndim(self) -> int:
@@ -53,17 +57,20 @@ class ModalityBlock:
     name : str
         Name of the modality.
     values : ndarray of shape (n_samples, ...)
-        Finite values; 0 at padded steps and in the rows of a missing modality.
+        Finite values; 0 at padded steps and in the rows of a missing modality, -1 among codes.
     lengths : ndarray of shape (n_samples,) or None
-        Number of valid steps of each sequence; None when every step is valid.
+        Number of valid steps of each sequence; None when every step is valid, and for codes.
     present : ndarray of bool of shape (n_samples,) or None
         False where the modality is missing; None when it is there in every row.
+    codes : bool
+        Whether the values are integer codes, of which those below 0 are padding.
     """
 
     name: str
     values: npt.NDArray[np.generic]
     lengths: npt.NDArray[np.int64] | None = None
     present: npt.NDArray[np.bool_] | None = None
+    codes: bool = False
 
     def take(self, rows: npt.NDArray[np.intp] | slice) -> ModalityBlock:
         """Return the block of some rows."""
@@ -72,6 +79,7 @@ class ModalityBlock:
             self.values[rows],
             None if self.lengths is None else self.lengths[rows],
             None if self.present is None else self.present[rows],
+            self.codes,
         )
 
     def read(self) -> ModalityBlock:

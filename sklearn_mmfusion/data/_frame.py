@@ -195,6 +195,11 @@ class ModalityFrame(MutableMapping[str, Any]):
         theirs = dict(other.items())
         if self._data.keys() != theirs.keys():
             return False
+        if not isinstance(other, ModalityFrame):  # its values may be lists, or have no rows at all
+            try:
+                theirs = {name: _as_modality(name, value) for name, value in theirs.items()}
+            except FusionError:
+                return False
         return all(equal_values(value, theirs[name]) for name, value in self._data.items())
 
     def __reduce__(self) -> tuple[Any, ...]:

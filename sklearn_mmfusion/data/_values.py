@@ -29,6 +29,7 @@ __all__ = [
     "pad_ragged",
     "raise_faults",
     "row_shape",
+    "sequences_in",
     "take_rows",
 ]
 
@@ -115,6 +116,15 @@ def is_ragged(value: Any) -> bool:
     return np.ndim(first) > 0
 
 
+def sequences_in(value: Any) -> Any:
+    """Return the ragged rows in a Series or in the only column of a frame; else the value."""
+    if not hasattr(value, "iloc") or (hasattr(value, "columns") and value.shape[1] != 1):
+        return value
+    column = value.iloc[:, 0] if hasattr(value, "columns") else value
+    rows = column.to_numpy() if column.dtype == object else None
+    return value if rows is None or not is_ragged(rows) else _fill_absent(rows)
+
+
 def take_rows(value: Any, rows: Rows) -> Any:
     """Return some rows: a view for a slice, a copy of these rows for an index array."""
     if hasattr(value, "iloc"):
@@ -147,7 +157,7 @@ def equal_values(left: Any, right: Any) -> bool:
         right.eliminate_zeros()
         parts = ("indptr", "indices", "data")
         return all(equal_values(getattr(left, part), getattr(right, part)) for part in parts)
-    left, right = _detached(left), _detached(right)
+    left, right = (_detached(sequences_in(value)) for value in (left, right))
     if left.shape != right.shape:
         return False
     if left.dtype == object or right.dtype == object:
@@ -181,6 +191,7 @@ def row_shape(name: str, value: Any) -> tuple[int, ...]:
     InputError
         If ragged rows differ in more than their number of steps.
     """
+    value = sequences_in(value)
     if not is_ragged(value):
         return tuple(int(size) for size in value.shape[1:])
     shapes = {np.shape(row) for row in value}
@@ -226,6 +237,7 @@ def as_dense(name: str, value: Any) -> npt.NDArray[Any]:
         If the entries are not real numbers, or some are masked.
     """
     array: npt.NDArray[Any]
+    value = sequences_in(value)
     try:
         if issparse(value):
             array = value.toarray()
@@ -257,6 +269,7 @@ def as_dense(name: str, value: Any) -> npt.NDArray[Any]:
 
 def describe(value: Any) -> tuple[str, str]:
     """Return shape and dtype in words, "(60, 2..9, 3)" and "float64" for ragged sequences."""
+    value = sequences_in(value)
     if is_ragged(value):
         shapes = [np.shape(row) for row in value]
         steps = sorted(shape[0] for shape in shapes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,9 @@ ORDER_LABELS = (
 INK = "#222222"
 QUIET_INK = "#555555"
 FAINT = "#8A8A8A"
+# A dollar in a name, a label or a number is a dollar. Said to each text, it holds when the user
+# saves the figure, too.
+PLAIN: dict[str, Any] = {"parse_math": False}
 LABEL_WIDTH = 26  # characters of a term's name on one line
 
 
@@ -119,13 +122,13 @@ def write_values(ax: Axes, values: NDArray[np.float64], right_ends: NDArray[np.f
 
 def draw_frame(ax: Axes, labels: Sequence[str], quantity: str, notes: Sequence[str]) -> None:
     """Draw labels, grid and spines, and the notes above the bars."""
-    ax.set_yticks(range(len(labels)), labels)
+    ax.set_yticks(range(len(labels)), labels, **PLAIN)
     ax.set_ylim(len(labels) - 0.4, -0.6)
-    ax.set_xlabel(quantity)
+    ax.set_xlabel(quantity, **PLAIN)
     ax.grid(axis="x", color="#E3E3E3", linewidth=0.8, zorder=0)
     ax.set_axisbelow(True)
     ax.tick_params(axis="y", length=0)
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color(FAINT)
     if notes:
-        ax.set_title("\n".join(notes), loc="left", fontsize="small", color=QUIET_INK)
+        ax.set_title("\n".join(notes), loc="left", fontsize="small", color=QUIET_INK, **PLAIN)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_mmfusion.plotting._bars import INK, ORDER_COLORS, QUIET_INK, new_axes
+from sklearn_mmfusion.plotting._bars import INK, ORDER_COLORS, PLAIN, QUIET_INK, new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,6 +95,7 @@ class Circle:
                 fontsize="small",
                 color=INK,
                 zorder=6,
+                **PLAIN,
             )
 
     def draw_pairs(self, ax: Axes, pairs: Sequence[Term]) -> None:
@@ -160,7 +161,7 @@ class Circle:
         ax.set_axis_off()
         ax.set_xlim(-1.25, 1.25)
         ax.set_ylim(*self._heights())
-        ax.set_title("\n".join(notes), loc="left", fontsize="small", color=QUIET_INK)
+        ax.set_title("\n".join(notes), loc="left", fontsize="small", color=QUIET_INK, **PLAIN)
         handles, labels = ax.get_legend_handles_labels()
         if labels:
             legend = ax.legend(
@@ -172,6 +173,8 @@ class Circle:
                 frameon=False,
                 handlelength=1.6,
             )
+            for said in legend.get_texts():
+                said.set(**PLAIN)
             for patch in legend.get_patches():
                 patch.set_linewidth(1.5)
 
@@ -192,6 +195,6 @@ def _up(x: float, y: float) -> float:
 def _write(ax: Axes, place: NDArray[np.float64], text: str, **font: Any) -> None:
     """Write on a white ground, which keeps the text readable on lines."""
     ground = {"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none"}
-    font = {"color": INK, **font}
+    font = {"color": INK, **PLAIN, **font}
     x, y = place
     ax.text(x, y, text, ha="center", va="center", fontsize=SMALL, zorder=6, bbox=ground, **font)

@@ -9,7 +9,7 @@ import numpy as np
 
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._resampling import corrected_interval
-from sklearn_mmfusion.plotting._bars import FAINT, INK, QUIET_INK, new_axes, wrapped
+from sklearn_mmfusion.plotting._bars import FAINT, INK, PLAIN, QUIET_INK, new_axes, wrapped
 from sklearn_mmfusion.plotting._fits import pandas_or_say
 
 if TYPE_CHECKING:
@@ -150,10 +150,10 @@ class ComparisonDisplay:
             )
         if reference is not None:
             ax.axvline(0, color=FAINT, linewidth=1.0, zorder=1)
-        ax.set_yticks(range(len(labels)), labels)
+        ax.set_yticks(range(len(labels)), labels, **PLAIN)
         ax.set_ylim(len(labels) - 0.45, -0.65)
         said = self.metric if reference is None else f"{self.metric} minus that of {reference}"
-        ax.set_xlabel(said)
+        ax.set_xlabel(said, **PLAIN)
         ax.grid(axis="x", color="#E3E3E3", linewidth=0.8, zorder=0)
         ax.set_axisbelow(True)
         ax.tick_params(axis="y", length=0)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklearn_mmfusion._explanations import LocalExplanation
-from sklearn_mmfusion.plotting._bars import FAINT, INK, QUIET_INK, new_axes, wrapped
+from sklearn_mmfusion.plotting._bars import FAINT, INK, PLAIN, QUIET_INK, new_axes, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -204,12 +204,15 @@ class Grid:
         ax.set_xlim(-0.5, self.cells - 0.5)
         ax.set_ylim(n_terms - 0.5, -0.5)
         small = "x-small" if self.height < 0.2 else "small"
-        ax.set_yticks(range(n_terms), self.row_labels, fontsize=small)
+        ax.set_yticks(range(n_terms), self.row_labels, fontsize=small, **PLAIN)
         steps = n_columns - 0.5 + GAP + self.bar_width / 2
         bars = [steps + i * (GAP + self.bar_width) for i in range(len(self.bars))]
         headings = [heading for heading, *_ in self.bars]
         ax.set_xticks(
-            [*range(n_columns), *bars], [*self.column_labels, *headings], fontsize="small"
+            [*range(n_columns), *bars],
+            [*self.column_labels, *headings],
+            fontsize="small",
+            **PLAIN,
         )
         if self.upright:
             for tick in ax.xaxis.get_major_ticks()[:n_columns]:
@@ -219,7 +222,8 @@ class Grid:
         ax.spines[:].set_visible(False)
         if self.local:
             ax.tick_params(labelleft=position == 0)
-            ax.set_title("\n".join(self._sample(position)), fontsize="small", color=INK)
+            title = "\n".join(self._sample(position))
+            ax.set_title(title, fontsize="small", color=INK, **PLAIN)
         else:
             count = self.data.get("n_samples")
             over = "mean" if count is None else f"mean over {count} samples"

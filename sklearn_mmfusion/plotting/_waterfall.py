@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_mmfusion.plotting._bars import FAINT, INK, QUIET_INK, new_axes, wrapped
+from sklearn_mmfusion.plotting._bars import FAINT, INK, PLAIN, QUIET_INK, new_axes, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,7 +84,7 @@ def draw_panels(
     several_outputs = len(set(map(str, steps.outputs))) > 1
     for row, (ax, title) in enumerate(zip(axes, titles, strict=True)):
         _draw_bars(ax, steps, row)
-        ax.set_yticks(range(len(labels)), labels, fontsize="small")
+        ax.set_yticks(range(len(labels)), labels, fontsize="small", **PLAIN)
         ax.set_ylim(len(labels) - 0.5, -0.5)
         ax.tick_params(axis="y", length=0, labelleft=row == 0)
         ax.tick_params(axis="x", labelsize="small")
@@ -95,11 +95,12 @@ def draw_panels(
         ax.spines[["top", "right", "left"]].set_visible(False)
         ax.spines["bottom"].set_color(FAINT)
         lines = [line for part in title for line in textwrap.wrap(part, TITLE_WIDTH)]
-        ax.set_title("\n".join(lines), fontsize="small", color=INK, loc="left")
+        ax.set_title("\n".join(lines), fontsize="small", color=INK, loc="left", **PLAIN)
         said = f"{word} for {steps.outputs[row]}"
         if steps.is_waterfall or several_outputs or row == 0:
             said = said if steps.is_waterfall else f"contribution to the {said}"
-            ax.set_xlabel(textwrap.fill(said, TITLE_WIDTH), fontsize="small", color=QUIET_INK)
+            said = textwrap.fill(said, TITLE_WIDTH)
+            ax.set_xlabel(said, fontsize="small", color=QUIET_INK, **PLAIN)
 
 
 def _draw_bars(ax: Axes, steps: Steps, row: int) -> None:

@@ -50,10 +50,11 @@ def summarise_modality(block: ModalityBlock) -> ModalitySummary:
     """Return the numbers of one modality; padding and missing rows count in no range."""
     values = block.values
     n, shape = len(values), values.shape[1:]
+    is_image = len(shape) == 2 and values.dtype == np.uint8
     present = np.ones(n, bool) if block.present is None else block.present
     padding = None
-    if len(shape) == 2 and values.dtype != np.uint8:
-        lengths = np.full(n, shape[0]) if block.lengths is None else block.lengths
+    if block.codes or (len(shape) == 2 and not is_image):
+        lengths = _lengths(block)
         steps = int(present.sum()) * shape[0]
         padding = 1 - float(lengths[present].sum()) / steps if steps else float("nan")
     low, high, total, squares, count = np.inf, -np.inf, 0.0, 0.0, 0
@@ -78,9 +79,11 @@ def summarise_modality(block: ModalityBlock) -> ModalitySummary:
         std = float(np.sqrt(max(squares / count - shift**2, 0.0)))
     return ModalitySummary(
         name=block.name,
-        kind=_SHAPES.get(len(shape), f"{len(shape)} axes")
-        if values.dtype != np.uint8 or len(shape) != 2
-        else "image",
+        kind="codes"
+        if block.codes
+        else "image"
+        if is_image
+        else _SHAPES.get(len(shape), f"{len(shape)} axes"),
         shape=" × ".join(map(str, shape)),
         dtype=values.dtype.name,
         missing=1 - float(present.mean()),
@@ -92,9 +95,20 @@ def summarise_modality(block: ModalityBlock) -> ModalitySummary:
     )
 
 
+def _lengths(block: ModalityBlock) -> npt.NDArray[np.int64]:
+    """Return the number of steps of each row without its padding."""
+    values = block.values
+    if block.codes:
+        steps = np.arange(1, values.shape[1] + 1)
+        return np.where(np.asarray(values) >= 0, steps, 0).max(axis=1)
+    return np.full(len(values), values.shape[1]) if block.lengths is None else block.lengths
+
+
 def _there(block: ModalityBlock, rows: slice, present: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
     """Return the values of some rows that are neither padding nor missing."""
     values = np.asarray(block.values[rows])
+    if block.codes:
+        return values[values >= 0]
     if block.lengths is None:
         return values if present.all() else values[present]
     steps = np.arange(values.shape[1])
@@ -134,13 +148,16 @@ def n_shared_rows(subject: Subject, other: Subject) -> int:
 def _fingerprints(subject: Subject) -> list[int]:
     """Return a hash of each row over all its modalities."""
     blocks = subject.data.blocks
+    lengths = [_lengths(block) if block.codes else block.lengths for block in blocks]
     found = []
     for i in range(subject.n_samples):
         parts = []
-        for block in blocks:
+        for block, steps in zip(blocks, lengths, strict=True):
             row = block.values[i]
+            if block.codes:
+                row = row.astype(np.int64)
             # Padding is zeros at the end, and as long as the longest sequence that came along.
-            length = len(row) if block.lengths is None else int(block.lengths[i])
+            length = len(row) if steps is None else int(steps[i])
             parts.append(np.ascontiguousarray(row[:length]).tobytes())
         found.append(hash(tuple(parts)))
     return found

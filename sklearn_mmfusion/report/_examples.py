@@ -62,7 +62,7 @@ def _error_and_doubt(subject: Subject) -> tuple[npt.NDArray[np.float64], npt.NDA
     y, predicted = subject.y, subject.predicted
     n = subject.n_samples
     if subject.kind == "regression":
-        return np.abs(y - predicted).reshape(n, -1).sum(axis=1), np.zeros(n)
+        return np.abs(y - predicted).reshape(n, -1) @ (1 / subject.units), np.zeros(n)
     wrong = (y != predicted).reshape(n, -1).sum(axis=1).astype(np.float64)
     scores = subject.scores
     if scores is None:

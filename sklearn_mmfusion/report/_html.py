@@ -60,7 +60,7 @@ def number(value: Any) -> str:
         return plain(value)
     if isinstance(value, numbers.Integral):
         return f"{int(value):,}".replace(",", "\u202f")
-    real = float(value)
+    real = float(value) + 0.0  # no minus before a zero
     if math.isnan(real):
         return "–"
     size = abs(real)

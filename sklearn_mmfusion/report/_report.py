@@ -186,8 +186,9 @@ def fusion_report(
     Notes
     -----
     Shares of contributions are :math:`\overline{|c_t|} / \sum_s \overline{|c_s|}` over the rows
-    of ``X``, absolute values summed over outputs; their 95 % intervals speak of the variation
-    between rows under this one model.
+    of ``X``, absolute values summed over outputs; those of a regressor with several targets are
+    divided by the standard deviation of the target first, so that units do not matter. Their 95 %
+    intervals speak of the variation between rows under this one model.
 
     Examples
     --------

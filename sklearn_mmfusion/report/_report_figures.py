@@ -11,7 +11,7 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -326,9 +326,16 @@ def errors_figure(truth: Floats, predicted: Floats, name: str) -> str:
         # As pixels within the drawing: ten thousand dots would weigh megabytes.
         ax.scatter(truth, predicted, s=9, color=_BLUE, alpha=alpha, linewidths=0, rasterized=True)
         ax.set(xlabel=f"true {_short(name, 30)}", ylabel="predicted")
+        _short_ticks(ax, "both")
         figure.set_dpi(150)
 
     return _drawn(3.6, 3.2, draw)
+
+
+def _short_ticks(ax: Axes, axis: Literal["x", "y", "both"]) -> None:
+    """Keep the numbers of a small axis apart: few, a power of ten taken out of large ones."""
+    ax.locator_params(axis=axis, nbins=5)
+    ax.ticklabel_format(axis=axis, style="sci", scilimits=(-3, 5))
 
 
 def local_figure(
@@ -360,4 +367,5 @@ def _draw_local(
     ax.set_xlabel(quantity, fontsize="small")
     ax.tick_params(axis="y", length=0)
     ax.tick_params(axis="x", labelsize="small")
+    _short_ticks(ax, "x")
     ax.grid(axis="x", color="#E3E3E3", linewidth=0.6, zorder=0)

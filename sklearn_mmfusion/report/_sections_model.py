@@ -99,10 +99,13 @@ def relevance_section(subject: Subject, display: RelevanceDisplay | None) -> Sec
             cell += [float(value) for value in values]
         svg = shares_figure(_plain_terms(model), shares.share, shares.low, shares.high)
         section.blocks.append(Figure(svg, "Share of each term in the contributions"))
+        several = subject.kind == "regression" and subject.n_outputs > 1
+        units = ", each output divided by the standard deviation of its target" if several else ""
         section.blocks.append(
             Text(
                 "Share of contributions: how much of what moves the outputs comes from a term, in "
-                "absolute size, over the rows of this report, with 95 % intervals over rows.",
+                f"absolute size{units}, over the rows of this report, with 95 % intervals over "
+                "rows.",
                 quiet=True,
             )
         )

@@ -190,10 +190,29 @@ class Subject:
         return [len(term) for term in self.model.term_modalities_]
 
     @cached_property
+    def units(self) -> Floats:
+        """By what each output is divided before outputs are added up, (n_outputs,).
+
+        Of several targets of a regressor, which may be in different units, the standard deviation
+        of each on these rows; infinite for one that does not vary beside others that do. 1 for
+        all else.
+        """
+        if self.kind != "regression" or self.n_outputs == 1:
+            return np.ones(self.n_outputs)
+        y = self.y.reshape(self.n_samples, -1).astype(np.float64)
+        size = np.abs(y).max(axis=0)
+        size = np.where(size > 0, size, 1.0)  # squares of scaled numbers do not overflow
+        spread = size * np.sqrt(self.share @ np.square((y - self.share @ y) / size))
+        varies = spread > 1e-12 * size
+        if not varies.any():
+            return np.ones(self.n_outputs)
+        return np.where(varies, spread, np.inf)
+
+    @cached_property
     def absolute_contributions(self) -> Floats:
-        """Absolute contributions summed over outputs, (n_samples, n_terms)."""
+        """Absolute contributions in ``units``, summed over outputs, (n_samples, n_terms)."""
         return np.concatenate(
-            [np.abs(self.model.contributions(rows)).sum(axis=2) for rows in self._chunks()]
+            [np.abs(self.model.contributions(rows)) @ (1 / self.units) for rows in self._chunks()]
         )
 
     def contributions_of(self, rows: npt.NDArray[np.intp]) -> Floats:

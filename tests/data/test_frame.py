@@ -337,6 +337,29 @@ def test_equality_compares_arrays_with_nan_and_ignores_order(frame):
         hash(frame)
 
 
+def test_equality_with_a_mapping_of_lists_reads_them_as_a_frame_would():
+    ragged = [np.arange(2.0 * n).reshape(n, 2) for n in (3, 1, 2)]
+    frame = ModalityFrame({"steps": ragged, "flat": [[1, 2], [3, 4], [5, 6]]})
+    same = {"steps": [row.tolist() for row in ragged], "flat": [[1, 2], [3, 4], [5, 6]]}
+    assert frame == same and same == frame
+    assert frame == {"steps": pd.DataFrame({"s": ragged}), "flat": same["flat"]}
+    assert frame != same | {"steps": ragged[::-1]}
+    assert frame != same | {"steps": ragged[:2]}
+    for no_rows in (3, None, "abc", {"a": 1}):
+        assert frame != same | {"steps": no_rows}
+
+
+def test_column_of_sequences_is_padded_like_their_list():
+    ragged = [np.arange(2.0 * n).reshape(n, 2) for n in (3, 1, 2)]
+    expected = ModalityFrame({"steps": ragged})
+    for column in (pd.DataFrame({"s": ragged}), pd.Series(ragged)):
+        frame = ModalityFrame({"steps": column})
+        assert frame.layout() == expected.layout() == {"steps": (slice(0, 6), (3, 2))}
+        np.testing.assert_array_equal(frame.to_2d(), expected.to_2d())
+        assert repr(frame) == repr(expected)
+        assert frame[:1].to_2d().shape == (1, 6)
+
+
 def test_sparse_equality_compares_entries():
     left = sparse.csr_array(np.eye(3))
     stored_zero = sparse.csr_array((np.array([1.0, 1, 1, 0]), ([0, 1, 2, 0], [0, 1, 2, 1])))

@@ -116,3 +116,18 @@ def test_short_term_gives_every_modality_its_share():
     long = short_term(["electronic health record", "chest radiograph"])
     assert long == "electronic… × chest radi…"
     assert len(long) <= 26
+
+
+@pytest.mark.parametrize("size", [1.0, 1e6, 1e-6])
+def test_numbers_on_small_axes_are_few_and_short(size):
+    values = size * np.linspace(0, 7.3, 40)
+    drawings = [
+        errors_figure(values, values[::-1], "salary"),
+        local_figure("row", ["a", "b"], np.array([values[-1], -values[-1]]), values[-1], "euro"),
+    ]
+    for drawing, n_axes in zip(drawings, (2, 1), strict=True):
+        numbers = [t for t in texts(drawing) if re.fullmatch(r"[\u2212.\d]+", t)]
+        assert 3 * n_axes <= len(numbers) <= 6 * n_axes
+        assert max(map(len, numbers)) <= 4
+        power = [] if size == 1 else [f"1e{np.log10(size):.0f}".replace("-", "\u2212")] * n_axes
+        assert [t for t in texts(drawing) if t.startswith("1e")] == power

@@ -9,6 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from sklearn_mmfusion import (
     LateVotingClassifier,
+    MNLRegressor,
     ModalityConcatenator,
     ModalityFrame,
     ModalityTransformer,
@@ -90,3 +91,29 @@ def test_weights_become_shares(subject_of):
     weight = np.arange(1.0, 41)
     np.testing.assert_allclose(subject_of("binary", weight).share, weight / weight.sum())
     np.testing.assert_allclose(subject_of("binary").share, np.full(40, 1 / 40))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning")
+def test_units_of_several_targets_are_their_standard_deviations():
+    rng = np.random.default_rng(0)
+    X = {"a": rng.normal(size=(50, 2)), "b": rng.normal(size=(50, 2))}
+    y = np.column_stack([X["a"][:, 0], 1000 * X["b"][:, 0]])
+    weight = rng.integers(1, 4, size=50).astype(float)
+    model = MNLRegressor(max_epochs=2, random_state=0).fit(X, y)
+    subject = Subject.of(model, X, y, weight)
+    units = np.std(np.repeat(y, weight.astype(int), axis=0), axis=0)
+    np.testing.assert_allclose(subject.units, units, rtol=1e-12)
+    expected = (np.abs(model.contributions(X)) / units).sum(axis=2)
+    np.testing.assert_allclose(subject.absolute_contributions, expected, rtol=1e-12)
+    # A target that is constant on these rows has no unit, and is left out beside others.
+    flat = Subject.of(model, X, np.column_stack([y[:, 0], np.full(50, 0.1)]))
+    expected = np.abs(model.contributions(X))[:, :, 0] / y[:, 0].std()
+    np.testing.assert_allclose(flat.absolute_contributions, expected, rtol=1e-12)
+    np.testing.assert_array_equal(Subject.of(model, X, np.zeros((50, 2))).units, 1)
+
+
+def test_outputs_of_one_unit_are_added_up_as_they_are(subject_of):
+    for kind in ("binary", "multiclass", "regression"):
+        subject = subject_of(kind)
+        assert (subject.units == 1).all() and len(subject.units) == subject.n_outputs
