@@ -27,6 +27,7 @@ __all__ = [
     "scan",
     "some_columns",
     "take_rows",
+    "used_width",
 ]
 
 VIEW_BYTES = 8 * 2**20  # a modality larger than that is not copied for a split
@@ -146,12 +147,13 @@ def some_columns(
 ) -> list[npt.NDArray[Any]]:
     """Return values of each row, flattened, of every modality: (n_samples, up to n_columns).
 
-    The first ones, or with ``spaced`` those at even distances over all of them.
+    The first ones, or with ``spaced`` those at even distances over all of them. Steps that are
+    padding in all rows are left out.
     """
     found = []
     for block in data.blocks:
-        width = prod(block.values.shape[1:])
-        taken: Any = slice(n_columns)
+        width = used_width(block)
+        taken: Any = slice(min(n_columns, width))
         if spaced:
             taken = np.linspace(0, width - 1, min(n_columns, width)).round().astype(np.intp)
         # Copies, so that no chunk is kept for a few of its columns.
@@ -160,6 +162,16 @@ def some_columns(
         ]
         found.append(np.concatenate(flat))
     return found
+
+
+def used_width(block: ModalityBlock) -> int:
+    """Return the number of values of a row, without the steps that are padding in all rows."""
+    n_steps, *rest = block.values.shape[1:]
+    if block.codes and not isinstance(block, LazyBlock):
+        n_steps = int(np.flatnonzero((block.values >= 0).any(0)).max(initial=0)) + 1
+    elif block.lengths is not None:
+        n_steps = max(1, int(block.lengths.max()))
+    return int(n_steps * prod(rest))
 
 
 def scan(data: ModalityData) -> ModalityData:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import train_test_split
 
-from sklearn_mmfusion._lazy_blocks import some_columns
+from sklearn_mmfusion._lazy_blocks import some_columns, used_width
 from sklearn_mmfusion._weights import is_whole, n_counted
 from sklearn_mmfusion.data._blocks import ModalityData
 
@@ -272,7 +271,7 @@ def _digests(
     for digests in found:
         _, which, counts = np.unique(digests, return_inverse=True, return_counts=True)
         alike |= counts[which] > 1
-    widest = max(prod(block.values.shape[1:]) for block in data.blocks)
+    widest = max(map(used_width, data.blocks))
     if alike.any() and widest > _FIRST_COLUMNS:
         # The first columns tell most data apart, but not images with a margin. Ranked among all
         # rows, so that copies of a row change nothing.

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklearn_mmfusion import LazyArray, _lazy_blocks
+from sklearn_mmfusion import _splitting as splitting
 from sklearn_mmfusion._absence import make_block
 from sklearn_mmfusion._lazy_blocks import LazyBlock
 from sklearn_mmfusion._splitting import (
@@ -116,6 +117,30 @@ def test_units_are_irrelevant(factor):
     number = by_content(arrays, target, "regression")[1]
     found = by_content(arrays, target * factor, "regression")[1]
     np.testing.assert_array_equal(found, number)
+
+
+@pytest.mark.parametrize("kind", ["numbers", "codes"])
+def test_steps_that_all_rows_pad_are_irrelevant(kind, monkeypatch):
+    monkeypatch.setattr(splitting, "_FIRST_COLUMNS", 5)
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(1, 7, N)
+    padding = np.arange(6) >= lengths[:, None]
+    if kind == "codes":
+        steps = np.where(padding, -1, rng.integers(0, 3, (N, 6)))
+        blocks = [
+            ModalityBlock("c", np.pad(steps, ((0, 0), (0, more)), constant_values=-1), codes=True)
+            for more in (0, 300)
+        ]
+    else:
+        steps = np.where(padding[:, :, None], 0.0, rng.integers(0, 2, (N, 6, 2)))
+        blocks = [
+            ModalityBlock("s", np.pad(steps, ((0, 0), (0, more), (0, 0))), lengths)
+            for more in (0, 300)
+        ]
+    expected, found = (
+        split_by_content(ModalityData([block]), classes(), "multiclass", 0.2, 0) for block in blocks
+    )
+    np.testing.assert_array_equal(found.held, expected.held)
 
 
 @pytest.mark.parametrize("offset", [273.15, -1e5, 1e8])
