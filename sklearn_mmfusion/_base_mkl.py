@@ -164,7 +164,8 @@ class BaseMKL(ExplainedTerms, SavableMixin, CallbackSupport, BaseEstimator):
         if not solution.norms.any():
             warn(
                 "the model is a constant: no kernel lowers the loss by more than it costs, and "
-                "all relevance scores are 0; raise C",
+                "all relevance scores are 0; raise C, or take other kernels where these are not "
+                "positive semi-definite (such as 'sigmoid')",
                 RelevanceWarning,
             )
 

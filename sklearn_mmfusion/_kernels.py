@@ -64,10 +64,15 @@ class KernelSpec:
         return values
 
     def resolved(self, rows: Floats, share: Floats) -> KernelSpec:
-        """Return the kernel with a number for ``gamma="scale"``: 1 / (d * variance)."""
-        if self.params.get("gamma") != "scale":
+        """Return the kernel with a number for ``gamma``: "scale" is 1 / (d * variance).
+
+        "auto" is 1 / d, as in scikit-learn's support vector machines.
+        """
+        if not isinstance(self.params.get("gamma"), str) or callable(self.function):
             return self
-        variance = float(share @ np.square(rows - (share @ rows).mean()).mean(1))
+        variance = 1.0
+        if self.params["gamma"] == "scale":
+            variance = float(share @ np.square(rows - (share @ rows).mean()).mean(1))
         gamma = 1.0 / (rows.shape[1] * (variance if variance > 0 else 1.0))
         return KernelSpec(self.function, self.params | {"gamma": gamma})
 
@@ -138,6 +143,12 @@ def _spec(value: Any) -> KernelSpec:
         if unknown:
             msg = f"kernel {value!r} has no parameters {unknown}, expected some of {accepted}"
             raise InputError(msg)
+        gamma = params.get("gamma")
+        if isinstance(gamma, str) and gamma not in ("scale", "auto"):
+            raise InputError(
+                f"kernel {value!r}: gamma must be a positive number, 'scale' or 'auto', got "
+                f"{gamma!r}"
+            )
     elif not callable(value):
         raise InputTypeError(
             f"a kernel is a name, a callable or a dict of 'kernel' and parameters, got {value!r}"
@@ -368,8 +379,10 @@ def _computed(spec: KernelSpec, name: str, rows: Floats, others: Floats) -> Floa
         return spec(rows, others)
     except FusionError as error:
         raise labelled(error, f"modality {name!r}:") from None
-    except (TypeError, ValueError) as error:
-        msg = f"modality {name!r}: kernel {spec.function!r} failed: {error}"
+    except Exception as error:
+        if not callable(spec.function) and not isinstance(error, TypeError | ValueError):
+            raise
+        msg = f"modality {name!r}: kernel {spec.function!r} failed: {type(error).__name__}: {error}"
         raise InputError(msg) from error
 
 

@@ -18,7 +18,7 @@ kernel : str, callable or mapping, default="rbf"
     A kernel of :func:`sklearn.metrics.pairwise.pairwise_kernels` by name, a callable that takes
     arrays of shape (r, d) and (n, d) and returns one of shape (r, n), or a mapping from
     every modality to one of these or to a dict with parameters, such as
-    ``{"kernel": "rbf", "gamma": 0.1}``. ``gamma`` is 1 / d by default; "scale" is
+    ``{"kernel": "rbf", "gamma": 0.1}``. ``gamma`` is 1 / d by default and with "auto"; "scale" is
     1 / (d * variance), which is the same where no feature is constant.
 interactions : int, "all" or list of tuples of str, default=1
     Highest order of the terms, all orders, or the interactions by the names of their

@@ -138,6 +138,10 @@ def test_scale_is_the_gamma_of_support_vector_machines():
     np.testing.assert_allclose(found[0], expected, atol=1e-12)
     np.testing.assert_allclose(found[1], matrices(blocks, "rbf")[1][1], atol=1e-12)
     assert kernels._specs[0].params["gamma"] == pytest.approx(0.5)
+    auto, plain = (
+        matrices(blocks, {"a": k, "b": "rbf"})[1] for k in (spec | {"gamma": "auto"}, "rbf")
+    )
+    np.testing.assert_array_equal(auto[0], plain[0])  # one feature less would be 1/2
 
 
 def test_kernels_of_histograms_take_the_values_as_they_are():
@@ -257,6 +261,7 @@ def test_one_kernel_serves_all_and_a_mapping_names_each():
         ({"a": "rbf"}, ["missing: ['b']"]),
         ({"a": "rbf", "b": "rbf", "bb": "rbf"}, ["unexpected: ['bb']", "'b' instead"]),
         ({"a": "no", "b": {"gamma": 1}}, ["modality 'a'", "modality 'b'", "as 'kernel'"]),
+        ({"a": {"kernel": "rbf", "gamma": "no"}, "b": "rbf"}, ["'a'", "gamma", "'auto'", "'no'"]),
         ({"a": "rbf", "b": {"kernel": "rbf", "degree": 2}}, ["'b'", "['degree']", "['gamma']"]),
     ],
 )
@@ -277,7 +282,8 @@ def test_what_is_no_kernel_is_a_type_error(kernel):
     [
         (lambda x, z: np.zeros(3), r"modality 'a': the kernel returned shape \(3,\), expected"),
         (lambda x, z: np.full((12, 12), np.nan), "modality 'a': the kernel returned NaN"),
-        (lambda x, z: 1 / None, "modality 'a': kernel .* failed"),
+        (lambda x, z: 1 / None, "modality 'a': kernel .* failed: TypeError"),
+        (lambda x, z: {}["no"], "modality 'a': kernel .* failed: KeyError: 'no'"),
     ],
 )
 def test_kernel_that_fails_is_named_with_its_modality(kernel, words):
