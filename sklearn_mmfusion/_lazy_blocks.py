@@ -168,7 +168,8 @@ def used_width(block: ModalityBlock) -> int:
     """Return the number of values of a row, without the steps that are padding in all rows."""
     n_steps, *rest = block.values.shape[1:]
     if block.codes and not isinstance(block, LazyBlock):
-        n_steps = int(np.flatnonzero((block.values >= 0).any(0)).max(initial=0)) + 1
+        is_code = block.values.astype(np.int64, copy=False) >= 0
+        n_steps = int(np.flatnonzero(is_code.any(0)).max(initial=0)) + 1
     elif block.lengths is not None:
         n_steps = max(1, int(block.lengths.max()))
     return int(n_steps * prod(rest))

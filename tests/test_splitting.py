@@ -188,7 +188,8 @@ def flags(n=400, seed=0):
 def test_rows_that_differ_in_their_label_alone_are_held_out_by_number(kind):
     arrays, target, content = flags()
     arrays["a"] = np.hstack([arrays["a"], np.random.default_rng(1).integers(0, 3, (400, 1))])
-    combined = np.unique(np.column_stack([arrays["a"], content]), axis=0, return_inverse=True)[1]
+    both = np.column_stack([arrays["a"], content])
+    combined = np.unique(both, axis=0, return_inverse=True)[1].ravel()
     y = target if kind == "binary" else np.column_stack([target, 1 - target])
     shares = []
     for seed in range(40):
