@@ -77,7 +77,7 @@ def code_block(
     values = np.ascontiguousarray(values)
     if values.dtype.kind == "f":
         values = _whole(values, rows)
-    if values.dtype.kind in "bu" or not (values[:, 0] < 0).any():
+    if values.dtype.kind in ("b", "u") or not (values[:, 0] < 0).any():
         return ModalityBlock(name, values, codes=True)
     absent = np.all(values < 0, axis=1)
     if not absent.any():
