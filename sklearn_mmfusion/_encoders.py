@@ -26,6 +26,7 @@ from sklearn_mmfusion._encoder_specs import (
     SummaryEncoder,
 )
 from sklearn_mmfusion._errors import InputError, InputTypeError
+from sklearn_mmfusion._nested_params import by_modality, nested_params, take_nested
 from sklearn_mmfusion.data._blocks import ModalityLayout
 
 __all__ = [
@@ -316,12 +317,7 @@ class EncodersMixin:
             pairs = _pairs(self.encoders)
         except InputTypeError:  # fit says what is wrong with it
             return params
-        for name, encoder in pairs:
-            params[f"encoders__{name}"] = encoder
-            if hasattr(encoder, "get_params") and not isinstance(encoder, type):
-                nested = encoder.get_params(deep=True)
-                params.update((f"encoders__{name}__{key}", nested[key]) for key in nested)
-        return params
+        return params | nested_params("encoders", pairs)
 
     def set_params(self, **params: Any) -> Any:
         """Set parameters, those of encoders included.
@@ -342,10 +338,7 @@ class EncodersMixin:
         ValueError
             If there is no such parameter.
         """
-        prefix = "encoders__"
-        nested = {
-            key[len(prefix) :]: params.pop(key) for key in list(params) if key.startswith(prefix)
-        }
+        nested = take_nested("encoders", params)
         super().set_params(**params)  # type: ignore[misc]
         if nested:
             self._set_encoder_params(nested)
@@ -360,16 +353,12 @@ class EncodersMixin:
         by_name = dict(_pairs(encoders)) if _is_container(encoders) else {}
         if not (_is_container(encoders) or (isinstance(encoders, str) and encoders == "auto")):
             raise self._invalid(next(iter(nested)))
-        per_modality: dict[str, dict[str, Any]] = {}
-        for key, value in nested.items():
-            name, separator, parameter = key.partition("__")
-            if separator:
-                per_modality.setdefault(name, {})[parameter] = value
-            elif _is_encoder(value):
-                by_name[name] = value
-            else:
-                raise self._invalid(key)
-        for name, parameters in per_modality.items():
+        replaced, changed = by_modality(nested)
+        for name, encoder in replaced.items():
+            if not _is_encoder(encoder):
+                raise self._invalid(name)
+            by_name[name] = encoder
+        for name, parameters in changed.items():
             encoder = by_name.get(name, "auto")
             if isinstance(encoder, str):
                 encoder = by_name[name] = EncoderByShape()

@@ -7,6 +7,8 @@ from typing import Any
 
 from sklearn.base import clone
 
+from sklearn_mmfusion._nested_params import by_modality, nested_params, take_nested
+
 __all__ = ["NamedEstimatorsMixin"]
 
 
@@ -42,12 +44,7 @@ class NamedEstimatorsMixin:
         params: dict[str, Any] = super().get_params(deep=deep)  # type: ignore[misc]
         if not (deep and isinstance(self.estimators, Mapping)):
             return params
-        for name, estimator in self.estimators.items():
-            params[f"estimators__{name}"] = estimator
-            if hasattr(estimator, "get_params") and not isinstance(estimator, type):
-                nested = estimator.get_params(deep=True)
-                params.update((f"estimators__{name}__{key}", nested[key]) for key in nested)
-        return params
+        return params | nested_params("estimators", self.estimators.items())
 
     def set_params(self, **params: Any) -> Any:
         """Set parameters, those of the estimators included.
@@ -68,14 +65,11 @@ class NamedEstimatorsMixin:
         ValueError
             If there is no such parameter.
         """
-        prefix = "estimators__"
         given = params.get("estimators", self.estimators)
         if given is not None and not isinstance(given, Mapping):
             super().set_params(**params)  # type: ignore[misc]
             return self
-        nested = {
-            key[len(prefix) :]: params.pop(key) for key in list(params) if key.startswith(prefix)
-        }
+        nested = take_nested("estimators", params)
         super().set_params(**params)  # type: ignore[misc]
         if nested:
             self.estimators = self._with_nested(dict(given or {}), nested)
@@ -83,20 +77,16 @@ class NamedEstimatorsMixin:
 
     def _with_nested(self, by_name: dict[str, Any], nested: dict[str, Any]) -> dict[str, Any]:
         """Set ``<modality>`` and ``<modality>__<parameter>``, replacements first."""
-        per_modality: dict[str, dict[str, Any]] = {}
-        for key, value in nested.items():
-            name, separator, parameter = key.partition("__")
-            if separator:
-                per_modality.setdefault(name, {})[parameter] = value
-            elif hasattr(value, "fit"):
-                by_name[name] = value
-            else:
+        replaced, changed = by_modality(nested)
+        for name, estimator in replaced.items():
+            if not hasattr(estimator, "fit"):
                 raise ValueError(
-                    f"Invalid parameter 'estimators__{key}' for estimator {self!r}: use "
+                    f"Invalid parameter 'estimators__{name}' for estimator {self!r}: use "
                     "estimators__<modality>=<classifier>, or "
                     "estimators__<modality>__<parameter of its classifier>=<value>"
                 )
-        for name, parameters in per_modality.items():
+            by_name[name] = estimator
+        for name, parameters in changed.items():
             if name not in by_name:
                 by_name[name] = clone(self._default_estimator)
             by_name[name].set_params(**parameters)

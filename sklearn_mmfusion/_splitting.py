@@ -131,13 +131,15 @@ def split_by_content(
         None where there are fewer than ten rows.
     """
     n = len(target)
-    digests, rows = _digests(data, seed, _target_ranks(target), None)
+    # Rows without their target too, where equal ones can be no copies.
+    targets = [_target_ranks(target)] if kind == "regression" else [_target_ranks(target), None]
+    digests, *rows = _digests(data, seed, *targets)
     if len(np.unique(digests)) < _MIN_DISTINCT:
         if n_counted(weight, n) < _MIN_DISTINCT:
             return None
         drawn = np.ones(n, dtype=bool)
     else:
-        drawn = _have_company(rows, digests) & (kind != "regression")
+        drawn = _have_company(rows[0], digests) if rows else np.zeros(n, dtype=bool)
     classes = kind in ("binary", "multiclass")
     groups = target if classes else np.zeros(n, dtype=np.int64)
     share = np.zeros(n)
