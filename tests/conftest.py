@@ -38,7 +38,7 @@ SECONDS_TO_END = 5.0
 
 
 # Run in processes of their own, by tests that name them.
-collect_ignore = ["_dask_search.py", "_torchrun_fit.py"]
+collect_ignore = ["_dask_search.py"]
 
 
 def _random_states():

@@ -1,20 +1,13 @@
 """Several processes that train one model: the fit of one process."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from torchrun_fit import run_one, run_two
 
 from sklearn_mmfusion import LateFusionClassifier, LinearEncoder
 from sklearn_mmfusion._distributed import DataParallel, join_processes
 from sklearn_mmfusion.modules.network import FusionBatch
-
-SCRIPT = Path(__file__).with_name("_torchrun_fit.py")
 
 
 def test_without_torchrun_the_fit_is_that_of_one_process():
@@ -74,30 +67,16 @@ def test_rows_that_are_several_per_sample_draw_together():
 
 @pytest.mark.slow
 def test_two_processes_fit_the_model_of_one(tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", str(SCRIPT), str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
-    assert done.returncode == 0, done.stderr[-3000:]
-    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    printed, first, second = run_two(tmp_path)
     assert first == second
     refusal = first.pop("refusal")
     assert "BatchNorm1d" in refusal
     assert "distributed=None" in refusal
     # The table of epochs comes from one of them, that of each of the two fits.
     for title in ("training on a part of the rows", "training on all rows"):
-        assert done.stdout.count(title) == 1
-    assert done.stdout.count("train_loss") == 2
-    sys.path.insert(0, str(SCRIPT.parent))
-    try:
-        from _torchrun_fit import results
-    finally:
-        sys.path.remove(str(SCRIPT.parent))
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        alone = results(None)
+        assert printed.count(title) == 1
+    assert printed.count("train_loss") == 2
+    alone = run_one()
     for name, expected in alone.items():
         assert len(first[name]["probabilities"]) == 1103
         for key in ("losses", "probabilities"):

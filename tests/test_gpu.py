@@ -4,13 +4,10 @@ They need a GPU; where there is none they are not collected. Elsewhere the same 
 CPU: test_transfer.py, test_synchronisation.py and test_devices.py.
 """
 
-import json
 import os
 import pickle
 import subprocess
 import sys
-import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +17,7 @@ from fleet import ALL_ESTIMATORS, JOINT, family, small
 from sklearn.base import clone, is_classifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
+from torchrun_fit import run_one, run_two
 
 from sklearn_mmfusion import (
     Conv1dEncoder,
@@ -281,28 +279,14 @@ def test_dropout_of_a_users_module_follows_the_seed_and_waits_for_nothing(monkey
     assert np.abs(found[0] - found[2]).max() > 1e-3
 
 
-TORCHRUN = Path(__file__).with_name("_torchrun_fit.py")
 TORCHRUN_FITS = ("intense", "convolution", "compiled", "routing", "full batch", "late")
 
 
 @pytest.fixture(scope="module")
 def fits_of_two(tmp_path_factory):
     """What two processes say that share the device, and what one says that has it alone."""
-    folder = tmp_path_factory.mktemp("torchrun")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", str(TORCHRUN), str(folder), "cuda"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    first, second = (json.loads((folder / f"{rank}.json").read_text()) for rank in range(2))
-    sys.path.insert(0, str(TORCHRUN.parent))
-    try:
-        from _torchrun_fit import results
-    finally:
-        sys.path.remove(str(TORCHRUN.parent))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return first, second, results(None, "cuda")
+    _, first, second = run_two(tmp_path_factory.mktemp("torchrun"), "cuda")
+    return first, second, run_one("cuda")
 
 
 @pytest.mark.parametrize("name", TORCHRUN_FITS)

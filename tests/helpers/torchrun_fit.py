@@ -1,6 +1,8 @@
-"""What the processes of test_distributed run: fits, whose figures go to files by rank."""
+"""Fits of two processes of torchrun, whose figures go to files by rank, and those of one."""
 
 import json
+import os
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -67,6 +69,23 @@ def results(distributed, device="cpu"):
             "losses": [epoch["train_loss"] for epoch in estimator.history_],
         }
     return found
+
+
+def run_two(folder, device="cpu"):
+    """Return what two processes print, and what each of them finds."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", __file__, str(folder), device]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout, *(json.loads((folder / f"{rank}.json").read_text()) for rank in range(2))
+
+
+def run_one(device="cpu"):
+    """Return what this process finds on its own."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return results(None, device)
 
 
 def main(folder, device="cpu"):
