@@ -16,10 +16,12 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_mmfusion import functional as F
 from sklearn_mmfusion._base import BaseFusion
 from sklearn_mmfusion._block_head import BlockNormHead
+from sklearn_mmfusion._encoders import resolve_encoders
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fitted import AdditivePredictions
 from sklearn_mmfusion._fitting import FitSteps
+from sklearn_mmfusion._input_schema import InputSchema
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._sweep import SweptTerms
 from sklearn_mmfusion._validation import TargetSchema
@@ -46,6 +48,15 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
 
     _saved: ClassVar[dict[str, Any]] = {**BaseFusion._saved, "_p": float}
 
+    def _make_plan(
+        self, schema: InputSchema, target: TargetSchema, n_samples: int, seed: int
+    ) -> tuple[FusionPlan, list[tuple[int, ...]]]:
+        plan, shown = super()._make_plan(schema, target, n_samples, seed)
+        linear = resolve_encoders(self.encoders, plan.layouts, n_samples, linear=True)
+        if repr(linear) != repr(list(plan.encoders)):
+            plan = replace(plan, linear=tuple(linear))
+        return plan, shown
+
     def _make_head(self, target: TargetSchema, n_samples: int) -> BlockNormHead:
         return BlockNormHead(getattr(self, "latent_dim", 1))
 
@@ -56,37 +67,41 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         return {"reg": reg, "reg_factors": _REG_FACTORS, "p": float(self.p)}
 
     def _n_tries(self, plan: FusionPlan, start: Any) -> int:
-        return 1 + self._tries_single_terms(plan, start) + self._tries_vote(plan, start)
+        return 1 + len(self._simpler(plan, start))
 
-    def _tries_single_terms(self, plan: FusionPlan, start: Any) -> bool:
-        """Whether interactions have to earn their place."""
-        n_single = sum(len(term) == 1 for term in plan.terms)
-        return start is None and self.reg == "auto" and 0 < n_single < len(plan.terms)
-
-    def _tries_vote(self, plan: FusionPlan, start: Any) -> bool:
-        """Whether more than one number per modality has to earn its place."""
-        return bool(start is None and self.reg == "auto" and self.polish and plan.votes)
+    def _simpler(self, plan: FusionPlan, start: Any) -> list[dict[str, Any]]:
+        """What simpler models have in place of parts of the plan, in the order of trying."""
+        if start is not None:
+            return []
+        tries: list[dict[str, Any]] = [{"encoders": plan.linear}] if plan.linear else []
+        single = tuple(term for term in plan.terms if len(term) == 1)
+        if self.reg == "auto" and 0 < len(single) < len(plan.terms):
+            tries.append({"terms": single})
+        if self.reg == "auto" and self.polish and plan.votes:
+            tries.append({"terms": single, "vote": True})
+        return tries
 
     def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitSteps:
-        """Fit, and where ``reg`` is "auto" let a simpler model win unless held-out rows object.
+        """Fit, and let a simpler model win unless held-out rows object.
 
-        Interactions have to earn their place; and where all modalities are log-posteriors, so do
-        weights that are more than one number per modality.
+        Linear encoders win by a lower loss. Where ``reg`` is "auto", interactions have to earn
+        their place; and where all modalities are log-posteriors, so do weights that are more than
+        one number per modality.
         """
-        full = yield from self._run_once(plan, kept, held, start)
-        if full.training.interrupted:
-            return replace(full, held_losses=None, held_share=None)
-        single = tuple(term for term in plan.terms if len(term) == 1)
-        if self._tries_single_terms(plan, start):
-            simple = yield from self._run_once(replace(plan, terms=single), kept, held, None)
-            if not full.clearly_beats(simple):
-                full = simple
-        if self._tries_vote(plan, start):
-            single_plan = replace(plan, terms=single)
-            vote = yield from self._run_once(single_plan, kept, held, None, vote=True)
-            if not full.clearly_beats(vote):
-                full = vote
-        return replace(full, held_losses=None, held_share=None)
+        best = yield from self._run_once(plan, kept, held, start)
+        for changes in self._simpler(plan, start):
+            if best.training.interrupted:
+                break
+            parts = {"encoders": best.plan.encoders, **changes}
+            vote = parts.pop("vote", False)
+            simple = yield from self._run_once(replace(plan, **parts), kept, held, None, vote=vote)
+            if simple.training.interrupted:
+                best = replace(best, training=replace(best.training, interrupted=True))
+            elif "encoders" in changes:
+                best = min(simple, best, key=lambda result: result.held_loss)
+            elif not best.clearly_beats(simple):
+                best = simple
+        return replace(best, held_losses=None, held_share=None)
 
     def _chosen(self, inner: FitResult) -> dict[str, Any]:
         chosen = {"reg": inner.reg, "polish": not np.isnan(inner.polish_gap)}

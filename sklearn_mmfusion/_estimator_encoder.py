@@ -244,7 +244,18 @@ def fit_representations(
         and all(part.method == "predict_proba" for part in found.values())
         and any(len(term) == 1 for term in plan.terms)
     )
-    plan = replace(plan, layouts=tuple(layouts), encoders=tuple(encoders), votes=votes)
+    plan = replace(
+        plan,
+        layouts=tuple(layouts),
+        encoders=tuple(encoders),
+        votes=votes,
+        linear=tuple(
+            encoder if isinstance(known, EstimatorEncoder) else linear
+            for known, encoder, linear in zip(plan.encoders, encoders, plan.linear, strict=True)
+        )
+        if plan.linear
+        else (),
+    )
     return plan, ModalityData(blocks), found
 
 

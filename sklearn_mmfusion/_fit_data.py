@@ -124,6 +124,12 @@ class FitResult:
     n_rows: int = 0
     is_vote: bool = False
 
+    @property
+    def held_loss(self) -> float:
+        """Mean loss of the held-out rows."""
+        assert self.held_losses is not None and self.held_share is not None
+        return float((self.held_losses * self.held_share).sum())
+
     def clearly_beats(self, other: FitResult) -> bool:
         """Whether the held-out loss is lower by more than two standard errors."""
         mine, others, share = map(

@@ -60,7 +60,8 @@ class FitOptions:
             batch_size = int(min(self.batch_size, n_rows))
         parallel = join_processes(self.distributed)
         max_epochs = (200 if small else 100) if self.max_epochs == "auto" else self.max_epochs
-        lr = 0.003 if self.lr == "auto" else float(self.lr)
+        # A full batch is one step an epoch: few steps have to be long.
+        lr = (0.01 if small else 0.003) if self.lr == "auto" else float(self.lr)
         optimizer = AdamW() if self.optimizer is None else self.optimizer
         if self.early_stopping is False:
             patience = None

@@ -93,7 +93,7 @@ class FitRuns(FitOptions):
         chosen = self._chosen(inner)
         if self.early_stopping == "auto" and inner.training.best_epoch is not None:
             chosen |= {**schedule, "max_epochs": inner.training.best_epoch}
-        plan = replace(plan, terms=inner.plan.terms)
+        plan = replace(plan, terms=inner.plan.terms, encoders=inner.plan.encoders)
         result = yield from self._run_once(plan, whole, None, start, **chosen)
         if "max_epochs" in chosen and _lags(result, inner):
             return inner
@@ -160,7 +160,7 @@ class FitRuns(FitOptions):
         dtype = self._training_dtype(kept.data, options.device)
         check_memory(plan, options, dtype, kept.data)
         steps = fit_steps(
-            plan,
+            replace(plan, linear=()),  # it has what was to be tried, if anything
             kept,
             held,
             options=options,
@@ -177,7 +177,9 @@ class FitRuns(FitOptions):
         old = result.plan
         shapes = [[layout.shape for layout in p.layouts] for p in (old, plan)]
         same = old.names == plan.names and shapes[0] == shapes[1]
-        plan = replace(plan, terms=old.terms)
+        is_linear = bool(plan.linear) and repr(old.encoders) == repr(plan.linear)
+        encoders = plan.linear if is_linear else plan.encoders
+        plan = replace(plan, terms=old.terms, encoders=encoders)
         if not same or any(
             name not in result.state or result.state[name].shape != tuple(value.shape)
             for name, value in build_network(replace(plan, scalings=old.scalings))

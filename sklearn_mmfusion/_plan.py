@@ -78,6 +78,8 @@ class FusionPlan:
         Seed of the initial weights.
     votes : bool
         Whether every modality is the log-posterior of a classifier of its own.
+    linear : tuple of BaseEncoder
+        Encoders that a fit is to try in place of these; none where there is nothing to try.
     """
 
     layouts: tuple[ModalityLayout, ...]
@@ -89,6 +91,7 @@ class FusionPlan:
     modality_dropout: float = 0.0
     seed: int = 0
     votes: bool = False
+    linear: tuple[BaseEncoder, ...] = ()
 
     @property
     def names(self) -> list[str]:
