@@ -38,6 +38,7 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
     """Base of the estimators with a block-linear layer under the block-norm penalty."""
 
     _explains: ClassVar[str] = "relevance scores"
+    _small_lr: ClassVar[float] = 0.01  # under the penalty few steps have to be long
     _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
         **BaseFusion._parameter_constraints,
         "p": [Interval(Real, 1, None, closed="both")],
@@ -73,10 +74,12 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         """What simpler models have in place of parts of the plan, in the order of trying."""
         if start is not None:
             return []
-        tries: list[dict[str, Any]] = [{"encoders": plan.linear}] if plan.linear else []
+        tries: list[dict[str, Any]] = []
         single = tuple(term for term in plan.terms if len(term) == 1)
         if self.reg == "auto" and 0 < len(single) < len(plan.terms):
             tries.append({"terms": single})
+        if plan.linear:
+            tries.append({"encoders": plan.linear})
         if self.reg == "auto" and self.polish and plan.votes:
             tries.append({"terms": single, "vote": True})
         return tries
@@ -84,15 +87,15 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
     def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitSteps:
         """Fit, and let a simpler model win unless held-out rows object.
 
-        Linear encoders win by a lower loss. Where ``reg`` is "auto", interactions have to earn
-        their place; and where all modalities are log-posteriors, so do weights that are more than
-        one number per modality.
+        Where ``reg`` is "auto", interactions have to earn their place; and where all modalities
+        are log-posteriors, so do weights that are more than one number per modality. Linear
+        encoders win by a lower loss.
         """
         best = yield from self._run_once(plan, kept, held, start)
         for changes in self._simpler(plan, start):
             if best.training.interrupted:
                 break
-            parts = {"encoders": best.plan.encoders, **changes}
+            parts = {"terms": best.plan.terms, **changes}
             vote = parts.pop("vote", False)
             simple = yield from self._run_once(replace(plan, **parts), kept, held, None, vote=vote)
             if simple.training.interrupted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ __all__ = ["FitOptions", "refuse_watchers", "watchers"]
 class FitOptions:
     """Parameters of training, with their "auto" settled."""
 
+    _small_lr: ClassVar[float] = 0.003  # of one step an epoch
     batch_size: int | str
     max_epochs: int | str
     lr: float | str
@@ -60,8 +61,7 @@ class FitOptions:
             batch_size = int(min(self.batch_size, n_rows))
         parallel = join_processes(self.distributed)
         max_epochs = (200 if small else 100) if self.max_epochs == "auto" else self.max_epochs
-        # A full batch is one step an epoch: few steps have to be long.
-        lr = (0.01 if small else 0.003) if self.lr == "auto" else float(self.lr)
+        lr = (self._small_lr if small else 0.003) if self.lr == "auto" else float(self.lr)
         optimizer = AdamW() if self.optimizer is None else self.optimizer
         if self.early_stopping is False:
             patience = None

@@ -160,7 +160,7 @@ class FitRuns(FitOptions):
         dtype = self._training_dtype(kept.data, options.device)
         check_memory(plan, options, dtype, kept.data)
         steps = fit_steps(
-            replace(plan, linear=()),  # it has what was to be tried, if anything
+            plan,
             kept,
             held,
             options=options,

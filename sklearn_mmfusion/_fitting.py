@@ -113,7 +113,7 @@ def fit_steps(
         The step before: its scalings, weights and optimiser go on.
     """
     if last is None:
-        plan = replace(plan, scalings=input_scalings(plan, train_input))
+        plan = replace(plan, scalings=input_scalings(plan, train_input), linear=())
         scale = target_scale(train_input)
     else:
         plan, scale, start = last.plan, last.target_scale, last.state

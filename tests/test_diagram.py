@@ -14,6 +14,7 @@ from sklearn.utils import estimator_html_repr
 from torch import nn
 
 from sklearn_mmfusion import (
+    EncoderByShape,
     InTenseClassifier,
     LinearEncoder,
     MLPEncoder,
@@ -51,7 +52,8 @@ def labels(est):
 
 
 def test_diagram_of_a_fit_has_a_box_for_each_encoder_and_the_fusion():
-    est = InTenseClassifier(encoders={"text": LinearEncoder()}, max_epochs=2, random_state=0)
+    encoders = {"text": LinearEncoder(), NASTY: EncoderByShape(hidden_dim=4)}
+    est = InTenseClassifier(encoders=encoders, max_epochs=2, random_state=0)
     expected = ["InTenseClassifier", "encoders", "text", "LinearEncoder", SHOWN, "MLPEncoder"]
     assert labels(fitted(est)) == [*expected, "fusion of 3 terms"]
 

@@ -1,0 +1,213 @@
+"""Tests of the choice between linear encoders and those with a hidden layer on few rows."""
+
+import pickle
+
+import numpy as np
+import pytest
+from skorch.callbacks import Callback
+from sklearn.linear_model import Ridge
+
+from sklearn_mmfusion import (
+    Conv2dEncoder,
+    EncoderByShape,
+    EstimatorEncoder,
+    GRUEncoder,
+    InTenseClassifier,
+    InTenseRegressor,
+    LinearEncoder,
+    MLPEncoder,
+    MNLClassifier,
+    MNLRegressor,
+    SummaryEncoder,
+    load,
+)
+from sklearn_mmfusion._encoders import SMALL_SAMPLE, resolve_encoders
+from sklearn_mmfusion._errors import FitInterruptedWarning
+from sklearn_mmfusion.data._blocks import ModalityLayout
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning"),
+]
+
+FLAT = ModalityLayout("flat", (6,), "float64")
+SEQUENCE = ModalityLayout("steps", (9, 2), "float64")
+IMAGE = ModalityLayout("image", (8, 8), "uint8")
+
+
+def wide(n=200, n_noise=50):
+    """Three columns of signal, of which one is in the target, and many of noise."""
+    rng = np.random.default_rng(0)
+    X = {"signal": rng.normal(size=(n, 3)), "noise": rng.normal(size=(n, n_noise))}
+    return X, X["signal"][:, 0] + 0.5 * rng.normal(size=n)
+
+
+def halves(X, y):
+    n = len(y) // 2
+    parts = [{name: values[rows] for name, values in X.items()} for rows in (np.s_[:n], np.s_[n:])]
+    return parts[0], y[:n], parts[1], y[n:]
+
+
+def kinds(est):
+    return {type(encoder).__name__ for encoder in est.encoders_.values()}
+
+
+class Counter(Callback):
+    """Names of the encoders of each training; may interrupt one."""
+
+    def __init__(self, interrupt=0):
+        self.interrupt = interrupt
+        self.fits, self.n_terms = [], []
+
+    def on_train_begin(self, net, **kwargs):
+        self.n_terms.append(len(net.module_.features.terms))
+        self.fits.append([type(m).__name__ for m in net.module_.encoders])
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(self.fits) == self.interrupt and len(net.history) == 2:
+            raise KeyboardInterrupt
+
+
+# -- what is chosen -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", [MNLRegressor, InTenseRegressor])
+def test_noise_of_many_columns_has_little_relevance_on_few_rows(cls):
+    X, y, X_new, y_new = halves(*wide(400))
+    est = cls(random_state=0).fit(X, y)
+    assert kinds(est) == {"LinearEncoder"}
+    assert est.relevance_scores_["noise"] < 0.3
+    perceptrons = cls(random_state=0, encoders=EncoderByShape(hidden_dim=128)).fit(X, y)
+    assert kinds(perceptrons) == {"MLPEncoder"}
+    assert est.score(X_new, y_new) > 0.05 + perceptrons.score(X_new, y_new)
+
+
+def test_few_rows_with_curves_keep_their_perceptrons():
+    X, _ = wide(400, n_noise=3)
+    y = np.cos(2 * X["signal"][:, 0])
+    est = MNLRegressor(random_state=0).fit(X, y)
+    assert kinds(est) == {"MLPEncoder"}
+    assert est.score(X, y) > 0.7
+
+
+def test_wide_sequences_may_be_summarised_without_a_perceptron():
+    rng = np.random.default_rng(0)
+    X = {"steps": rng.normal(size=(200, 5, 12)), "flat": rng.normal(size=(200, 3))}
+    y = X["flat"][:, 0] + 0.5 * rng.normal(size=200)
+    est = MNLRegressor(random_state=0).fit(X, y)
+    assert isinstance(est.encoders_["steps"], SummaryEncoder)
+    assert est.encoders_["steps"].head is None
+    assert isinstance(est.encoders_["flat"], LinearEncoder)
+
+
+def test_linear_choice_of_every_shape():
+    def chosen(encoders, n):
+        return resolve_encoders(encoders, [FLAT, SEQUENCE, IMAGE], n, linear=True)
+
+    flat, steps, image = chosen("auto", SMALL_SAMPLE)
+    assert type(flat) is LinearEncoder
+    assert type(steps) is SummaryEncoder
+    assert steps.head is None
+    assert type(image) is Conv2dEncoder
+    assert [type(e) for e in chosen("auto", SMALL_SAMPLE + 1)] == [
+        MLPEncoder,
+        GRUEncoder,
+        Conv2dEncoder,
+    ]
+    flat, steps, _ = chosen(EncoderByShape(output_dim=7, dropout=0.25), SMALL_SAMPLE)
+    assert (flat.output_dim, flat.dropout) == (steps.output_dim, steps.dropout) == (7, 0.25)
+    named = {"flat": MLPEncoder(hidden_dim=5), "steps": EncoderByShape(hidden_dim=5)}
+    assert [type(e) for e in chosen(named, SMALL_SAMPLE)] == [MLPEncoder, GRUEncoder, Conv2dEncoder]
+
+
+# -- what is tried ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_rows", "fits"),
+    [
+        ({}, 60, ["MLP", "Linear", "chosen"]),
+        ({"early_stopping": True}, 60, ["MLP", "Linear"]),
+        ({"reg": 0.01}, 60, ["MLP", "Linear", "chosen"]),
+        ({"encoders": MLPEncoder()}, 60, ["MLP", "MLP"]),
+        ({"encoders": EncoderByShape(hidden_dim=4)}, 60, ["MLP", "MLP"]),
+        ({"encoders": LinearEncoder()}, 60, ["Linear", "Linear"]),
+        ({}, SMALL_SAMPLE + 1, ["MLP", "MLP"]),
+    ],
+)
+def test_fits_of_a_call(changes, n_rows, fits):
+    counter = Counter()
+    est = MNLRegressor(max_epochs=2, callbacks=[counter], random_state=0, **changes)
+    est.fit(*wide(n_rows, n_noise=3))
+    found = [names[0].removesuffix("Module") for names in counter.fits]
+    chosen = est.encoders_["noise"]
+    assert found == [type(chosen).__name__[:-7] if name == "chosen" else name for name in fits]
+
+
+def test_linear_encoders_are_tried_on_the_terms_that_are_left():
+    counter = Counter()
+    X, y = wide()
+    est = InTenseRegressor(callbacks=[counter], random_state=0).fit(X, y)
+    assert [names[0] for names in counter.fits] == ["MLPModule"] * 2 + ["LinearModule"] * 2
+    assert counter.n_terms == [3, 2, 2, 2]
+    additive = MNLRegressor(random_state=0).fit(X, y)
+    np.testing.assert_array_equal(est.predict(X), additive.predict(X))
+
+
+def test_encoders_of_the_users_own_stay():
+    encoders = {"signal": MLPEncoder(hidden_dim=4)}
+    counter = Counter()
+    est = MNLRegressor(encoders=encoders, callbacks=[counter], max_epochs=3, random_state=0)
+    est.fit(*wide(60))
+    assert counter.fits[:2] == [["MLPModule", "MLPModule"], ["LinearModule", "MLPModule"]]
+    assert isinstance(est.encoders_["signal"], MLPEncoder)
+
+
+def test_estimators_in_place_of_encoders_stay():
+    encoders = {"signal": EstimatorEncoder(Ridge())}
+    est = MNLRegressor(encoders=encoders, random_state=0).fit(*wide())
+    assert isinstance(est.encoders_["signal"], EstimatorEncoder)
+    assert isinstance(est.encoders_["noise"], LinearEncoder)
+
+
+@pytest.mark.parametrize("interrupt", [1, 2])
+def test_interrupt_while_encoders_are_tried_ends_the_call(interrupt):
+    counter = Counter(interrupt)
+    est = MNLRegressor(callbacks=[counter], random_state=0)
+    X, y = wide()
+    with pytest.warns(FitInterruptedWarning):
+        est.fit(X, y)
+    assert len(counter.fits) == interrupt
+    assert kinds(est) == {"MLPEncoder"}
+    assert np.isfinite(est.predict(X)).all()
+
+
+# -- what is done with the choice ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls", [MNLClassifier, InTenseClassifier])
+def test_model_of_linear_encoders_is_kept_goes_on_and_is_explained(cls, tmp_path):
+    X, y = wide(300)
+    est = cls(random_state=0).fit(X, y > 0)
+    assert kinds(est) == {"LinearEncoder"}
+    scores = est.predict_proba(X)
+    est.save(tmp_path / "model.zip")
+    for again in (pickle.loads(pickle.dumps(est)), load(tmp_path / "model.zip")):
+        np.testing.assert_array_equal(again.predict_proba(X), scores)
+        again.set_params(warm_start=True).fit(X, y > 0)
+        assert kinds(again) == {"LinearEncoder"}
+        again.partial_fit(X, y > 0)
+        assert kinds(again) == {"LinearEncoder"}
+    parts = est.contributions(X).sum(1) + est.intercept_
+    np.testing.assert_allclose(parts[:, 0], est.decision_function(X), rtol=1e-9, atol=1e-9)
+
+
+def test_members_choose_each_for_itself():
+    X, y = wide()
+    est = MNLRegressor(n_bags=4, random_state=0).fit(X, y)
+    each = [type(result.plan.encoders[0]).__name__ for result in est._results]
+    assert each[0] == type(est.encoders_["noise"]).__name__
+    parts = est.contributions(X).sum(1) + est.intercept_
+    np.testing.assert_allclose(parts[:, 0], est.predict(X), rtol=1e-9, atol=1e-9)
+    est.set_params(warm_start=True).fit(X, y)
+    assert [type(result.plan.encoders[0]).__name__ for result in est._results] == each
