@@ -71,7 +71,7 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         return 1 + len(self._simpler(plan, start))
 
     def _simpler(self, plan: FusionPlan, start: Any) -> list[dict[str, Any]]:
-        """What simpler models have in place of parts of the plan, in the order of trying."""
+        """Return what simpler models have in place of parts of the plan, in the order of trying."""
         if start is not None:
             return []
         tries: list[dict[str, Any]] = []
@@ -88,21 +88,20 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         """Fit, and let a simpler model win unless held-out rows object.
 
         Where ``reg`` is "auto", interactions have to earn their place; and where all modalities
-        are log-posteriors, so do weights that are more than one number per modality. Linear
-        encoders win by a lower loss.
+        are log-posteriors, so do weights that are more than one number per modality. Hidden
+        layers of encoders have to, too.
         """
         best = yield from self._run_once(plan, kept, held, start)
         for changes in self._simpler(plan, start):
             if best.training.interrupted:
                 break
             parts = {"terms": best.plan.terms, **changes}
+            n_errors = 1.0 if "encoders" in changes else 2.0
             vote = parts.pop("vote", False)
             simple = yield from self._run_once(replace(plan, **parts), kept, held, None, vote=vote)
             if simple.training.interrupted:
                 best = replace(best, training=replace(best.training, interrupted=True))
-            elif "encoders" in changes:
-                best = min(simple, best, key=lambda result: result.held_loss)
-            elif not best.clearly_beats(simple):
+            elif not best.clearly_beats(simple, n_errors):
                 best = simple
         return replace(best, held_losses=None, held_share=None)
 

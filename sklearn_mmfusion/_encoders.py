@@ -78,8 +78,8 @@ class EncoderByShape(BaseEncoder):
     beside its value. The SummaryEncoder puts the same network behind the summary.
 
     MNL and InTense hold rows out, and up to 1000 rows they try linear encoders too: LinearEncoder
-    for the MLPEncoder, and a SummaryEncoder without the network. The better of the two by
-    held-out loss is in ``encoders_``.
+    for the MLPEncoder, and a SummaryEncoder without the network. These are kept, and stand in
+    ``encoders_``, unless the held-out loss of the others is lower by more than a standard error.
 
     Parameters
     ----------
@@ -229,9 +229,7 @@ def resolve_encoders(
     return resolved
 
 
-def _resolve_one(
-    encoder: Any, layout: ModalityLayout, n_samples: int, linear: bool
-) -> BaseEncoder:
+def _resolve_one(encoder: Any, layout: ModalityLayout, n_samples: int, linear: bool) -> BaseEncoder:
     """Return the concrete encoder of one modality."""
     if isinstance(encoder, str):
         encoder = EncoderByShape()

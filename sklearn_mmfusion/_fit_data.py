@@ -124,15 +124,9 @@ class FitResult:
     n_rows: int = 0
     is_vote: bool = False
 
-    @property
-    def held_loss(self) -> float:
-        """Mean loss of the held-out rows."""
-        assert self.held_losses is not None and self.held_share is not None
-        return float((self.held_losses * self.held_share).sum())
-
-    def clearly_beats(self, other: FitResult) -> bool:
-        """Whether the held-out loss is lower by more than two standard errors."""
+    def clearly_beats(self, other: FitResult, n_errors: float) -> bool:
+        """Whether the held-out loss is lower by more than so many standard errors."""
         mine, others, share = map(
             torch.from_numpy, (self.held_losses, other.held_losses, self.held_share)
         )
-        return clearly_less(mine, others, share, self.n_held, n_errors=2.0)
+        return clearly_less(mine, others, share, self.n_held, n_errors)

@@ -4,8 +4,8 @@ import pickle
 
 import numpy as np
 import pytest
-from skorch.callbacks import Callback
 from sklearn.linear_model import Ridge
+from skorch.callbacks import Callback
 
 from sklearn_mmfusion import (
     Conv2dEncoder,
