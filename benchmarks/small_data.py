@@ -17,9 +17,9 @@ from _real_sets import load_set, prepare, summarise
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_wine, make_friedman1
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegressionCV, RidgeCV
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -139,7 +139,7 @@ def fit_baseline(task: dict[str, Any]) -> dict[str, Any]:
         linear = (
             RidgeCV(np.logspace(-2, 4, 20))
             if number
-            else LogisticRegressionCV(Cs=np.logspace(-3, 1, 5), cv=3, max_iter=500)
+            else GridSearchCV(LogisticRegression(max_iter=500), {"C": np.logspace(-3, 1, 5)}, cv=3)
         )
         model = make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), linear)
     model.fit(_joined(X), y)
