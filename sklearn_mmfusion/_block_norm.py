@@ -68,10 +68,10 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         return {"reg": reg, "reg_factors": _REG_FACTORS, "p": float(self.p)}
 
     def _n_tries(self, plan: FusionPlan, start: Any) -> int:
-        return 1 + len(self._simpler(plan, start))
+        return 1 + len(self._others(plan, start))
 
-    def _simpler(self, plan: FusionPlan, start: Any) -> list[dict[str, Any]]:
-        """Return what simpler models have in place of parts of the plan, in the order of trying."""
+    def _others(self, plan: FusionPlan, start: Any) -> list[dict[str, Any]]:
+        """Return what other models have in place of parts of the plan, in the order of trying."""
         if start is not None:
             return []
         tries: list[dict[str, Any]] = []
@@ -80,29 +80,32 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
             tries.append({"terms": single})
         if plan.linear:
             tries.append({"encoders": plan.linear})
+            if repr(plan.on_components(plan.linear)) != repr(plan.linear):
+                tries.append({"components": True})
         if self.reg == "auto" and self.polish and plan.votes:
             tries.append({"terms": single, "vote": True})
         return tries
 
     def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitSteps:
-        """Fit, and let a simpler model win unless held-out rows object.
+        """Fit, and let other models win on held-out rows.
 
         Where ``reg`` is "auto", interactions have to earn their place; and where all modalities
         are log-posteriors, so do weights that are more than one number per modality. Hidden
-        layers of encoders have to, too.
+        layers of encoders have to, too. Principal components win by a lower loss.
         """
         best = yield from self._run_once(plan, kept, held, start)
-        for changes in self._simpler(plan, start):
+        for changes in self._others(plan, start):
             if best.training.interrupted:
                 break
-            parts = {"terms": best.plan.terms, **changes}
-            n_errors = 1.0 if "encoders" in changes else 2.0
-            vote = parts.pop("vote", False)
-            simple = yield from self._run_once(replace(plan, **parts), kept, held, None, vote=vote)
-            if simple.training.interrupted:
+            parts = {"terms": best.plan.terms, "encoders": best.plan.encoders, **changes}
+            vote, n_errors = parts.pop("vote", False), 1.0 if "encoders" in changes else 2.0
+            if parts.pop("components", False):
+                parts["encoders"], n_errors = plan.on_components(best.plan.encoders), 0.0
+            other = yield from self._run_once(replace(plan, **parts), kept, held, None, vote=vote)
+            if other.training.interrupted:
                 best = replace(best, training=replace(best.training, interrupted=True))
-            elif not best.clearly_beats(simple, n_errors):
-                best = simple
+            elif not best.clearly_beats(other, n_errors):
+                best = other
         return replace(best, held_losses=None, held_share=None)
 
     def _chosen(self, inner: FitResult) -> dict[str, Any]:

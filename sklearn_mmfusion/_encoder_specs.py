@@ -7,6 +7,7 @@ modality is known, so that ``clone``, grids and pickles deal in plain parameters
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from torch import nn
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion.data._blocks import ModalityLayout
 from sklearn_mmfusion.modules.activations import ACTIVATIONS
+from sklearn_mmfusion.modules.components import ComponentsModule
 from sklearn_mmfusion.modules.encoders import (
     IdentityModule,
     LinearModule,
@@ -135,6 +137,10 @@ class LinearEncoder(BaseEncoder):
         Width of the representation. None means the number of features, 32 at most.
     dropout : float, default=0.0
         Probability, from 0 to 1, with which an input feature is zeroed in training.
+    n_components : int, default=None
+        Number of principal components of the training rows, with variance 1 each, that take the
+        place of the features; all features where there are no more of them. It helps where there
+        are many features and few rows. None: the features.
 
     Examples
     --------
@@ -146,14 +152,24 @@ class LinearEncoder(BaseEncoder):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "output_dim": [AT_LEAST_ONE, None],
         "dropout": [PROBABILITY],
+        "n_components": [AT_LEAST_ONE, None],
     }
 
-    def __init__(self, *, output_dim: int | None = None, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        output_dim: int | None = None,
+        dropout: float = 0.0,
+        n_components: int | None = None,
+    ) -> None:
         self.output_dim = output_dim
         self.dropout = dropout
+        self.n_components = n_components
 
     def _build(self, layout: ModalityLayout) -> nn.Module:
-        width = self._flat_width(layout)
+        return _behind_components(self._flat_width(layout), self.n_components, self._module)
+
+    def _module(self, width: int) -> LinearModule:
         output_dim = min(width, _DEFAULT_WIDTH) if self.output_dim is None else self.output_dim
         return LinearModule(width, output_dim, self.dropout)
 
@@ -185,6 +201,10 @@ class MLPEncoder(BaseEncoder):
         Append to each feature its place in the distribution of the training rows, a piecewise
         linear function with this many knots (at least 2). It helps where features have heavy
         tails. None appends nothing.
+    n_components : int, default=None
+        Number of principal components of the training rows, with variance 1 each, that take the
+        place of the features; all features where there are no more of them. It helps where there
+        are many features and few rows. None: the features.
 
     Examples
     --------
@@ -202,6 +222,7 @@ class MLPEncoder(BaseEncoder):
         "skip": ["boolean"],
         "activation": [ACTIVATION],
         "n_quantiles": [Interval(Integral, 2, None, closed="left"), None],
+        "n_components": [AT_LEAST_ONE, None],
     }
 
     def __init__(
@@ -215,6 +236,7 @@ class MLPEncoder(BaseEncoder):
         skip: bool = False,
         activation: str = "relu",
         n_quantiles: int | None = None,
+        n_components: int | None = None,
     ) -> None:
         self.hidden_dim = hidden_dim
         self.n_layers = n_layers
@@ -224,11 +246,15 @@ class MLPEncoder(BaseEncoder):
         self.skip = skip
         self.activation = activation
         self.n_quantiles = n_quantiles
+        self.n_components = n_components
 
     def _build(self, layout: ModalityLayout) -> nn.Module:
         return self._module(self._flat_width(layout))
 
-    def _module(self, width: int) -> MLPModule:
+    def _module(self, width: int) -> nn.Module:
+        return _behind_components(width, self.n_components, self._perceptron)
+
+    def _perceptron(self, width: int) -> MLPModule:
         return MLPModule(
             width,
             self.output_dim,
@@ -239,6 +265,15 @@ class MLPEncoder(BaseEncoder):
             activation=self.activation,
             n_quantiles=self.n_quantiles,
         )
+
+
+def _behind_components(
+    width: int, n_components: int | None, make: Callable[[int], nn.Module]
+) -> nn.Module:
+    """Make an encoder of flat features, or one of their principal components."""
+    if n_components is None or n_components >= width:
+        return make(width)
+    return ComponentsModule(width, n_components, make(n_components))
 
 
 class SummaryEncoder(BaseEncoder):

@@ -45,11 +45,14 @@ __all__ = [
     "MulTEncoder",
     "SummaryEncoder",
     "TransformerEncoder",
+    "on_components",
     "resolve_encoders",
 ]
 
 SMALL_SAMPLE = 1000
 """Up to this many rows the choice by shape keeps to encoders that have little to learn."""
+
+_N_COMPONENTS = 16  # tried in place of more than twice as many features
 
 _FLAT = {"hidden_dim": 128, "skip": True, "dropout": 0.5, "input_dropout": 0.2, "n_quantiles": 32}
 
@@ -77,15 +80,17 @@ class EncoderByShape(BaseEncoder):
     and 0.2 on its inputs, and takes each feature's place among 32 quantiles of the training rows
     beside its value. The SummaryEncoder puts the same network behind the summary.
 
-    MNL and InTense hold rows out, and up to 1000 rows they try linear encoders too: LinearEncoder
-    for the MLPEncoder, and a SummaryEncoder without the network. These are kept, and stand in
-    ``encoders_``, unless the held-out loss of the others is lower by more than a standard error.
+    MNL and InTense hold rows out, and up to 1000 rows they try other encoders too. Linear ones, a
+    LinearEncoder for the MLPEncoder and a SummaryEncoder without the network, are kept unless the
+    held-out loss of the others is lower by more than a standard error. Where there are more than
+    32 flat features, encoders of their first 16 principal components (``n_components=16``) are kept
+    if the held-out loss is lower with them. ``encoders_`` has what was kept.
 
     Parameters
     ----------
     hidden_dim : int, default=None
         Hidden width. A number makes it MLPEncoder, or GRUEncoder, whatever the number of rows,
-        and linear encoders are not tried; for images it is the number of channels of the last
+        and no others are tried; for images it is the number of channels of the last
         layer. None: chosen.
     output_dim : int, default=None
         Width of the representation. None: chosen.
@@ -227,6 +232,32 @@ def resolve_encoders(
     if faults:
         raise InputError("\n".join(faults))
     return resolved
+
+
+def on_components(
+    encoders: Sequence[BaseEncoder],
+    free: Sequence[bool],
+    layouts: Sequence[ModalityLayout],
+) -> list[BaseEncoder]:
+    """Return encoders of principal components where there are many features.
+
+    Parameters
+    ----------
+    encoders : sequence of BaseEncoder
+        The encoders of the modalities.
+    free : sequence of bool
+        Whether each was chosen by shape, and not by the user.
+    layouts : sequence of ModalityLayout
+        The modalities.
+    """
+    return [
+        clone(encoder).set_params(n_components=_N_COMPONENTS)
+        if is_free
+        and isinstance(encoder, MLPEncoder | LinearEncoder)
+        and layout.shape[0] > 2 * _N_COMPONENTS
+        else encoder
+        for encoder, is_free, layout in zip(encoders, free, layouts, strict=True)
+    ]
 
 
 def _resolve_one(encoder: Any, layout: ModalityLayout, n_samples: int, linear: bool) -> BaseEncoder:

@@ -177,8 +177,10 @@ class FitRuns(FitOptions):
         old = result.plan
         shapes = [[layout.shape for layout in p.layouts] for p in (old, plan)]
         same = old.names == plan.names and shapes[0] == shapes[1]
-        is_linear = bool(plan.linear) and repr(old.encoders) == repr(plan.linear)
-        encoders = plan.linear if is_linear else plan.encoders
+        known = [plan.encoders]
+        if plan.linear:
+            known += [plan.linear, *map(plan.on_components, (plan.encoders, plan.linear))]
+        encoders = next((e for e in known if repr(e) == repr(old.encoders)), plan.encoders)
         plan = replace(plan, terms=old.terms, encoders=encoders)
         if not same or any(
             name not in result.state or result.state[name].shape != tuple(value.shape)

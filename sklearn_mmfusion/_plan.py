@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from sklearn_mmfusion._encoders import BaseEncoder
+from sklearn_mmfusion._encoders import BaseEncoder, on_components
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._lazy_blocks import in_parts
 from sklearn_mmfusion._seeds import seed_for, seeded_construction
@@ -79,7 +79,7 @@ class FusionPlan:
     votes : bool
         Whether every modality is the log-posterior of a classifier of its own.
     linear : tuple of BaseEncoder
-        Encoders that a fit is to try in place of these; none where there is nothing to try.
+        Linear encoders that a fit is to try in place of these; none where there is nothing to try.
     """
 
     layouts: tuple[ModalityLayout, ...]
@@ -102,6 +102,13 @@ class FusionPlan:
     def is_joint(self) -> bool:
         """Whether one encoder reads all modalities and returns one encoding per term."""
         return len(self.encoders) == 1 and hasattr(self.encoders[0], "build_joint")
+
+    def on_components(self, encoders: tuple[BaseEncoder, ...]) -> tuple[BaseEncoder, ...]:
+        """Return encoders of principal components of wide modalities, where others may be tried."""
+        # A modality for which a linear encoder may be tried is one that the user left open.
+        pairs = zip(self.encoders, self.linear, strict=True)
+        free = [repr(own) != repr(linear) for own, linear in pairs]
+        return tuple(on_components(encoders, free, self.layouts))
 
     def takes_codes(self, m: int) -> bool:
         """Whether a modality holds integer codes, which are not standardised."""

@@ -1,4 +1,4 @@
-"""Tests of the choice between linear encoders and those with a hidden layer on few rows."""
+"""Tests of the choice of encoders on few rows: hidden layers or none, features or components."""
 
 import pickle
 
@@ -35,7 +35,7 @@ SEQUENCE = ModalityLayout("steps", (9, 2), "float64")
 IMAGE = ModalityLayout("image", (8, 8), "uint8")
 
 
-def wide(n=200, n_noise=50):
+def wide(n=200, n_noise=30):
     """Three columns of signal, of which one is in the target, and many of noise."""
     rng = np.random.default_rng(0)
     X = {"signal": rng.normal(size=(n, 3)), "noise": rng.normal(size=(n, n_noise))}
@@ -73,10 +73,10 @@ class Counter(Callback):
 
 @pytest.mark.parametrize("cls", [MNLRegressor, InTenseRegressor])
 def test_noise_of_many_columns_has_little_relevance_on_few_rows(cls):
-    X, y, X_new, y_new = halves(*wide(400))
+    X, y, X_new, y_new = halves(*wide(400, n_noise=50))
     est = cls(random_state=0).fit(X, y)
     assert kinds(est) == {"LinearEncoder"}
-    assert est.relevance_scores_["noise"] < 0.3
+    assert est.relevance_scores_["noise"] < 0.25
     perceptrons = cls(random_state=0, encoders=EncoderByShape(hidden_dim=128)).fit(X, y)
     assert kinds(perceptrons) == {"MLPEncoder"}
     assert est.score(X_new, y_new) > 0.05 + perceptrons.score(X_new, y_new)
@@ -120,6 +120,36 @@ def test_linear_choice_of_every_shape():
     assert [type(e) for e in chosen(named, SMALL_SAMPLE)] == [MLPEncoder, GRUEncoder, Conv2dEncoder]
 
 
+def blocks(n=200):
+    """Factors behind many columns, and a narrow modality that says as much as one of them."""
+    rng = np.random.default_rng(0)
+    factors, loads = rng.normal(size=(n, 4)), rng.normal(size=(4, 600))
+    genes = factors @ (loads * (rng.random(loads.shape) < 0.1)) + rng.normal(size=(n, 600))
+    X = {"clinical": rng.normal(size=(n, 3)), "genes": genes}
+    return X, factors[:, 0] + X["clinical"][:, 0] + 0.3 * rng.normal(size=n)
+
+
+@pytest.mark.parametrize("cls", [MNLRegressor, InTenseRegressor])
+def test_wide_modalities_with_few_directions_are_read_by_components(cls):
+    X, y, X_new, y_new = halves(*blocks(400))
+    est = cls(random_state=0).fit(X, y)
+    assert est.encoders_["genes"].n_components == 16
+    assert est.encoders_["clinical"].n_components is None
+    assert est.relevance_scores_["genes"] == pytest.approx(0.5, abs=0.1)
+    assert est.relevance_scores_["clinical"] == pytest.approx(0.5, abs=0.1)
+    features = cls(encoders=LinearEncoder(), random_state=0).fit(X, y)
+    assert est.score(X_new, y_new) > 0.05 + features.score(X_new, y_new)
+
+
+def test_one_column_of_many_is_not_lost_among_components():
+    rng = np.random.default_rng(0)
+    X = {"genes": rng.normal(size=(400, 60)), "clinical": rng.normal(size=(400, 3))}
+    y = 2 * X["genes"][:, 7] + X["clinical"][:, 0]
+    est = MNLRegressor(random_state=0).fit(X, y)
+    assert est.encoders_["genes"].n_components is None
+    assert est.relevance_scores_["genes"] > est.relevance_scores_["clinical"]
+
+
 # -- what is tried ------------------------------------------------------------------------------
 
 
@@ -152,6 +182,18 @@ def test_linear_encoders_are_tried_on_the_terms_that_are_left():
     assert counter.n_terms == [3, 2, 2, 2]
     additive = MNLRegressor(random_state=0).fit(X, y)
     np.testing.assert_array_equal(est.predict(X), additive.predict(X))
+
+
+def test_components_are_tried_with_the_kind_that_won():
+    counter = Counter()
+    X, y = blocks()
+    est = MNLRegressor(callbacks=[counter], random_state=0).fit(X, y)
+    assert [names[0] for names in counter.fits[:2]] == ["MLPModule", "LinearModule"]
+    kind = type(est.encoders_["clinical"]).__name__.replace("Encoder", "Module")
+    assert counter.fits[2:] == [[kind, "ComponentsModule"]] * 2
+    assert type(est.encoders_["genes"]) is type(est.encoders_["clinical"])
+    again = pickle.loads(pickle.dumps(est)).set_params(warm_start=True, callbacks=None).fit(X, y)
+    assert again.encoders_["genes"].n_components == 16
 
 
 def test_encoders_of_the_users_own_stay():
