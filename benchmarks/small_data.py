@@ -38,7 +38,7 @@ REAL = {
     "zuco_ner": 600, "mfeat": 300, "dermatology": None,
 }  # fmt: skip
 BUNDLED = {"breast": load_breast_cancer, "wine": load_wine, "diabetes": load_diabetes}
-GENERATED = ("wide", "dense", "friedman")
+GENERATED = ("wide", "dense", "friedman", "blocks")
 SIZES = (200, 700)
 N_NEW = 1000  # rows to test on, at most those that there are
 BASELINES = ("linear", "GB")
@@ -99,7 +99,7 @@ def _real(name: str, seed: int) -> tuple[Rows, Rows, dict[str, Any]]:
 
 
 def _generated(kind: str, n: int, seed: int) -> Rows:
-    """Return a signal beside much noise, many weak signals, or curves and an interaction."""
+    """Return a signal beside noise, many weak signals, curves, or factors behind many columns."""
     rng = np.random.default_rng(seed)
     if kind == "wide":
         X = {"signal": rng.normal(size=(n, 3)), "noise": rng.normal(size=(n, 50))}
@@ -109,9 +109,24 @@ def _generated(kind: str, n: int, seed: int) -> Rows:
         weight = rng.normal(size=60) / 8
         y = np.hstack(list(X.values())) @ weight + 0.5 * rng.normal(size=n)
         return X, y
+    if kind == "blocks":
+        factors = rng.normal(size=(n, 6))
+        X = {
+            name: factors[:, part] @ _few_loads(rng, len(part), d) + rng.normal(size=(n, d))
+            for name, part, d in (("rna", [0, 1, 4], 2000), ("protein", [1, 2], 100))
+        }
+        X["clinical"] = rng.normal(size=(n, 10))
+        X["clinical"][:, 0] = factors[:, 3] + 0.5 * X["clinical"][:, 0]
+        y = factors[:, 0] + 0.7 * factors[:, 2] + factors[:, 3] + 0.5 * rng.normal(size=n)
+        return X, y
     values, y = make_friedman1(n, n_features=20, noise=1.0, random_state=seed)
     columns = {"a": [0, 1, *range(5, 10)], "b": [2, 3, 4, *range(10, 20)]}
     return {name: values[:, part] for name, part in columns.items()}, y
+
+
+def _few_loads(rng: np.random.Generator, n_factors: int, d: int) -> np.ndarray:
+    """Return loads of factors on columns, of which nine in ten are zero."""
+    return rng.normal(size=(n_factors, d)) * (rng.random((n_factors, d)) < 0.1)
 
 
 def _take(X: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -154,7 +169,8 @@ def fit_ours(task: dict[str, Any]) -> dict[str, Any]:
     if task["method"] == "MNL, perceptrons":
         params = {**params, "encoders": EncoderByShape(hidden_dim=128)}
         if any(np.asarray(values).ndim == 3 for values in X.values()):
-            return {"score": float("nan"), "encoders": "", "relevance": {}}  # it would be a GRU
+            nothing = {"encoders": "", "components": False, "relevance": {}}
+            return {"score": float("nan"), **nothing}  # it would be a GRU
     if task["method"] == "MNL, linear encoders":
         is_sequence = {name: np.asarray(values).ndim == 3 for name, values in X.items()}
         encoders = {
@@ -166,6 +182,9 @@ def fit_ours(task: dict[str, Any]) -> dict[str, Any]:
     return {
         "score": _score(task["set"], y_new, estimator.predict(X_new)),
         "encoders": type(next(iter(estimator.encoders_.values()))).__name__,
+        "components": any(
+            getattr(encoder, "n_components", None) for encoder in estimator.encoders_.values()
+        ),
         "relevance": {term: round(s, 4) for term, s in estimator.relevance_scores_.items()},
     }
 
@@ -173,7 +192,7 @@ def fit_ours(task: dict[str, Any]) -> dict[str, Any]:
 def table_of(
     names: list[str], found: dict[tuple[str, str], list[dict[str, Any]]]
 ) -> list[dict[str, Any]]:
-    """Return one row per set: mean scores, and how often linear encoders were kept."""
+    """Return one row per set: mean scores, and how often which encoders were kept."""
     rows = []
     for name in names:
         row: dict[str, Any] = {"set": name, "score": "R2" if is_number(name) else "accuracy"}
@@ -185,6 +204,7 @@ def table_of(
             row[method] = _mean(found[name, method])
         kept = ["Linear" in result["encoders"] for result in found[name, "MNL"]]
         row["linear kept"] = f"{sum(kept)} of {len(kept)}"
+        row["components kept"] = sum(result["components"] for result in found[name, "MNL"])
         rows.append(row)
     return rows
 
@@ -243,9 +263,10 @@ def main() -> None:
         + ", three fifths of the bundled sets (their columns in three modalities), and as named of "
         "the generated ones: wide, one column of three is the signal, beside 50 of noise; dense, "
         "60 weak signals in two modalities; friedman, curves, and an interaction within a "
-        "modality, 20 columns. linear: ridge or logistic regression of all columns, penalty by "
-        "cross-validation; GB: 100 trees of 8 leaves. The last columns fix what the default "
-        "chooses between; perceptrons are not run on sequences."
+        "modality, 20 columns; blocks, six factors behind 2000, 100 and 10 columns. linear: ridge "
+        "or logistic regression of all columns, penalty by cross-validation; GB: 100 trees of 8 "
+        "leaves. The last columns fix what the default chooses between; perceptrons are "
+        "not run on sequences."
     )
     report.write()
 
