@@ -47,8 +47,8 @@ n_bags : int, default=1
     Number of members: the same fit with other initial weights, batches and held-out rows each.
     Predictions and contributions are means over the members, and still add up; relevance scores
     are means with a standard deviation beside them. The first member is the fit with ``n_bags=1``,
-    and ``module_``, ``n_iter_``, ``history_`` and ``validation_history_`` are its; all of them
-    share what an :class:`EstimatorEncoder` has learned. Small networks of flat features are trained
+    and ``module_``, ``encoders_``, ``n_iter_``, ``history_`` and ``validation_history_`` are its;
+    all of them share what an :class:`EstimatorEncoder` has learned. Small networks of flat features are trained
     together, which takes about half the time and leaves each member as it is alone, to round-off.
 """
 
