@@ -48,8 +48,9 @@ n_bags : int, default=1
     Predictions and contributions are means over the members, and still add up; relevance scores
     are means with a standard deviation beside them. The first member is the fit with ``n_bags=1``,
     and ``module_``, ``encoders_``, ``n_iter_``, ``history_`` and ``validation_history_`` are its;
-    all of them share what an :class:`EstimatorEncoder` has learned. Small networks of flat features are trained
-    together, which takes about half the time and leaves each member as it is alone, to round-off.
+    all of them share what an :class:`EstimatorEncoder` has learned. Small networks of flat features
+    are trained together, which takes about half the time and leaves each member as it is alone, to
+    round-off.
 """
 
 _TRAINING = """\

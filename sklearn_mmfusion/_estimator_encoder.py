@@ -250,11 +250,9 @@ def fit_representations(
         encoders=tuple(encoders),
         votes=votes,
         linear=tuple(
-            encoder if isinstance(known, EstimatorEncoder) else linear
-            for known, encoder, linear in zip(plan.encoders, encoders, plan.linear, strict=True)
-        )
-        if plan.linear
-        else (),
+            IdentityEncoder() if isinstance(linear, EstimatorEncoder) else linear
+            for linear in plan.linear
+        ),
     )
     return plan, ModalityData(blocks), found
 
