@@ -27,6 +27,7 @@ from sklearn_mmfusion._encoder_specs import (
 )
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._nested_params import by_modality, nested_params, take_nested
+from sklearn_mmfusion._splitting import SPARE_ROWS
 from sklearn_mmfusion.data._blocks import ModalityLayout
 
 __all__ = [
@@ -80,7 +81,7 @@ class EncoderByShape(BaseEncoder):
     and 0.2 on its inputs, and takes each feature's place among 32 quantiles of the training rows
     beside its value. The SummaryEncoder puts the same network behind the summary.
 
-    MNL and InTense hold rows out, and up to 1000 rows they try other encoders too. Linear ones, a
+    MNL and InTense hold rows out, and up to 5000 rows they try other encoders too. Linear ones, a
     LinearEncoder for the MLPEncoder and a SummaryEncoder without the network, are kept unless the
     held-out loss of the others is lower by more than a standard error. Where there are more than
     32 flat features, encoders of their first 16 principal components (``n_components=16``) are kept
@@ -154,21 +155,22 @@ class EncoderByShape(BaseEncoder):
             for name, value in self.get_params(deep=False).items()
             if value is not None and name != "hidden_dim"
         }
-        is_small = n_samples <= SMALL_SAMPLE and self.hidden_dim is None
+        is_free = self.hidden_dim is None
+        is_small = is_free and n_samples <= SMALL_SAMPLE
         hidden: dict[str, Any] = {} if self.hidden_dim is None else {"hidden_dim": self.hidden_dim}
         n_axes = len(layout.shape)
         flat = MLPEncoder(**{**_FLAT, **hidden, **given})
-        linear = linear and is_small
         if n_axes == 1:
+            linear = linear and is_free and n_samples <= SPARE_ROWS
             return LinearEncoder(**given) if linear else flat
         if n_axes == 3 or (n_axes == 2 and layout.dtype == "uint8"):
             if self.hidden_dim is not None:
                 given["channels"] = tuple(max(1, self.hidden_dim // part) for part in (4, 2, 1))
             return Conv2dEncoder(**given)
         if n_axes == 2:
-            if linear:
-                return SummaryEncoder(**given)
-            return SummaryEncoder(head=flat) if is_small else GRUEncoder(**hidden, **given)
+            if not is_small:
+                return GRUEncoder(**hidden, **given)
+            return SummaryEncoder(**given) if linear else SummaryEncoder(head=flat)
         raise self._refuse(
             layout,
             "2-D (n, d), 3-D (n, T, d) or (n, H, W), and 4-D (n, C, H, W) or (n, H, W, C)",
