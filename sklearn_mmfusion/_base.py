@@ -382,23 +382,27 @@ class BaseFusion(
         internal = [tuple(sorted(rank[m] for m in term)) for term in shown]
         terms = sorted(internal, key=lambda term: (len(term), term))
         layouts = tuple(schema.layouts[i] for i in order)
+        encoders = self._resolve_encoders(layouts, n_samples)
+        linear = self._resolve_encoders(layouts, n_samples, linear=True)
         plan = FusionPlan(
             layouts=layouts,
-            encoders=self._resolve_encoders(layouts, n_samples),
+            encoders=encoders,
             terms=tuple(terms),
             scalings=(None,) * len(layouts),
             head=self._make_head(target, n_samples),
             n_outputs=target.n_outputs,
             modality_dropout=self.modality_dropout,
             seed=seed,
+            linear=linear if repr(linear) != repr(encoders) else (),
         )
         return plan, internal
 
     def _resolve_encoders(
-        self, layouts: tuple[ModalityLayout, ...], n_samples: int
+        self, layouts: tuple[ModalityLayout, ...], n_samples: int, *, linear: bool = False
     ) -> tuple[Any, ...]:
+        """Return the encoders, or with ``linear`` those that may be tried in place of them."""
         if not hasattr(self.encoders, "build_joint"):
-            return tuple(resolve_encoders(self.encoders, layouts, n_samples))
+            return tuple(resolve_encoders(self.encoders, layouts, n_samples, linear=linear))
         if not self._takes_joint_encoder:
             raise InputError(
                 f"{type(self).__name__} needs an encoder for each modality, got "

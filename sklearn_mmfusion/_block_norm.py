@@ -16,12 +16,10 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_mmfusion import functional as F
 from sklearn_mmfusion._base import BaseFusion
 from sklearn_mmfusion._block_head import BlockNormHead
-from sklearn_mmfusion._encoders import resolve_encoders
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fitted import AdditivePredictions
 from sklearn_mmfusion._fitting import FitSteps
-from sklearn_mmfusion._input_schema import InputSchema
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._sweep import SweptTerms
 from sklearn_mmfusion._validation import TargetSchema
@@ -49,15 +47,6 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
 
     _saved: ClassVar[dict[str, Any]] = {**BaseFusion._saved, "_p": float}
 
-    def _make_plan(
-        self, schema: InputSchema, target: TargetSchema, n_samples: int, seed: int
-    ) -> tuple[FusionPlan, list[tuple[int, ...]]]:
-        plan, shown = super()._make_plan(schema, target, n_samples, seed)
-        linear = resolve_encoders(self.encoders, plan.layouts, n_samples, linear=True)
-        if repr(linear) != repr(list(plan.encoders)):
-            plan = replace(plan, linear=tuple(linear))
-        return plan, shown
-
     def _make_head(self, target: TargetSchema, n_samples: int) -> BlockNormHead:
         return BlockNormHead(getattr(self, "latent_dim", 1))
 
@@ -67,46 +56,26 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         reg = auto_reg(float(self.p), plan.n_outputs)
         return {"reg": reg, "reg_factors": _REG_FACTORS, "p": float(self.p)}
 
-    def _n_tries(self, plan: FusionPlan, start: Any) -> int:
-        return 1 + len(self._others(plan, start))
-
     def _others(self, plan: FusionPlan, start: Any) -> list[dict[str, Any]]:
-        """Return what other models have in place of parts of the plan, in the order of trying."""
-        if start is not None:
-            return []
-        tries: list[dict[str, Any]] = []
-        single = tuple(term for term in plan.terms if len(term) == 1)
-        if self.reg == "auto" and 0 < len(single) < len(plan.terms):
-            tries.append({"terms": single})
-        if plan.linear:
-            tries.append({"encoders": plan.linear})
-            if repr(plan.on_components(plan.linear)) != repr(plan.linear):
-                tries.append({"components": True})
-        if self.reg == "auto" and self.polish and plan.votes:
-            tries.append({"terms": single, "vote": True})
-        return tries
-
-    def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitSteps:
-        """Fit, and let other models win on held-out rows.
+        """Return what other models have in place of parts of the plan.
 
         Where ``reg`` is "auto", interactions have to earn their place; and where all modalities
         are log-posteriors, so do weights that are more than one number per modality. Hidden
-        layers of encoders have to, too. Principal components win by a lower loss.
+        layers of encoders have to, too.
         """
-        best = yield from self._run_once(plan, kept, held, start)
-        for changes in self._others(plan, start):
-            if best.training.interrupted:
-                break
-            parts = {"terms": best.plan.terms, "encoders": best.plan.encoders, **changes}
-            vote, n_errors = parts.pop("vote", False), 1.0 if "encoders" in changes else 2.0
-            if parts.pop("components", False):
-                parts["encoders"], n_errors = plan.on_components(best.plan.encoders), 0.0
-            other = yield from self._run_once(replace(plan, **parts), kept, held, None, vote=vote)
-            if other.training.interrupted:
-                best = replace(best, training=replace(best.training, interrupted=True))
-            elif not best.clearly_beats(other, n_errors):
-                best = other
-        return replace(best, held_losses=None, held_share=None)
+        if start is not None:
+            return []
+        tries = super()._others(plan, start)
+        if plan.linear:
+            tries.insert(0, {"encoders": plan.linear, "n_errors": 1.0})
+        single = tuple(term for term in plan.terms if len(term) == 1)
+        if self.reg != "auto":
+            return tries
+        if 0 < len(single) < len(plan.terms):
+            tries.insert(0, {"terms": single})
+        if self.polish and plan.votes:
+            tries.append({"terms": single, "vote": True})
+        return tries
 
     def _chosen(self, inner: FitResult) -> dict[str, Any]:
         chosen = {"reg": inner.reg, "polish": not np.isnan(inner.polish_gap)}

@@ -22,7 +22,7 @@ class _EarlyFusion(JointFusion):
         return ConcatHead()
 
     def _resolve_encoders(
-        self, layouts: tuple[ModalityLayout, ...], n_samples: int
+        self, layouts: tuple[ModalityLayout, ...], n_samples: int, *, linear: bool = False
     ) -> tuple[Any, ...]:
         if isinstance(self.encoders, (dict, list, tuple)):
             raise InputTypeError(

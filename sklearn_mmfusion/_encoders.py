@@ -81,11 +81,12 @@ class EncoderByShape(BaseEncoder):
     and 0.2 on its inputs, and takes each feature's place among 32 quantiles of the training rows
     beside its value. The SummaryEncoder puts the same network behind the summary.
 
-    MNL and InTense hold rows out, and up to 5000 rows they try other encoders too. Linear ones, a
-    LinearEncoder for the MLPEncoder and a SummaryEncoder without the network, are kept unless the
-    held-out loss of the others is lower by more than a standard error. Where there are more than
-    32 flat features, encoders of their first 16 principal components (``n_components=16``) are kept
-    if the held-out loss is lower with them. ``encoders_`` has what was kept.
+    Up to 5000 rows other encoders are tried too, and held-out rows choose. Where a modality has
+    more than 32 flat features, estimators with an encoder for each modality are fitted to its
+    first 16 principal components as well (``n_components=16``), which are kept if the held-out loss
+    is lower. MNL and InTense try linear encoders before, a LinearEncoder for the MLPEncoder and a
+    SummaryEncoder without the network, and keep them unless the held-out loss of the others is
+    lower by more than a standard error. ``encoders_`` has what was kept.
 
     Parameters
     ----------
@@ -252,14 +253,17 @@ def on_components(
     layouts : sequence of ModalityLayout
         The modalities.
     """
-    return [
-        clone(encoder).set_params(n_components=_N_COMPONENTS)
-        if is_free
-        and isinstance(encoder, MLPEncoder | LinearEncoder)
-        and layout.shape[0] > 2 * _N_COMPONENTS
-        else encoder
-        for encoder, is_free, layout in zip(encoders, free, layouts, strict=True)
-    ]
+    found = []
+    for encoder, is_free, layout in zip(encoders, free, layouts, strict=True):
+        # With an encoder for each order of terms the kind is a parameter.
+        kind, prefix = getattr(encoder, "encoder", None), "encoder__"
+        if not isinstance(kind, BaseEncoder):
+            kind, prefix = encoder, ""
+        is_flat = isinstance(kind, MLPEncoder | LinearEncoder)
+        if is_free and is_flat and layout.shape[0] > 2 * _N_COMPONENTS:
+            encoder = clone(encoder).set_params(**{f"{prefix}n_components": _N_COMPONENTS})
+        found.append(encoder)
+    return found
 
 
 def _resolve_one(encoder: Any, layout: ModalityLayout, n_samples: int, linear: bool) -> BaseEncoder:

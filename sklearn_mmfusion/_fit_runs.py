@@ -133,12 +133,35 @@ class FitRuns(FitOptions):
 
     def _n_tries(self, plan: FusionPlan, start: Any) -> int:
         """Return how many fits :meth:`_run_best` makes at most."""
-        return 1
+        return 1 + len(self._others(plan, start))
+
+    def _others(self, plan: FusionPlan, start: Any) -> list[dict[str, Any]]:
+        """Return what other models have in place of parts of the plan, in the order of trying.
+
+        Besides fields of a plan, ``n_errors``: by how many standard errors the held-out loss of
+        the best model before it has to be lower to stay (2 unless named); ``components``: put
+        principal components before its encoders; ``vote``: as in :meth:`_run_once`.
+        """
+        if start is not None or not plan.reads_components:
+            return []
+        return [{"components": True, "n_errors": 0.0}]
 
     def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitSteps:
-        """Fit on some rows, and choose on the others what there is to choose."""
-        result = yield from self._run_once(plan, kept, held, start)
-        return replace(result, held_losses=None, held_share=None)
+        """Fit on some rows, and let other models win on the others."""
+        best = yield from self._run_once(plan, kept, held, start)
+        for changes in self._others(plan, start):
+            if best.training.interrupted:
+                break
+            parts = {"terms": best.plan.terms, "encoders": best.plan.encoders, **changes}
+            vote, n_errors = parts.pop("vote", False), parts.pop("n_errors", 2.0)
+            if parts.pop("components", False):
+                parts["encoders"] = plan.on_components(best.plan.encoders)
+            other = yield from self._run_once(replace(plan, **parts), kept, held, None, vote=vote)
+            if other.training.interrupted:
+                best = replace(best, training=replace(best.training, interrupted=True))
+            elif not best.clearly_beats(other, n_errors):
+                best = other
+        return replace(best, held_losses=None, held_share=None)
 
     def _chosen(self, inner: FitResult) -> dict[str, Any]:
         """Options that a first fit on some rows has settled for the fit on all rows."""

@@ -35,7 +35,7 @@ class _MulT(JointFusion):
         return ResidualHead(float(self._sizes().dropout))
 
     def _resolve_encoders(
-        self, layouts: tuple[ModalityLayout, ...], n_samples: int
+        self, layouts: tuple[ModalityLayout, ...], n_samples: int, *, linear: bool = False
     ) -> tuple[Any, ...]:
         return (TransformerOfAll(encoder=self._sizes()),)
 

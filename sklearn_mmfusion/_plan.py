@@ -103,6 +103,11 @@ class FusionPlan:
         """Whether one encoder reads all modalities and returns one encoding per term."""
         return len(self.encoders) == 1 and hasattr(self.encoders[0], "build_joint")
 
+    @property
+    def reads_components(self) -> bool:
+        """Whether encoders of principal components may be tried in place of some of these."""
+        return bool(self.linear) and repr(self.on_components(self.encoders)) != repr(self.encoders)
+
     def on_components(self, encoders: tuple[BaseEncoder, ...]) -> tuple[BaseEncoder, ...]:
         """Return encoders of principal components of wide modalities, where others may be tried."""
         # A modality for which a linear encoder may be tried is one that the user left open.

@@ -24,7 +24,7 @@ class _RAVEN(JointFusion):
         return ConcatHead()
 
     def _resolve_encoders(
-        self, layouts: tuple[ModalityLayout, ...], n_samples: int
+        self, layouts: tuple[ModalityLayout, ...], n_samples: int, *, linear: bool = False
     ) -> tuple[Any, ...]:
         if isinstance(self.encoders, str) and self.encoders == "auto":
             return (RAVENEncoder(),)

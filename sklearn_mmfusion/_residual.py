@@ -42,11 +42,11 @@ class _MRO(AdditivePredictions, BaseFusion):
         return OrderHead(int(self.hidden_dim), float(self.dropout))
 
     def _resolve_encoders(
-        self, layouts: tuple[ModalityLayout, ...], n_samples: int
+        self, layouts: tuple[ModalityLayout, ...], n_samples: int, *, linear: bool = False
     ) -> tuple[Any, ...]:
         terms = self._make_terms([layout.name for layout in layouts])
         n_orders = len({len(term) for term in terms})
-        encoders = super()._resolve_encoders(layouts, n_samples)
+        encoders = super()._resolve_encoders(layouts, n_samples, linear=linear)
         return tuple(OrderEncoder(encoder=e, n_orders=n_orders) for e in encoders)
 
     def _method_options(self, plan: FusionPlan) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Tests of the choice of encoders on few rows: hidden layers or none, features or components."""
+"""Tests of the choice of encoders up to 5000 rows: hidden layers or none, columns or components."""
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,20 +10,27 @@ from skorch.callbacks import Callback
 
 from sklearn_mmfusion import (
     Conv2dEncoder,
+    EarlyFusionClassifier,
     EncoderByShape,
     EstimatorEncoder,
+    GAMClassifier,
     GRUEncoder,
     InTenseClassifier,
     InTenseRegressor,
+    LateFusionClassifier,
     LinearEncoder,
     MLPEncoder,
     MNLClassifier,
     MNLRegressor,
+    MROClassifier,
+    RoutingClassifier,
     SummaryEncoder,
+    TensorFusionClassifier,
     load,
 )
 from sklearn_mmfusion._encoders import SMALL_SAMPLE, resolve_encoders
 from sklearn_mmfusion._errors import FitInterruptedWarning
+from sklearn_mmfusion._splitting import SPARE_ROWS
 from sklearn_mmfusion.data._blocks import ModalityLayout
 
 pytestmark = [
@@ -109,11 +117,9 @@ def test_linear_choice_of_every_shape():
     assert type(steps) is SummaryEncoder
     assert steps.head is None
     assert type(image) is Conv2dEncoder
-    assert [type(e) for e in chosen("auto", SMALL_SAMPLE + 1)] == [
-        MLPEncoder,
-        GRUEncoder,
-        Conv2dEncoder,
-    ]
+    many, more = ([type(e) for e in chosen("auto", n)] for n in (SMALL_SAMPLE + 1, SPARE_ROWS + 1))
+    assert many == [LinearEncoder, GRUEncoder, Conv2dEncoder]
+    assert more == [MLPEncoder, GRUEncoder, Conv2dEncoder]
     flat, steps, _ = chosen(EncoderByShape(output_dim=7, dropout=0.25), SMALL_SAMPLE)
     assert (flat.output_dim, flat.dropout) == (steps.output_dim, steps.dropout) == (7, 0.25)
     named = {"flat": MLPEncoder(hidden_dim=5), "steps": EncoderByShape(hidden_dim=5)}
@@ -150,6 +156,54 @@ def test_one_column_of_many_is_not_lost_among_components():
     assert est.relevance_scores_["genes"] > est.relevance_scores_["clinical"]
 
 
+ADDITIVE = {"Routing": RoutingClassifier, "GAM": GAMClassifier, "MRO": MROClassifier}
+OTHERS = {
+    **ADDITIVE,
+    "MRO in turn": partial(MROClassifier, schedule="sequential"),
+    "LateFusion": LateFusionClassifier,
+    "TensorFusion": TensorFusionClassifier,
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_estimators_read_wide_modalities_by_components(name, tmp_path):
+    X, y, X_new, y_new = halves(*blocks(400))
+    counter = Counter()
+    est = OTHERS[name](callbacks=[counter], random_state=0).fit(X, y > 0)
+    assert est.encoders_["genes"].n_components == 16
+    assert est.encoders_["clinical"].n_components is None
+    per_fit = 2 if name == "MRO in turn" else 1
+    assert len(counter.fits) == 3 * per_fit
+    # No linear encoders: they lose more often than they win behind other heads than MNL's.
+    features = OTHERS[name](encoders=EncoderByShape(hidden_dim=128), random_state=0).fit(X, y > 0)
+    assert est.score(X_new, y_new > 0) > 0.03 + features.score(X_new, y_new > 0)
+    scores = est.set_params(callbacks=None).predict_proba(X_new)
+    est.save(tmp_path / "model.zip")
+    for again in (pickle.loads(pickle.dumps(est)), load(tmp_path / "model.zip")):
+        np.testing.assert_array_equal(again.predict_proba(X_new), scores)
+        again.set_params(warm_start=True, max_epochs=2).fit(X, y > 0)
+        assert again.encoders_["genes"].n_components == 16
+    if name in ADDITIVE:
+        parts = est.contributions(X).sum(1) + est.intercept_
+        np.testing.assert_allclose(parts[:, 0], est.decision_function(X), rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    "est",
+    [
+        EarlyFusionClassifier(),
+        LateFusionClassifier(encoders={"genes": MLPEncoder()}),
+        RoutingClassifier(encoders=EncoderByShape(hidden_dim=8)),
+    ],
+    ids=lambda est: type(est).__name__,
+)
+def test_nothing_else_is_tried(est):
+    counter = Counter()
+    X, y = blocks(60)
+    est.set_params(callbacks=[counter], max_epochs=2, random_state=0).fit(X, y > 0)
+    assert len(counter.fits) == 2
+
+
 # -- what is tried ------------------------------------------------------------------------------
 
 
@@ -162,7 +216,8 @@ def test_one_column_of_many_is_not_lost_among_components():
         ({"encoders": MLPEncoder()}, 60, ["MLP", "MLP"]),
         ({"encoders": EncoderByShape(hidden_dim=4)}, 60, ["MLP", "MLP"]),
         ({"encoders": LinearEncoder()}, 60, ["Linear", "Linear"]),
-        ({}, SMALL_SAMPLE + 1, ["MLP", "MLP"]),
+        ({}, SMALL_SAMPLE + 1, ["MLP", "Linear", "chosen"]),
+        ({}, SPARE_ROWS + 1, ["MLP"]),
     ],
 )
 def test_fits_of_a_call(changes, n_rows, fits):
