@@ -57,17 +57,20 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         return {"reg": reg, "reg_factors": _REG_FACTORS, "p": float(self.p)}
 
     def _others(self, plan: FusionPlan, start: Any) -> list[dict[str, Any]]:
-        """Return what other models have in place of parts of the plan.
+        """Return what other models have in place of parts of the plan, in the order of trying.
 
         Where ``reg`` is "auto", interactions have to earn their place; and where all modalities
-        are log-posteriors, so do weights that are more than one number per modality. Hidden
-        layers of encoders have to, too.
+        are log-posteriors, so do weights that are more than one number per modality. Encoders
+        without hidden layers are tried on features and on components.
         """
         if start is not None:
             return []
         tries = super()._others(plan, start)
         if plan.linear:
-            tries.insert(0, {"encoders": plan.linear, "n_errors": 1.0})
+            tries.insert(0, {"encoders": plan.linear, "n_errors": 0.0})
+        if plan.reads_components:
+            encoders = plan.on_components(plan.linear)
+            tries.append({"encoders": encoders, "n_errors": 0.0})
         single = tuple(term for term in plan.terms if len(term) == 1)
         if self.reg != "auto":
             return tries

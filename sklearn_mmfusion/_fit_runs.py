@@ -139,12 +139,12 @@ class FitRuns(FitOptions):
         """Return what other models have in place of parts of the plan, in the order of trying.
 
         Besides fields of a plan, ``n_errors``: by how many standard errors the held-out loss of
-        the best model before it has to be lower to stay (2 unless named); ``components``: put
-        principal components before its encoders; ``vote``: as in :meth:`_run_once`.
+        the best model before it has to be lower to stay (2 unless named); ``vote``: as in
+        :meth:`_run_once`.
         """
         if start is not None or not plan.reads_components:
             return []
-        return [{"components": True, "n_errors": 0.0}]
+        return [{"encoders": plan.on_components(plan.encoders), "n_errors": 0.0}]
 
     def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitSteps:
         """Fit on some rows, and let other models win on the others."""
@@ -154,8 +154,6 @@ class FitRuns(FitOptions):
                 break
             parts = {"terms": best.plan.terms, "encoders": best.plan.encoders, **changes}
             vote, n_errors = parts.pop("vote", False), parts.pop("n_errors", 2.0)
-            if parts.pop("components", False):
-                parts["encoders"] = plan.on_components(best.plan.encoders)
             other = yield from self._run_once(replace(plan, **parts), kept, held, None, vote=vote)
             if other.training.interrupted:
                 best = replace(best, training=replace(best.training, interrupted=True))
