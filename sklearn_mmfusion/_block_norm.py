@@ -67,10 +67,9 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
             return []
         tries = super()._others(plan, start)
         if plan.linear:
-            tries.insert(0, {"encoders": plan.linear, "n_errors": 0.0})
+            tries.insert(0, {"encoders": plan.linear})
         if plan.reads_components:
-            encoders = plan.on_components(plan.linear)
-            tries.append({"encoders": encoders, "n_errors": 0.0})
+            tries.append({"encoders": plan.on_components(plan.linear)})
         single = tuple(term for term in plan.terms if len(term) == 1)
         if self.reg != "auto":
             return tries

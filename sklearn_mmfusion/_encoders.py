@@ -81,11 +81,12 @@ class EncoderByShape(BaseEncoder):
     and 0.2 on its inputs, and takes each feature's place among 32 quantiles of the training rows
     beside its value. The SummaryEncoder puts the same network behind the summary.
 
-    Up to 5000 rows other encoders are tried too, and those with the lowest loss on held-out rows
-    are kept. Where a modality has more than 32 flat features, estimators with an encoder for each
-    modality are fitted to its first 16 principal components as well (``n_components=16``). MNL and
-    InTense try linear encoders, on features and on components: a LinearEncoder for the MLPEncoder
-    and a SummaryEncoder without the network. ``encoders_`` has what was kept.
+    Up to 5000 rows other encoders are tried too, and kept if their loss on held-out rows is lower,
+    above 1000 rows by more than a standard error. Where a modality has more than 32 flat features,
+    estimators with an encoder for each modality are fitted to its first 16 principal components as
+    well (``n_components=16``). MNL and InTense try linear encoders, on features and on components:
+    a LinearEncoder for the MLPEncoder and a SummaryEncoder without the network. ``encoders_`` has
+    what was kept.
 
     Parameters
     ----------

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from sklearn_mmfusion._encoders import SMALL_SAMPLE
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fit_options import FitOptions, refuse_watchers, watchers
@@ -138,26 +139,31 @@ class FitRuns(FitOptions):
     def _others(self, plan: FusionPlan, start: Any) -> list[dict[str, Any]]:
         """Return what other models have in place of parts of the plan, in the order of trying.
 
-        Besides fields of a plan, ``n_errors``: by how many standard errors the held-out loss of
-        the best model before it has to be lower to stay (2 unless named); ``vote``: as in
-        :meth:`_run_once`.
+        Besides fields of a plan, ``vote``: as in :meth:`_run_once`.
         """
         if start is not None or not plan.reads_components:
             return []
-        return [{"encoders": plan.on_components(plan.encoders), "n_errors": 0.0}]
+        return [{"encoders": plan.on_components(plan.encoders)}]
 
     def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitSteps:
-        """Fit on some rows, and let other models win on the others."""
+        """Fit on some rows, and let other models win on the others.
+
+        Fewer terms win unless the loss is higher by more than two standard errors. Other encoders
+        win by a lower loss, with more than ``SMALL_SAMPLE`` rows lower by more than one.
+        """
         best = yield from self._run_once(plan, kept, held, start)
+        small = kept.data.n_samples + held.data.n_samples <= SMALL_SAMPLE
         for changes in self._others(plan, start):
             if best.training.interrupted:
                 break
             parts = {"terms": best.plan.terms, "encoders": best.plan.encoders, **changes}
-            vote, n_errors = parts.pop("vote", False), parts.pop("n_errors", 2.0)
+            vote = parts.pop("vote", False)
             other = yield from self._run_once(replace(plan, **parts), kept, held, None, vote=vote)
             if other.training.interrupted:
                 best = replace(best, training=replace(best.training, interrupted=True))
-            elif not best.clearly_beats(other, n_errors):
+            elif "encoders" not in changes:
+                best = best if best.clearly_beats(other, 2.0) else other
+            elif other.clearly_beats(best, 0.0 if small else 1.0):
                 best = other
         return replace(best, held_losses=None, held_share=None)
 
