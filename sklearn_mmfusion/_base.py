@@ -400,7 +400,6 @@ class BaseFusion(
     def _resolve_encoders(
         self, layouts: tuple[ModalityLayout, ...], n_samples: int, *, linear: bool = False
     ) -> tuple[Any, ...]:
-        """Return the encoders, or with ``linear`` those that may be tried in place of them."""
         if not hasattr(self.encoders, "build_joint"):
             return tuple(resolve_encoders(self.encoders, layouts, n_samples, linear=linear))
         if not self._takes_joint_encoder:

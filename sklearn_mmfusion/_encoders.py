@@ -82,7 +82,7 @@ class EncoderByShape(BaseEncoder):
     beside its value. The SummaryEncoder puts the same network behind the summary.
 
     Up to 5000 rows other encoders are tried too, and kept if their loss on held-out rows is lower,
-    above 1000 rows by more than a standard error. Where a modality has more than 32 flat features,
+    above 1000 rows by two standard errors. Where a modality has more than 32 flat features,
     estimators with an encoder for each modality are fitted to its first 16 principal components as
     well (``n_components=16``). MNL and InTense try linear encoders, on features and on components:
     a LinearEncoder for the MLPEncoder and a SummaryEncoder without the network. ``encoders_`` has

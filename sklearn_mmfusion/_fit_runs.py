@@ -15,6 +15,7 @@ from sklearn_mmfusion._memory_estimate import check_memory
 from sklearn_mmfusion._plan import FusionPlan, build_network
 from sklearn_mmfusion._seeds import seed_for
 from sklearn_mmfusion._splitting import HASHED_ROWS, SPARE_ROWS, Split, split_by_content, split_rows
+from sklearn_mmfusion.data._blocks import ModalityLayout
 
 __all__ = ["FitRuns"]
 
@@ -28,6 +29,12 @@ class FitRuns(FitOptions):
     early_stopping: bool | str
     validation_fraction: Any
     warm_start: bool
+
+    def _resolve_encoders(
+        self, layouts: tuple[ModalityLayout, ...], n_samples: int, *, linear: bool = False
+    ) -> tuple[Any, ...]:
+        """Return the encoders, or with ``linear`` those that may be tried in place of them."""
+        raise NotImplementedError  # pragma: no cover - abstract
 
     def _n_members(self) -> int:
         """Return how many networks there are whose outputs are averaged."""
@@ -149,7 +156,7 @@ class FitRuns(FitOptions):
         """Fit on some rows, and let other models win on the others.
 
         Fewer terms win unless the loss is higher by more than two standard errors. Other encoders
-        win by a lower loss, with more than ``SMALL_SAMPLE`` rows lower by more than one.
+        win by a lower loss; with more than ``SMALL_SAMPLE`` rows it has to be lower by as much.
         """
         best = yield from self._run_once(plan, kept, held, start)
         small = kept.data.n_samples + held.data.n_samples <= SMALL_SAMPLE
@@ -163,7 +170,7 @@ class FitRuns(FitOptions):
                 best = replace(best, training=replace(best.training, interrupted=True))
             elif "encoders" not in changes:
                 best = best if best.clearly_beats(other, 2.0) else other
-            elif other.clearly_beats(best, 0.0 if small else 1.0):
+            elif other.clearly_beats(best, 0.0 if small else 2.0):
                 best = other
         return replace(best, held_losses=None, held_share=None)
 
@@ -204,10 +211,7 @@ class FitRuns(FitOptions):
         old = result.plan
         shapes = [[layout.shape for layout in p.layouts] for p in (old, plan)]
         same = old.names == plan.names and shapes[0] == shapes[1]
-        known = [plan.encoders]
-        if plan.linear:
-            known += [plan.linear, *map(plan.on_components, (plan.encoders, plan.linear))]
-        encoders = next((e for e in known if repr(e) == repr(old.encoders)), plan.encoders)
+        encoders = self._encoders_of(old, plan) if same else plan.encoders
         plan = replace(plan, terms=old.terms, encoders=encoders)
         if not same or any(
             name not in result.state or result.state[name].shape != tuple(value.shape)
@@ -220,6 +224,23 @@ class FitRuns(FitOptions):
                 "set warm_start=False"
             )
         return plan, result.state
+
+    def _encoders_of(self, old: FusionPlan, plan: FusionPlan) -> tuple[Any, ...]:
+        """Return the encoders of the last fit, where any number of rows may have chosen them."""
+        if plan.is_joint or old.is_joint:
+            return plan.encoders
+        known = [[repr(encoder)] for encoder in plan.encoders]
+        for n_rows in (SMALL_SAMPLE, SPARE_ROWS):
+            own, linear = (
+                self._resolve_encoders(plan.layouts, n_rows, linear=others)
+                for others in (False, True)
+            )
+            chosen = replace(plan, encoders=own, linear=linear)
+            for some in (own, linear, *map(chosen.on_components, (own, linear))):
+                for names, encoder in zip(known, some, strict=True):
+                    names.append(repr(encoder))
+        triples = zip(known, old.encoders, plan.encoders, strict=True)
+        return tuple(last if repr(last) in names else now for names, last, now in triples)
 
 
 def _split(whole: FitInput, fraction: float, seed: int) -> tuple[FitInput, FitInput] | None:

@@ -13,6 +13,7 @@ import torch
 
 from sklearn_mmfusion._dataset import FusionDataset, to_dataset
 from sklearn_mmfusion._devices import prediction_device
+from sklearn_mmfusion._encoders import SMALL_SAMPLE
 from sklearn_mmfusion._epochs import TrainingResult
 from sklearn_mmfusion._finishing import chunk_rows, finish
 from sklearn_mmfusion._fit_data import FitInput, FitResult
@@ -31,7 +32,7 @@ from sklearn_mmfusion.modules.residual import set_phase
 
 __all__ = ["PREPARED_BYTES", "FitSteps", "Training", "fit_steps", "prepared_row_bytes"]
 
-# Rows from which encoders learn what depends on their inputs alone.
+# Most rows from which encoders learn what depends on their inputs alone; of small samples all.
 _INPUT_ROWS, _INPUT_BYTES = 20_000, 32 * 2**20
 # Scaled values and fixed parts of encodings that are kept for all epochs.
 PREPARED_BYTES = 64 * 2**20
@@ -139,8 +140,9 @@ def fit_steps(
         with torch.no_grad():
             network.fusion.bias.copy_(best_constant(rows, loss_name, plan.n_outputs))
         if network.learns_inputs:
-            n_rows = max(256, min(_INPUT_ROWS, _INPUT_BYTES // max(1, rows.row_bytes())))
-            network.fit_inputs(rows[:: -(-len(rows) // n_rows)][0].to(options.device))
+            n_rows = min(_INPUT_ROWS, _INPUT_BYTES // max(1, rows.row_bytes()))
+            n_rows = max(n_rows, SMALL_SAMPLE if len(rows) <= SMALL_SAMPLE else 256)
+            network.fit_inputs(rows.sample(n_rows, plan.seed)[:][0].to(options.device))
 
     def finished(result: TrainingResult, polish_weights: bool) -> FitResult:
         trained = load_state(build_network(plan).double(), network_state(network)).eval()

@@ -148,7 +148,8 @@ def some_columns(
     """Return values of each row, flattened, of every modality: (n_samples, up to n_columns).
 
     The first ones, or with ``spaced`` those at even distances over all of them. Steps that are
-    padding in all rows are left out.
+    padding in all rows are left out; NaN at those that are in some, and in rows without the
+    modality.
     """
     found = []
     for block in data.blocks:
@@ -156,12 +157,24 @@ def some_columns(
         taken: Any = slice(min(n_columns, width))
         if spaced:
             taken = np.linspace(0, width - 1, min(n_columns, width)).round().astype(np.intp)
-        # Copies, so that no chunk is kept for a few of its columns.
-        flat = [
-            part.values.reshape(len(part.values), -1)[:, taken].copy() for part in in_parts(block)
-        ]
-        found.append(np.concatenate(flat))
+        found.append(np.concatenate([_columns(part, taken) for part in in_parts(block)]))
     return found
+
+
+def _columns(part: ModalityBlock, taken: Any) -> npt.NDArray[Any]:
+    """Return some values of each row, flattened, with NaN for those that are not there."""
+    n, *shape = part.values.shape
+    # A copy, so that no chunk is kept for a few of its columns.
+    flat = part.values.reshape(n, -1)[:, taken].copy()
+    if part.codes or (part.lengths is None and part.present is None):
+        return flat
+    flat = flat.astype(np.float64)
+    if part.lengths is not None:
+        step = np.arange(prod(shape))[taken] // prod(shape[1:])
+        flat[step >= part.lengths[:, None]] = np.nan
+    if part.present is not None:
+        flat[~part.present] = np.nan
+    return flat
 
 
 def used_width(block: ModalityBlock) -> int:

@@ -294,12 +294,15 @@ def _hashed(ranks: list[npt.NDArray[np.int64]], seed: int) -> npt.NDArray[np.str
 
 
 def _ranks(flat: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Rank the values of each column by their place between the least and the largest one."""
+    """Rank the values of each column by their place between the least and the largest one.
+
+    Those that are not there, NaN, have a rank of their own.
+    """
     values = flat.astype(np.float64)
-    largest = np.abs(values).max(0)
+    largest = np.fmax.reduce(np.abs(values), axis=0)
     values = np.ldexp(values, -np.frexp(np.where(largest > 0, largest, 1.0))[1])
-    values -= values.min(0)
-    span = values.max(0)
+    values -= np.fmin.reduce(values, axis=0)
+    span = np.fmax.reduce(values, axis=0)
     values /= np.where(span > 0, span, 1.0)
     # Rounded, so that what another unit or offset does to the last digits makes no difference.
     return _dense_ranks(values.astype(np.float32))

@@ -40,16 +40,18 @@ def principal_directions(
         In the order of variance, the largest loading of each positive; float64, on the CPU. Rows
         of zeros where there are fewer directions in which the rows differ.
     """
-    values = values.detach().cpu().double()
+    values = values.detach().cpu()
     n, d = values.shape
     share = torch.ones(n, dtype=torch.float64) if weight is None else weight.cpu().double()
     directions = torch.zeros(n_components, d, dtype=torch.float64)
     if n == 0 or float(share.sum()) <= 0:
         return torch.zeros(d, dtype=torch.float64), directions
-    values, share = values[share > 0], share[share > 0]
+    if not bool((share > 0).all()):
+        values, share = values[share > 0], share[share > 0]
     share = share / share.sum()
-    mean = share @ values
-    rows = (values - mean) * share.sqrt().unsqueeze(1)  # their squares sum to the variances
+    rows = values.to(torch.float64, copy=True)  # the one copy that there is
+    mean = share @ rows
+    rows.sub_(mean).mul_(share.sqrt().unsqueeze(1))  # their squares sum to the variances
     found, variances = _leading(rows, n_components)
     if len(variances) == 0 or float(variances[0]) <= 0:
         return mean, directions
@@ -110,9 +112,13 @@ class PrincipalComponents(nn.Module):
     @torch.no_grad()
     def fit_inputs(self, values: Tensor, weight: Tensor | None = None) -> None:
         """Learn the components from training rows (n, d)."""
-        stride = -(-len(values) // _MAX_ROWS)
-        weight = None if weight is None else weight[::stride]
-        mean, directions = principal_directions(values[::stride], weight, self.output_dim)
+        if len(values) > _MAX_ROWS:
+            # At random: every other row may be that of another site.
+            generator = torch.Generator().manual_seed(0)
+            rows = torch.randperm(len(values), generator=generator)[:_MAX_ROWS].sort().values
+            rows = rows.to(values.device)
+            values, weight = values[rows], None if weight is None else weight[rows]
+        mean, directions = principal_directions(values, weight, self.output_dim)
         self.mean.copy_(mean)
         self.directions.copy_(directions)
 
