@@ -162,6 +162,8 @@ def relevance_intervals(
             "expected n_refits of at least 2 and confidence in (0, 1), got "
             f"n_refits={n_refits}, confidence={confidence}"
         )
+    if getattr(estimator, "_explains", _SCORES) != _SCORES:  # before anything is fitted
+        raise InputTypeError(_no_scores(estimator))
     if method == "seeds" and "random_state" not in estimator.get_params(deep=False):
         raise InputError(f"{type(estimator).__name__} has no random_state: no seeds to vary")
     X = row_frame(X)
@@ -223,6 +225,7 @@ def relevance_intervals(
     )
 
 
+_SCORES = "relevance scores"
 Scores = tuple[list[str], list[tuple[str, ...]], Floats, Any]
 
 
@@ -232,12 +235,19 @@ def _all_scores(jobs: list[Refit], parallel: Parallel) -> list[Scores]:
     return [scores for part in parts for scores in part]
 
 
+def _no_scores(estimator: Any) -> str:
+    return (
+        f"{type(estimator).__name__} has no relevance_scores_; take an estimator that has, such as "
+        "MNL, InTense or Routing"
+    )
+
+
 def _scores(jobs: list[Refit]) -> list[Scores]:
     """Return term names, their modalities, the scores and the warnings of refits."""
     found = []
     for fitted, warned in refit(jobs):
         if not hasattr(fitted, "relevance_scores_"):
-            raise InputTypeError(f"{type(fitted).__name__} has no relevance_scores_")
+            raise InputTypeError(_no_scores(fitted))
         scores = np.array(list(fitted.relevance_scores_.values()))
         found.append((list(fitted.term_names_), list(fitted.term_modalities_), scores, warned))
     return found

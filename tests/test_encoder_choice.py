@@ -18,18 +18,20 @@ from sklearn_mmfusion import (
     InTenseClassifier,
     InTenseRegressor,
     LateFusionClassifier,
+    LateFusionRegressor,
     LinearEncoder,
     MLPEncoder,
     MNLClassifier,
     MNLRegressor,
     MROClassifier,
+    MRORegressor,
     RoutingClassifier,
     SummaryEncoder,
     TensorFusionClassifier,
     load,
 )
 from sklearn_mmfusion._encoders import SMALL_SAMPLE, resolve_encoders
-from sklearn_mmfusion._errors import FitInterruptedWarning
+from sklearn_mmfusion._errors import FitInterruptedWarning, InputError
 from sklearn_mmfusion._splitting import SPARE_ROWS
 from sklearn_mmfusion.data._blocks import ModalityLayout
 
@@ -299,6 +301,38 @@ def test_model_of_linear_encoders_is_kept_goes_on_and_is_explained(cls, tmp_path
         assert kinds(again) == {"LinearEncoder"}
     parts = est.contributions(X).sum(1) + est.intercept_
     np.testing.assert_allclose(parts[:, 0], est.decision_function(X), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("cls", [MNLRegressor, LateFusionRegressor, MRORegressor])
+def test_warm_start_goes_on_with_more_rows_and_with_fewer(cls):
+    X, y = blocks(SPARE_ROWS + 10)
+    X["genes"] = X["genes"][:, :40]
+
+    def rows(n):
+        return {name: values[:n] for name, values in X.items()}, y[:n]
+
+    est = cls(max_epochs=2, warm_start=True, random_state=0).fit(*rows(200))
+    first = repr(est.encoders_)
+    for n in (SMALL_SAMPLE + 10, SPARE_ROWS + 10, 300):
+        est.fit(*rows(n))
+        assert repr(est.encoders_) == first
+    est.set_params(encoders=MLPEncoder(hidden_dim=3))
+    with pytest.raises(InputError, match="set warm_start=False"):
+        est.fit(*rows(200))
+
+
+def test_warm_start_keeps_encoders_of_sequences_in_either_direction():
+    rng = np.random.default_rng(0)
+    n = SMALL_SAMPLE + 10
+    X = {"steps": rng.normal(size=(n, 4, 2)), "flat": rng.normal(size=(n, 3))}
+    y = X["flat"][:, 0]
+    few = {name: values[:100] for name, values in X.items()}
+    for start, then, kind in (
+        ((few, y[:100]), (X, y), SummaryEncoder),
+        ((X, y), (few, y[:100]), GRUEncoder),
+    ):
+        est = MNLRegressor(max_epochs=1, warm_start=True, random_state=0).fit(*start)
+        assert isinstance(est.fit(*then).encoders_["steps"], kind)
 
 
 def test_members_choose_each_for_itself():

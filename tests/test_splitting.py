@@ -150,6 +150,30 @@ def test_offsets_are_irrelevant(offset):
     np.testing.assert_array_equal(found[1], by_content(arrays)[1])
 
 
+@pytest.mark.parametrize("change", [lambda x: x + 273.15, lambda x: 1000 * x + 5, lambda x: x - 37])
+def test_units_are_irrelevant_where_rows_lack_a_modality_or_steps(change):
+    arrays, rng = values(), np.random.default_rng(3)
+    present, lengths = rng.random(N) < 0.6, rng.integers(1, 5, N)
+    absent, padding = ~present, np.arange(4) >= lengths[:, None]
+
+    def held(flat, steps):
+        blocks = [
+            ModalityBlock("a", np.where(absent[:, None], 0.0, flat), present=present),
+            ModalityBlock("b", np.where(padding[:, :, None], 0.0, steps), lengths),
+        ]
+        return split_by_content(ModalityData(blocks), classes(), "multiclass", 0.2, 0).held
+
+    found = held(change(arrays["a"]), change(arrays["b"]))
+    np.testing.assert_array_equal(found, held(arrays["a"], arrays["b"]))
+
+
+def test_what_is_not_there_is_not_zero():
+    flat = np.where(np.arange(N)[:, None] % 2, 0.0, np.arange(N)[:, None])
+    present = np.arange(N) % 4 != 1
+    keys = content_keys(ModalityData([ModalityBlock("a", flat, present=present)]), 0)
+    assert len(set(keys[1::4]) | set(keys[3::4])) == 2
+
+
 @pytest.mark.parametrize("dtype", [np.int64, np.int8, np.float32])
 def test_whole_numbers_are_the_same_in_every_type(dtype):
     whole = {name: np.round(20 * array) for name, array in values().items()}

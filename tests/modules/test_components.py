@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from sklearn_mmfusion import LinearEncoder, MLPEncoder, MNLRegressor, SummaryEncoder
+from sklearn_mmfusion import LinearEncoder, MLPEncoder, MNLRegressor, SummaryEncoder, _fitting
 from sklearn_mmfusion.data._blocks import ModalityLayout
 from sklearn_mmfusion.modules import components
 from sklearn_mmfusion.modules.components import (
@@ -135,6 +135,7 @@ def test_summaries_of_sequences_take_a_perceptron_on_components():
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning")
 @pytest.mark.parametrize("n_components", [0, 1.5, "all"])
 def test_fit_refuses_other_numbers_of_components(n_components):
     X = {"flat": factors(30, 12)}
@@ -143,7 +144,44 @@ def test_fit_refuses_other_numbers_of_components(n_components):
         est.fit(X, X["flat"][:, 0])
 
 
+def two_sites(n, d=40):
+    """Rows of two sites in turn, which vary along directions of their own."""
+    rng = np.random.default_rng(0)
+    x = 0.1 * rng.normal(size=(n, d))
+    for site in (0, 1):
+        x[site::2, 10 * site : 10 * site + 10] += rng.normal(size=(n // 2, 1))
+    return x
+
+
+def test_rows_that_come_in_turn_all_count_where_there_are_too_many(monkeypatch):
+    monkeypatch.setattr(components, "_MAX_ROWS", 50)
+    found = PrincipalComponents(40, 2)
+    found.fit_inputs(torch.tensor(two_sites(100)))
+    loads = found.directions.abs().amax(0)
+    assert loads[:20].min() > 3 * loads[20:].max()
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning")
+@pytest.mark.parametrize("n", [300, 1500])
+def test_rows_of_wide_modalities_are_drawn_at_random_and_few_all_taken(n, monkeypatch):
+    monkeypatch.setattr(_fitting, "_INPUT_BYTES", 40 * 8)  # less than 256 rows
+    x = two_sites(n)
+    est = MNLRegressor(
+        encoders=LinearEncoder(n_components=2), max_epochs=1, early_stopping=False, random_state=0
+    )
+    est.fit({"flat": x}, x[:, 0])
+    directions = est.module_.encoders[0].components.directions
+    loads = directions.abs().amax(0)
+    assert loads[:20].min() > 3 * loads[20:].max()
+    if n == 300:
+        scaled = (x - x.mean(0)) / x.std(0)
+        _, expected = principal_directions(torch.tensor(scaled), None, 2)
+        torch.testing.assert_close(directions.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning")
 def test_rows_that_lack_the_modality_do_not_count():
     rng = np.random.default_rng(0)
     x = factors(80, 40)
