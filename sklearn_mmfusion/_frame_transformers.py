@@ -55,8 +55,17 @@ class FrameTransformer(CallbackSupport, TransformerMixin):
             )
         return frame[self.modality_names_]
 
+    def _check_names(self, input_features):
+        """Refuse names of other modalities than those of fit."""
+        if input_features is not None and list(input_features) != self.modality_names_:
+            raise InputError(
+                f"input_features is not equal to feature_names_in_: expected "
+                f"{self.modality_names_}, got {list(input_features)}."
+            )
 
-class ModalitySelector(FrameTransformer, BaseEstimator):
+
+# What comes out are modalities, in the containers in which they came in.
+class ModalitySelector(FrameTransformer, BaseEstimator, auto_wrap_output_keys=None):
     """Keep some modalities, in the order asked for.
 
     Use it to compare models on subsets of the modalities, as a step whose ``names`` can be
@@ -127,6 +136,39 @@ class ModalitySelector(FrameTransformer, BaseEstimator):
         """
         check_is_fitted(self)
         return self._select(as_frame(X))
+
+    def set_output(self, *, transform=None):
+        """Change nothing: modalities stay in their containers.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, default=None
+            Not used; so that a Pipeline with this step can be told its output.
+
+        Returns
+        -------
+        self : ModalitySelector
+            The selector itself.
+        """
+        return self
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the modalities that are kept.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Not used but checked: the names of the modalities, if given.
+
+        Returns
+        -------
+        ndarray of str of shape (n_selected,)
+            In the order of ``names``.
+        """
+        check_is_fitted(self)
+        self._check_names(input_features)
+        names = [self.names] if isinstance(self.names, str) else list(self.names)
+        return np.asarray(names, dtype=object)
 
     def _select(self, frame):
         names = [self.names] if isinstance(self.names, str) else list(self.names)
@@ -230,11 +272,7 @@ class ModalityConcatenator(FrameTransformer, BaseEstimator):
             the third feature of the first step of a sequence.
         """
         check_is_fitted(self)
-        if input_features is not None and list(input_features) != self.modality_names_:
-            raise InputError(
-                f"input_features is not equal to feature_names_in_: expected "
-                f"{self.modality_names_}, got {list(input_features)}."
-            )
+        self._check_names(input_features)
         names = []
         for name in self.modality_names_:
             shape = self._row_shape(name)

@@ -27,6 +27,8 @@ class Steps:
         (n,) for a flat modality, (n, T) for sequences of one length.
     lengths : ndarray of int of shape (n,) or None
         Number of steps of each ragged sequence.
+    index : pandas.Index or None
+        Names of the samples, where the modality is a pandas DataFrame.
     """
 
     values: object
@@ -34,6 +36,7 @@ class Steps:
     valid: np.ndarray
     shape: tuple
     lengths: np.ndarray | None = None
+    index: object = None
 
     def restore(self, name, output):
         """Return the output of a transformer in the shape of the modality.
@@ -48,8 +51,8 @@ class Steps:
         Returns
         -------
         array-like of shape (n, d_out) or (n, T, d_out), or object array of (T_i, d_out)
-            NaN where nothing was valid. A flat modality without missing rows keeps the
-            container of the transformer: a sparse matrix, a DataFrame.
+            NaN where nothing was valid. A flat modality keeps the container of the transformer
+            where it can: a pandas DataFrame, and without missing rows any, such as a sparse matrix.
 
         Raises
         ------
@@ -61,8 +64,12 @@ class Steps:
                 f"modality {name!r}: expected a transformer that keeps the {len(self.rows)} rows "
                 f"or steps, got {output.shape[0]}."
             )
-        if len(self.shape) == 1 and self.lengths is None and self.valid.all():
-            return output
+        if len(self.shape) == 1 and self.lengths is None:
+            if self.valid.all():
+                return output
+            if hasattr(output, "reindex"):
+                rows = output.set_axis(self.rows).reindex(np.arange(len(self.valid)))
+                return rows if self.index is None else rows.set_axis(self.index)
         output = output.toarray() if issparse(output) else np.asarray(output)
         if not self.valid.all():
             dtype = output.dtype if output.dtype.kind == "f" else np.float64
@@ -135,9 +142,10 @@ def _select(name, steps, rows, absent, shape, lengths=None):
     if absent == "transform":
         is_flat = len(shape) == 1 and lengths is None
         valid = np.ones_like(valid) if is_flat else _up_to_last(name, valid, rows, shape[0])
+    index = getattr(steps, "index", None) if hasattr(steps, "reindex") else None
     if not valid.all():
         steps, rows = take_rows(steps, np.flatnonzero(valid)), rows[valid]
-    return Steps(steps, rows, valid, shape, lengths)
+    return Steps(steps, rows, valid, shape, lengths, index)
 
 
 def _up_to_last(name, valid, rows, n_samples):

@@ -5,6 +5,7 @@ from scipy.sparse import issparse
 from sklearn.base import _fit_context, clone
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._set_output import _safe_set_output
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
@@ -24,7 +25,8 @@ from sklearn_mmfusion.data._values import raise_faults
 __all__ = ["ModalityConcatenator", "ModalitySelector", "ModalityTransformer"]
 
 
-class ModalityTransformer(FrameTransformer, _BaseComposition):
+# What comes out are modalities: set_output is for the transformers inside.
+class ModalityTransformer(FrameTransformer, _BaseComposition, auto_wrap_output_keys=None):
     """Apply a scikit-learn transformer of its own to each modality.
 
     Use it in a Pipeline in front of an estimator that takes modalities: scale one, reduce
@@ -252,6 +254,43 @@ class ModalityTransformer(FrameTransformer, _BaseComposition):
                 output = np.empty((0, *self._widths[name]))
             outputs[name] = matrix.restore(name, output)
         return self._keep(outputs)
+
+    def set_output(self, *, transform=None):
+        """Set the container that the transformers return for their modality.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, default=None
+            Container of each transformed modality; with "pandas" columns keep their names, also
+            behind a :class:`ModalityConcatenator`. None changes nothing.
+
+        Returns
+        -------
+        self : ModalityTransformer
+            The transformer itself; its output is a ModalityFrame as before.
+        """
+        for _, step in [*self.transformers, *getattr(self, "transformers_", [])]:
+            if not isinstance(step, str):
+                _safe_set_output(step, transform=transform)
+        return self
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the modalities that come out.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Not used but checked: the names of the modalities, if given.
+
+        Returns
+        -------
+        ndarray of str of shape (n_modalities,)
+            Names in the order of the output; :class:`ModalityConcatenator` names columns.
+        """
+        check_is_fitted(self)
+        self._check_names(input_features)
+        kept = [name for name, step in self.transformers_ if not _is_dropped(step)]
+        return np.asarray(kept, dtype=object)
 
     def _check_transformers(self):
         """Return the transformers by name."""

@@ -342,8 +342,50 @@ def test_pandas_output_leaves_the_frame_alone(X):
     with config_context(transform_output="pandas"):
         out = transformer.fit_transform(X)
     assert isinstance(out, ModalityFrame)
-    assert not hasattr(transformer, "get_feature_names_out")
+    assert transformer.get_feature_names_out().tolist() == list(X)
     np.testing.assert_allclose(out["audio"], _scaled(AUDIO))
+
+
+def _table(n=6, absent=()):
+    table = pd.DataFrame({"b": np.arange(n, dtype=float), "a": np.arange(n) ** 2.0})
+    table.iloc[list(absent)] = np.nan
+    return table.set_axis([f"p{i}" for i in reversed(range(n))])
+
+
+def test_columns_keep_their_names_through_a_pipeline():
+    X = ModalityFrame({"clinical": _table(), "text": np.arange(12.0).reshape(6, 2)})
+    pipeline = make_pipeline(
+        ModalityTransformer([("clinical", StandardScaler()), ("text", PCA(1))]),
+        ModalitySelector(["text", "clinical"]),
+        ModalityConcatenator(),
+        LogisticRegression(),
+    ).set_output(transform="pandas")
+    pipeline.fit(X, [0, 1] * 3)
+    names = ["text__pca0", "clinical__b", "clinical__a"]
+    assert pipeline[-1].feature_names_in_.tolist() == names
+    assert pipeline[:-1].get_feature_names_out().tolist() == names
+    assert pipeline[:-1].transform(X).columns.tolist() == names
+    twin = clone(pipeline).set_output(transform="default").fit(X, [0, 1] * 3)
+    np.testing.assert_array_equal(twin.predict_proba(X), pipeline.predict_proba(X))
+
+
+def test_rows_that_lack_a_table_leave_it_a_table():
+    X = {"clinical": _table(absent=[1, 4]), "text": np.ones((6, 2))}
+    transformer = ModalityTransformer([("clinical", StandardScaler()), ("text", "drop")])
+    with pytest.raises(NotFittedError):
+        transformer.get_feature_names_out()
+    out = transformer.set_output(transform="pandas").fit_transform(X)["clinical"]
+    assert out.columns.tolist() == ["b", "a"]
+    assert out.index.equals(X["clinical"].index)
+    expected = ModalityTransformer([("clinical", StandardScaler())]).fit_transform(X)["clinical"]
+    np.testing.assert_array_equal(out, expected)
+    assert np.isnan(expected[[1, 4]]).all()
+    assert transformer.get_feature_names_out().tolist() == ["clinical"]
+    again = transformer.set_output(transform="default").transform(X)["clinical"]
+    np.testing.assert_array_equal(again, expected)
+    assert isinstance(again, np.ndarray)
+    with pytest.raises(InputError, match="input_features"):
+        transformer.get_feature_names_out(["text"])
 
 
 class _Halver(TransformerMixin, BaseEstimator):
