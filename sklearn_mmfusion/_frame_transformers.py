@@ -65,7 +65,9 @@ class FrameTransformer(CallbackSupport, TransformerMixin):
 
 
 # What comes out are modalities, in the containers in which they came in.
-class ModalitySelector(FrameTransformer, BaseEstimator, auto_wrap_output_keys=None):
+class ModalitySelector(  # type: ignore[call-arg]  # scikit-learn is untyped
+    FrameTransformer, BaseEstimator, auto_wrap_output_keys=None
+):
     """Keep some modalities, in the order asked for.
 
     Use it to compare models on subsets of the modalities, as a step whose ``names`` can be

@@ -26,7 +26,9 @@ __all__ = ["ModalityConcatenator", "ModalitySelector", "ModalityTransformer"]
 
 
 # What comes out are modalities: set_output is for the transformers inside.
-class ModalityTransformer(FrameTransformer, _BaseComposition, auto_wrap_output_keys=None):
+class ModalityTransformer(  # type: ignore[call-arg]  # scikit-learn is untyped
+    FrameTransformer, _BaseComposition, auto_wrap_output_keys=None
+):
     """Apply a scikit-learn transformer of its own to each modality.
 
     Use it in a Pipeline in front of an estimator that takes modalities: scale one, reduce
