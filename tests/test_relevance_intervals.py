@@ -11,8 +11,10 @@ from sklearn_mmfusion import (
     InputError,
     InputTypeError,
     InTenseRegressor,
+    LateFusionClassifier,
     LinearEncoder,
     MKLRegressor,
+    MROClassifier,
     RelevanceIntervals,
     RelevanceTest,
     RelevanceWarning,
@@ -235,6 +237,14 @@ def test_wrong_arguments_are_refused():
         relevance_intervals(MKLRegressor(), X, y, method="seeds")
     with pytest.raises(InputTypeError, match="has no relevance_scores_"):
         relevance_intervals(Scoreless(), X, y, null=False, random_state=0)
+
+
+@pytest.mark.parametrize("cls", [MROClassifier, LateFusionClassifier])
+def test_estimators_without_relevance_are_refused_before_a_fit(cls, monkeypatch):
+    X, y = draw(np.random.default_rng(8))
+    monkeypatch.setattr(cls, "fit", None)
+    with pytest.raises(InputTypeError, match=f"{cls.__name__} has no relevance_scores_; take"):
+        relevance_intervals(cls(), X, y, random_state=0)
 
 
 # -- result objects ---------------------------------------------------------------------------
