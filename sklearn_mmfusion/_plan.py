@@ -79,7 +79,8 @@ class FusionPlan:
     votes : bool
         Whether every modality is the log-posterior of a classifier of its own.
     linear : tuple of BaseEncoder
-        Linear encoders that a fit is to try in place of these; none where there is nothing to try.
+        Linear encoders that may be tried in place of these, none where there is nothing to try.
+        They differ where the user left the encoder open; MNL and InTense do try them.
     """
 
     layouts: tuple[ModalityLayout, ...]

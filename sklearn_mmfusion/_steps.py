@@ -142,7 +142,7 @@ def _select(name, steps, rows, absent, shape, lengths=None):
     if absent == "transform":
         is_flat = len(shape) == 1 and lengths is None
         valid = np.ones_like(valid) if is_flat else _up_to_last(name, valid, rows, shape[0])
-    index = getattr(steps, "index", None) if hasattr(steps, "reindex") else None
+    index = steps.index if hasattr(steps, "reindex") else None  # lists have an index, too
     if not valid.all():
         steps, rows = take_rows(steps, np.flatnonzero(valid)), rows[valid]
     return Steps(steps, rows, valid, shape, lengths, index)

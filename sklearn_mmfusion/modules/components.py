@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 __all__ = ["ComponentsModule", "PrincipalComponents", "principal_directions"]
 
-_MAX_ROWS = 5000  # more rows hardly move the leading components
 _EXACT = 1500  # up to so many rows or features the decomposition is exact
 _OVERSAMPLING, _N_PASSES = 10, 8  # of the iteration above
 _NEGLIGIBLE = 1e-10  # share of the largest variance below which there is no direction
@@ -112,12 +111,6 @@ class PrincipalComponents(nn.Module):
     @torch.no_grad()
     def fit_inputs(self, values: Tensor, weight: Tensor | None = None) -> None:
         """Learn the components from training rows (n, d)."""
-        if len(values) > _MAX_ROWS:
-            # At random: every other row may be that of another site.
-            generator = torch.Generator().manual_seed(0)
-            rows = torch.randperm(len(values), generator=generator)[:_MAX_ROWS].sort().values
-            rows = rows.to(values.device)
-            values, weight = values[rows], None if weight is None else weight[rows]
         mean, directions = principal_directions(values, weight, self.output_dim)
         self.mean.copy_(mean)
         self.directions.copy_(directions)

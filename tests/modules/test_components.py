@@ -153,14 +153,6 @@ def two_sites(n, d=40):
     return x
 
 
-def test_rows_that_come_in_turn_all_count_where_there_are_too_many(monkeypatch):
-    monkeypatch.setattr(components, "_MAX_ROWS", 50)
-    found = PrincipalComponents(40, 2)
-    found.fit_inputs(torch.tensor(two_sites(100)))
-    loads = found.directions.abs().amax(0)
-    assert loads[:20].min() > 3 * loads[20:].max()
-
-
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning")
 @pytest.mark.parametrize("n", [300, 1500])
