@@ -1,7 +1,8 @@
 """estimate_memory against the measured peak of fit, and that peak against the data.
 
-Each fit runs in a process of its own: InTense with the encoders that "auto" chooses, one epoch. The
-measured memory is the peak during the fit less what was resident just before, X included there.
+Each fit runs in a process of its own: InTense with the encoders that "auto" chooses, one epoch;
+three sizes of X, and few rows of many columns, for which several encoders are tried. The measured
+memory is the peak during the fit less what was resident just before, X included there.
 """
 
 from __future__ import annotations
@@ -22,15 +23,20 @@ from sklearn_mmfusion._devices import intra_op_threads
 SHAPES = {"flat": (64,), "wide": (256,), "sequence": (20, 16)}
 ROW_BYTES = 4 * sum(int(np.prod(shape)) for shape in SHAPES.values())
 SIZES = (50, 150, 400)  # megabytes of X
+WIDE = {"wide rows": (1500, 8000), "widest rows": (300, 20_000)}  # rows and columns
 METHODS = {"InTense": InTenseClassifier}
 TOLERANCE, LARGEST_RATIO = 0.30, 2.2
 
 
-def work(method: str, megabytes: int) -> dict[str, Any]:
+def work(method: str, size: str) -> dict[str, Any]:
     """Fit in this process."""
     rng = np.random.default_rng(0)
-    n = megabytes * 1_000_000 // ROW_BYTES
-    X = {name: rng.standard_normal((n, *shape), np.float32) for name, shape in SHAPES.items()}
+    if size in WIDE:
+        n, n_columns = WIDE[size]
+        shapes: dict[str, tuple[int, ...]] = {"flat": (20,), "wide": (n_columns,)}
+    else:
+        n, shapes = int(size) * 1_000_000 // ROW_BYTES, SHAPES
+    X = {name: rng.standard_normal((n, *shape), np.float32) for name, shape in shapes.items()}
     y = (X["flat"][:, 0] + X["wide"][:, 0] > 0).astype(np.int64)
     estimator = METHODS[method](max_epochs=1, random_state=0)
     estimate = estimator.estimate_memory(X, y)
@@ -54,14 +60,14 @@ def main() -> None:
     parser.add_argument("--worker", default=None, help="used by the script itself")
     args = parser.parse_args()
     if args.worker:
-        method, megabytes = args.worker.split(":")
+        method, size = args.worker.split(":")
         with intra_op_threads(1):
-            print(json.dumps(work(method, int(megabytes))))
+            print(json.dumps(work(method, size)))
         return
     found = []
     for method in METHODS:
-        for megabytes in (20,) if args.quick else SIZES:
-            command = [sys.executable, __file__, "--worker", f"{method}:{megabytes}"]
+        for size in (20,) if args.quick else (*SIZES, *WIDE):
+            command = [sys.executable, __file__, "--worker", f"{method}:{size}"]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             found.append(json.loads(done.stdout.splitlines()[-1]))
             print(found[-1], flush=True)

@@ -30,7 +30,14 @@ from sklearn_mmfusion._weights import n_counted
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork, joined
 from sklearn_mmfusion.modules.residual import set_phase
 
-__all__ = ["PREPARED_BYTES", "FitSteps", "Training", "fit_steps", "prepared_row_bytes"]
+__all__ = [
+    "PREPARED_BYTES",
+    "FitSteps",
+    "Training",
+    "fit_steps",
+    "learning_rows",
+    "prepared_row_bytes",
+]
 
 # Most rows from which encoders learn what depends on their inputs alone; of small samples all.
 _INPUT_ROWS, _INPUT_BYTES = 20_000, 32 * 2**20
@@ -140,9 +147,8 @@ def fit_steps(
         with torch.no_grad():
             network.fusion.bias.copy_(best_constant(rows, loss_name, plan.n_outputs))
         if network.learns_inputs:
-            n_rows = min(_INPUT_ROWS, _INPUT_BYTES // max(1, rows.row_bytes()))
-            n_rows = max(n_rows, SMALL_SAMPLE if len(rows) <= SMALL_SAMPLE else 256)
-            network.fit_inputs(rows.sample(n_rows, plan.seed)[:][0].to(options.device))
+            some = rows.sample(learning_rows(len(rows), rows.row_bytes()), plan.seed)
+            network.fit_inputs(some[:][0].to(options.device))
 
     def finished(result: TrainingResult, polish_weights: bool) -> FitResult:
         trained = load_state(build_network(plan).double(), network_state(network)).eval()
@@ -220,6 +226,12 @@ def _prepared(network: FusionNetwork, rows: FusionDataset) -> FusionDataset:
     prepared = FusionDataset(made, rows.target)
     prepared.n_counted = rows.n_counted
     return prepared
+
+
+def learning_rows(n: int, row_bytes: int) -> int:
+    """Number of rows from which encoders learn what depends on their inputs alone."""
+    n_rows = min(_INPUT_ROWS, _INPUT_BYTES // max(1, row_bytes))
+    return min(n, max(n_rows, SMALL_SAMPLE if n <= SMALL_SAMPLE else 256))
 
 
 def prepared_row_bytes(network: FusionNetwork, rows: FusionDataset) -> int:

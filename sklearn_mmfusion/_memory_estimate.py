@@ -17,7 +17,7 @@ from sklearn_mmfusion._errors import FusionMemoryError, InputError
 from sklearn_mmfusion._estimator_encoder import EstimatorEncoder
 from sklearn_mmfusion._finishing import FEATURE_BYTES, LAZY_FEATURE_BYTES, chunk_rows, feature_bytes
 from sklearn_mmfusion._fit_data import FitInput
-from sklearn_mmfusion._fitting import PREPARED_BYTES, prepared_row_bytes
+from sklearn_mmfusion._fitting import PREPARED_BYTES, learning_rows, prepared_row_bytes
 from sklearn_mmfusion._lazy_blocks import LARGE_BYTES, VIEW_BYTES, LazyBlock, is_lazy
 from sklearn_mmfusion._net import TrainingOptions
 from sklearn_mmfusion._plan import FusionPlan, build_network, in_plan_order
@@ -151,6 +151,8 @@ def _estimate(
     state = weights + sum(b.numel() for b in network.buffers())
     # Weights, those of the best and the last epoch; then the whole once more, twice in float64.
     model = state * (3 * size + 16)
+    if n <= SPARE_ROWS:
+        model += state * 8  # the fit that chose on held-out rows stays until all rows are fitted
     optimizer = 3 * size * weights
     window = GATHER_BYTES // (1 if is_lazy(data) else 4)  # on disk with the sorted rows
     gathered = 0 if batch >= n else min(window, n * first.row_bytes())
@@ -166,6 +168,10 @@ def _estimate(
     # Features and those that are not zero; or encodings and the products of latent vectors.
     polish = 2 * features + min(n, rows) * 8 * 4 * values
     scaled = 3 * 8 * min(CHUNK_VALUES, max(math.prod(b.values.shape) for b in data.blocks))
+    learned = 0  # the rows that encoders see before training, scaled, and a modality in float64
+    if network.learns_inputs or plan.reads_components:
+        widest = max(math.prod(layout.shape) for layout in plan.layouts)
+        learned = learning_rows(n, first.row_bytes()) * (2 * first.row_bytes() + 8 * widest)
     # Every fit has its rows and its network; what comes after training is done one by one.
     copies, model, optimizer = (n_fits * part for part in (copied_bytes(data), model, optimizer))
     batches = n_fits * max(batches, evaluated)
@@ -176,7 +182,7 @@ def _estimate(
         "model": model,
         "optimizer": optimizer,
         "polish": polish,
-        "total": copies + model + max(training, polish, scaled) + _OVERHEAD,
+        "total": copies + model + max(training, polish, scaled, learned) + _OVERHEAD,
     }
 
 

@@ -78,7 +78,9 @@ def _leading(rows: Tensor, n_components: int) -> tuple[Tensor, Tensor]:
         variances, found = torch.linalg.eigh(rows.T @ rows)
     else:
         variances, vectors = torch.linalg.eigh(rows @ rows.T)
-        found = rows.T @ vectors / variances.clamp_min(1e-300).sqrt()
+        # Those in front alone: all of them would take as much memory as the rows once more.
+        variances, vectors = variances[-n_components:], vectors[:, -n_components:]
+        found = (rows.T @ vectors).div_(variances.clamp_min(1e-300).sqrt())
     order = torch.arange(len(variances) - 1, -1, -1)[:n_components]
     return found.T[order], variances[order].clamp_min(0.0)
 
