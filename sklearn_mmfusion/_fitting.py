@@ -229,7 +229,7 @@ def _prepared(network: FusionNetwork, rows: FusionDataset) -> FusionDataset:
 
 
 def learning_rows(n: int, row_bytes: int) -> int:
-    """Number of rows from which encoders learn what depends on their inputs alone."""
+    """Return from how many rows encoders learn what depends on their inputs alone."""
     n_rows = min(_INPUT_ROWS, _INPUT_BYTES // max(1, row_bytes))
     return min(n, max(n_rows, SMALL_SAMPLE if n <= SMALL_SAMPLE else 256))
 
