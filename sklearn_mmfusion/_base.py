@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any, ClassVar
@@ -18,7 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mmfusion._checkpoint import Checkpoint
-from sklearn_mmfusion._devices import intra_op_threads, usual_torch
+from sklearn_mmfusion._devices import intra_op_threads
 from sklearn_mmfusion._diagram import DiagramMixin
 from sklearn_mmfusion._distributed import join_processes
 from sklearn_mmfusion._encoders import EncodersMixin, resolve_encoders
@@ -28,25 +26,22 @@ from sklearn_mmfusion._errors import (
     InputTypeError,
 )
 from sklearn_mmfusion._estimator_encoder import (
-    EstimatorEncoder,
     fit_representations,
     represent,
 )
 from sklearn_mmfusion._fingerprints import fingerprint
 from sklearn_mmfusion._fit_data import FitInput, FitResult
-from sklearn_mmfusion._fit_options import refuse_watchers
 from sklearn_mmfusion._fit_runs import FitRuns
 from sklearn_mmfusion._fit_warnings import warn_of_fit
 from sklearn_mmfusion._fitted import FittedFusion, without_net
-from sklearn_mmfusion._fitting import fit_steps
 from sklearn_mmfusion._memory_errors import memory_errors, rows_text
 from sklearn_mmfusion._memory_estimate import MemoryEstimates
+from sklearn_mmfusion._partial_fits import PartialFits
 from sklearn_mmfusion._plan import FusionPlan, Head, in_plan_order
 from sklearn_mmfusion._progress import CallbackSupport, FitTask
 from sklearn_mmfusion._together import (
     Fitting,
     may_run_beside_others,
-    run_alone,
     run_fittings,
 )
 from sklearn_mmfusion._validation import (
@@ -55,14 +50,19 @@ from sklearn_mmfusion._validation import (
     check_fit_inputs,
     set_input_attributes,
 )
-from sklearn_mmfusion._validation_targets import check_same_classes
 from sklearn_mmfusion.data._blocks import ModalityData, ModalityLayout
 
 __all__ = ["BaseFusion"]
 
 
 class BaseFusion(
-    EncodersMixin, DiagramMixin, MemoryEstimates, CallbackSupport, FitRuns, FittedFusion
+    PartialFits,
+    EncodersMixin,
+    DiagramMixin,
+    MemoryEstimates,
+    CallbackSupport,
+    FitRuns,
+    FittedFusion,
 ):
     """Base of all estimators that train a network.
 
@@ -271,103 +271,6 @@ class BaseFusion(
         start = [array for result in last for array in result.state.values()]
         found = fingerprint(self, data, encoded, weight, start, validation)
         return Checkpoint(self.checkpoint, found, seed, keeps_seed=self.random_state is None)
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
-        """Train one epoch on a batch of rows.
-
-        Inputs are scaled by the statistics of the first call. Batch statistics are running
-        averages, and the fusion weights are not polished: call :meth:`fit` for relevance scores
-        to report.
-
-        Parameters
-        ----------
-        X : mapping, ModalityFrame, DataFrame or array-like
-            Rows of the batch.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Target.
-        classes : array-like, default=None
-            All labels that will ever come (classifiers; needed in the first call unless the
-            first batch has them all). Later calls may repeat them.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the rows.
-
-        Returns
-        -------
-        self : object
-            The estimator.
-        """
-        if self._n_members() > 1:
-            raise InputError(
-                f"partial_fit: n_bags={self._n_members()} takes all rows at once; use fit, or "
-                "n_bags=1"
-            )
-        refuse_watchers(self.callbacks, "partial_fit; use fit")
-        first = not hasattr(self, "_result")
-        known = classes if first else getattr(self, "classes_", None)
-        if not first and known is not None and classes is not None:
-            check_same_classes(classes, self._target)
-        schema, data, target, encoded, weight = check_fit_inputs(
-            self,
-            X,
-            y,
-            sample_weight,
-            classifier=is_classifier(self),
-            schema=None if first else self._schema,
-            classes=known,
-            lazy=True,
-        )
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        if first:
-            plan, display = self._make_plan(schema, target, data.n_samples, seed)
-        else:
-            plan, display = replace(self._result.plan, seed=seed), self._display
-        self._refuse_estimators(plan)
-        batch = self._fit_input(plan, data, target, encoded, weight)
-        options = self._options(plan, batch)
-        with (
-            usual_torch(),
-            intra_op_threads(self.n_threads),
-            self._memory_errors(plan, batch),
-        ):
-            steps = fit_steps(
-                plan,
-                batch,
-                None,
-                options=replace(
-                    options,
-                    max_epochs=1,
-                    ramp_epochs=0,
-                    patience=None,
-                    parallel=None,  # every process goes on with a net of its own
-                    # A stream has no end to decay towards.
-                    lr_decay=1.0,
-                    dropout_epochs=sys.maxsize,
-                ),
-                loss_name=self._loss_name(batch.kind),
-                dtype=self._training_dtype(batch.data, options.device),
-                polish_weights=False,
-                one_epoch=True,
-                last=None if first else self._result,
-            )
-            (result,) = run_alone([steps])
-        n_before = 0 if first else self.n_iter_
-        history = [] if first else self.history_
-        self._set_fitted(schema, target, display, [result])
-        self.n_iter_ = n_before + 1
-        self.history_ = [*history, {**result.training.history[-1], "epoch": self.n_iter_}]
-        return self
-
-    def _refuse_estimators(self, plan: FusionPlan) -> None:
-        names = [n for n in plan.names if n in getattr(self, "representations_", {})]
-        if not plan.is_joint:
-            pairs = zip(plan.names, plan.encoders, strict=True)
-            names += [name for name, encoder in pairs if isinstance(encoder, EstimatorEncoder)]
-        if names:
-            raise InputError(
-                f"modality {names[0]!r}: EstimatorEncoder needs all rows at once; use fit, or "
-                "another encoder for partial_fit"
-            )
 
     def _make_plan(
         self, schema: InputSchema, target: TargetSchema, n_samples: int, seed: int

@@ -9,12 +9,13 @@ import warnings
 
 import numpy as np
 import pytest
-from scipy.optimize import linprog, minimize
+from scipy.optimize import minimize
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.svm import SVC, SVR
 
-from sklearn_mmfusion import _mkl_solver
+from sklearn_mmfusion import _mkl_machines, _mkl_solver
+from sklearn_mmfusion._mkl_machines import Machines, Problem, fit_machines
 from sklearn_mmfusion._mkl_solver import closed_form_weights, solve_mkl
 
 TASKS = ["binary", "multiclass", "regression"]
@@ -254,26 +255,11 @@ def test_kernel_weight_of_zero_can_come_back():
     # From all weight on a kernel of noise the others have to be let in again.
     blocks, signal = features(60, 3, 2)
     lower, upper = zone("binary", signal)
-    problem = _mkl_solver._Problem(gram(blocks), lower, upper, np.ones(60), 1.0)
-    corner = _mkl_solver._fit_machines(problem, np.array([0.0, 0.0, 1.0]))
+    problem = Problem(gram(blocks), lower, upper, np.ones(60), 1.0)
+    corner = fit_machines(problem, np.array([0.0, 0.0, 1.0]))
     tried, goes_on = _mkl_solver._update(problem, corner, 10)
     assert goes_on
     assert tried[-1].value < corner.value and tried[-1].weights[:2].max() > 0
-
-
-def test_second_derivatives_equal_finite_differences():
-    kernels, lower, upper = rbf_problem("multiclass")
-    problem = _mkl_solver._Problem(kernels, lower, upper, np.ones(80), 2.0)
-    weights = np.array([0.5, 0.6, 0.3, 0.4])
-    machines = _mkl_solver._fit_machines(problem, weights)
-    step = 1e-5
-
-    def strengths(shift):
-        return _mkl_solver._fit_machines(problem, weights + shift).strengths
-
-    # The first derivative is -S / 2.
-    expected = [-(strengths(step * e) - strengths(-step * e)) / (4 * step) for e in np.eye(4)]
-    np.testing.assert_allclose(machines.curvature, expected, rtol=1e-4, atol=1e-6)
 
 
 # -- edges ------------------------------------------------------------------------------------
@@ -355,8 +341,8 @@ def test_label_of_all_rows_gets_its_constant():
 def test_max_iter_bounds_the_fits_and_leaves_a_gap(monkeypatch):
     kernels, lower, upper = rbf_problem("binary")
     calls = []
-    fit = _mkl_solver._fit_machines
-    monkeypatch.setattr(_mkl_solver, "_fit_machines", lambda *args: calls.append(1) or fit(*args))
+    fit = _mkl_solver.fit_machines
+    monkeypatch.setattr(_mkl_solver, "fit_machines", lambda *args: calls.append(1) or fit(*args))
     solution = solve_mkl(kernels, lower, upper, np.ones(80), tol=1e-12, max_iter=3)
     assert len(calls) == solution.n_iter == 3
     assert solution.duality_gap > 1e-12
@@ -366,13 +352,13 @@ def test_closed_form_alone_goes_the_same_way(monkeypatch):
     # Without second derivatives, as for large or indefinite kernels, it is the paper's algorithm.
     kernels, lower, upper = rbf_problem("binary")
     expected = solve_mkl(kernels, lower, upper, np.ones(80), p=2, tol=1e-9)
-    fit = _mkl_solver._fit_machines
+    fit = _mkl_solver.fit_machines
 
     def without(problem, weights):
         machines = fit(problem, weights)
-        return _mkl_solver._Machines(**{**vars(machines), "curvature": None})
+        return Machines(**{**vars(machines), "curvature": None})
 
-    monkeypatch.setattr(_mkl_solver, "_fit_machines", without)
+    monkeypatch.setattr(_mkl_solver, "fit_machines", without)
     solution = solve_mkl(kernels, lower, upper, np.ones(80), p=2, tol=1e-9)
     assert solution.duality_gap <= 1e-9
     assert solution.n_iter > expected.n_iter
@@ -388,27 +374,6 @@ def test_indefinite_kernel_ends_with_its_gap():
     assert np.isfinite(solution.objective) and solution.duality_gap >= 0
 
 
-@pytest.mark.parametrize("has_lower, has_upper", [(True, True), (True, False), (False, True)])
-def test_intercept_is_that_of_a_linear_program(has_lower, has_upper):
-    n = 25
-    values, cost = rng(1).normal(size=n), rng(2).uniform(0.1, 2, size=n)
-    positive = rng(3).random(n) < 0.5
-    lower = np.where(positive & has_lower, 1.0, -np.inf)
-    upper = np.where(~positive & has_upper, -1.0, np.inf)
-    b = _mkl_solver._best_intercept(values, lower, upper, cost)
-    sides = [(1.0, lower), (-1.0, upper)]
-    rows = [(s, i) for s, ends in sides for i in np.flatnonzero(np.isfinite(ends))]
-    matrix, right = np.zeros((len(rows), n + 1)), np.zeros(len(rows))
-    for j, (s, i) in enumerate(rows):
-        matrix[j, 0], matrix[j, 1 + i] = -s, -1
-        right[j] = s * values[i] - (lower[i] if s > 0 else -upper[i])
-    best = linprog(
-        np.concatenate([[0], cost]), matrix, right, bounds=[(None, None)] + [(0, None)] * n
-    )
-    got = loss((values + b)[:, None], lower[:, None], upper[:, None], cost)
-    assert got == pytest.approx(best.fun, abs=1e-9)
-
-
 @pytest.mark.parametrize("p", [1, 1.5])
 @pytest.mark.parametrize("task", TASKS)
 def test_weights_are_found_where_support_vectors_do_not_settle(task, p, monkeypatch):
@@ -417,25 +382,9 @@ def test_weights_are_found_where_support_vectors_do_not_settle(task, p, monkeypa
     lower, upper = zone(task, signal)
     kernels = gram(blocks)
     expected = solve_mkl(kernels, lower, upper, np.ones(200), p=p)
-    monkeypatch.setattr(_mkl_solver, "_refine", lambda *args, careful: None)
+    monkeypatch.setattr(_mkl_machines, "_refine", lambda *args, careful: None)
     found = solve_mkl(kernels, lower, upper, np.ones(200), p=p, tol=1e-5)
     assert found.duality_gap <= 1e-5
     assert found.n_iter <= 25
     np.testing.assert_allclose(found.weights, expected.weights, rtol=0, atol=2e-2)
     assert found.objective == pytest.approx(expected.objective, rel=1e-5)
-
-
-def test_corrections_that_grow_are_given_up_at_once(monkeypatch):
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(400, 2))
-    target = np.sign(x[:, 0] + rng.normal(size=400))
-    lower = np.where(target > 0, 1.0, -np.inf)
-    upper = np.where(target < 0, -1.0, np.inf)
-    rounds = []
-    factor = _mkl_solver.cho_factor
-    monkeypatch.setattr(_mkl_solver, "cho_factor", lambda a: rounds.append(len(a)) or factor(a))
-    # All rows inside their bounds, of a kernel of rank two: they can stand in for each other.
-    start = 0.5 * (target - target.mean())
-    found = _mkl_solver._refine(x @ x.T, lower, upper, np.ones(400), start, careful=False)
-    assert found is None
-    assert len(rounds) <= 3

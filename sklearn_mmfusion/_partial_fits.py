@@ -1,0 +1,125 @@
+"""One epoch on a batch of rows: ``partial_fit``."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import Any
+
+from sklearn.base import _fit_context, is_classifier
+from sklearn.utils import check_random_state
+
+from sklearn_mmfusion._devices import intra_op_threads, usual_torch
+from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._estimator_encoder import EstimatorEncoder
+from sklearn_mmfusion._fit_options import refuse_watchers
+from sklearn_mmfusion._fitting import fit_steps
+from sklearn_mmfusion._plan import FusionPlan
+from sklearn_mmfusion._together import run_alone
+from sklearn_mmfusion._validation import check_fit_inputs
+from sklearn_mmfusion._validation_targets import check_same_classes
+
+__all__ = ["PartialFits"]
+
+
+class PartialFits:
+    """Adds :meth:`partial_fit` to an estimator with a plan."""
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self: Any, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> Any:
+        """Train one epoch on a batch of rows.
+
+        Inputs are scaled by the statistics of the first call. Batch statistics are running
+        averages, and the fusion weights are not polished: call :meth:`fit` for relevance scores
+        to report.
+
+        Parameters
+        ----------
+        X : mapping, ModalityFrame, DataFrame or array-like
+            Rows of the batch.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Target.
+        classes : array-like, default=None
+            All labels that will ever come (classifiers; needed in the first call unless the
+            first batch has them all). Later calls may repeat them.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weights of the rows.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        if self._n_members() > 1:
+            raise InputError(
+                f"partial_fit: n_bags={self._n_members()} takes all rows at once; use fit, or "
+                "n_bags=1"
+            )
+        refuse_watchers(self.callbacks, "partial_fit; use fit")
+        first = not hasattr(self, "_result")
+        known = classes if first else getattr(self, "classes_", None)
+        if not first and known is not None and classes is not None:
+            check_same_classes(classes, self._target)
+        schema, data, target, encoded, weight = check_fit_inputs(
+            self,
+            X,
+            y,
+            sample_weight,
+            classifier=is_classifier(self),
+            schema=None if first else self._schema,
+            classes=known,
+            lazy=True,
+        )
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        if first:
+            plan, display = self._make_plan(schema, target, data.n_samples, seed)
+        else:
+            plan, display = replace(self._result.plan, seed=seed), self._display
+        self._refuse_estimators(plan)
+        batch = self._fit_input(plan, data, target, encoded, weight)
+        options = self._options(plan, batch)
+        with (
+            usual_torch(),
+            intra_op_threads(self.n_threads),
+            self._memory_errors(plan, batch),
+        ):
+            steps = fit_steps(
+                plan,
+                batch,
+                None,
+                options=replace(
+                    options,
+                    max_epochs=1,
+                    ramp_epochs=0,
+                    patience=None,
+                    parallel=None,  # every process goes on with a net of its own
+                    # A stream has no end to decay towards.
+                    lr_decay=1.0,
+                    dropout_epochs=sys.maxsize,
+                ),
+                loss_name=self._loss_name(batch.kind),
+                dtype=self._training_dtype(batch.data, options.device),
+                polish_weights=False,
+                one_epoch=True,
+                last=None if first else self._result,
+            )
+            (result,) = run_alone([steps])
+        n_before = 0 if first else self.n_iter_
+        history = [] if first else self.history_
+        self._set_fitted(schema, target, display, [result])
+        self.n_iter_ = n_before + 1
+        self.history_ = [*history, {**result.training.history[-1], "epoch": self.n_iter_}]
+        return self
+
+    def _refuse_estimators(self: Any, plan: FusionPlan) -> None:
+        names = [n for n in plan.names if n in getattr(self, "representations_", {})]
+        if not plan.is_joint:
+            pairs = zip(plan.names, plan.encoders, strict=True)
+            names += [name for name, encoder in pairs if isinstance(encoder, EstimatorEncoder)]
+        if names:
+            raise InputError(
+                f"modality {names[0]!r}: EstimatorEncoder needs all rows at once; use fit, or "
+                "another encoder for partial_fit"
+            )
