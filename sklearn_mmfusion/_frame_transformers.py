@@ -5,16 +5,17 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._modality_values import feature_names, names_fault, split_levels
 from sklearn_mmfusion._progress import CallbackSupport, FitTask
 from sklearn_mmfusion.data import ModalityFrame
-from sklearn_mmfusion.data._values import as_dense, is_ragged, row_shape
+from sklearn_mmfusion.data._values import as_dense, is_ragged, raise_faults, row_shape
 
 __all__ = ["FrameTransformer", "ModalityConcatenator", "ModalitySelector", "as_frame"]
 
 
 def as_frame(X):
     """Return X as a frame; it must be a mapping with at least one modality."""
-    frame = X if isinstance(X, ModalityFrame) else ModalityFrame(X)
+    frame = X if isinstance(X, ModalityFrame) else ModalityFrame(split_levels(X))
     if not frame.columns:
         raise InputError("X: expected at least one modality, got none.")
     return frame
@@ -39,10 +40,11 @@ class FrameTransformer(CallbackSupport, TransformerMixin):
         self.modality_names_ = frame.columns
         self.n_features_in_ = len(frame.columns)
         self.feature_names_in_ = np.asarray(frame.columns, dtype=object)
+        self._feature_names = {name: feature_names(value) for name, value in frame.items()}
         return frame
 
     def _resume(self, X):
-        """Return X in the order of fit."""
+        """Return X in the order of fit; names of columns must be those of fit."""
         check_is_fitted(self)
         frame = as_frame(X)
         missing = [name for name in self.modality_names_ if name not in frame]
@@ -53,6 +55,13 @@ class FrameTransformer(CallbackSupport, TransformerMixin):
                 f"unexpected: {unexpected}. Pass all modalities under the names of fit; NaN rows "
                 "stand for a missing one."
             )
+        faults = [
+            InputError(f"modality {name!r}: {fault}.")
+            for name in self.modality_names_
+            if (fault := names_fault(feature_names(frame[name]), self._feature_names[name]))
+            is not None
+        ]
+        raise_faults(faults)
         return frame[self.modality_names_]
 
     def _check_names(self, input_features):
@@ -106,8 +115,9 @@ class ModalitySelector(  # type: ignore[call-arg]  # scikit-learn is untyped
 
         Parameters
         ----------
-        X : mapping of str to array-like
-            Modalities: a dict, a ModalityFrame, a SliceDict.
+        X : mapping of str to array-like or DataFrame
+            Modalities: a dict, a ModalityFrame, a SliceDict, a DataFrame with the columns
+            (modality, feature).
         y : None
             Ignored.
 
@@ -128,7 +138,7 @@ class ModalitySelector(  # type: ignore[call-arg]  # scikit-learn is untyped
 
         Parameters
         ----------
-        X : mapping of str to array-like
+        X : mapping of str to array-like or DataFrame
             At least the selected modalities.
 
         Returns
@@ -220,8 +230,9 @@ class ModalityConcatenator(FrameTransformer, BaseEstimator):
 
         Parameters
         ----------
-        X : mapping of str to array-like
-            Modalities: a dict, a ModalityFrame, a SliceDict.
+        X : mapping of str to array-like or DataFrame
+            Modalities: a dict, a ModalityFrame, a SliceDict, a DataFrame with the columns
+            (modality, feature).
         y : None
             Ignored.
 
@@ -247,7 +258,7 @@ class ModalityConcatenator(FrameTransformer, BaseEstimator):
 
         Parameters
         ----------
-        X : mapping of str to array-like
+        X : mapping of str to array-like or DataFrame
             The modalities of ``fit``, in any order.
 
         Returns

@@ -27,6 +27,7 @@ from sklearn_mmfusion._modality_values import (
     check_columns_differ,
     column_names,
     is_frame,
+    split_levels,
 )
 from sklearn_mmfusion._validation_targets import own_errors
 from sklearn_mmfusion.data._blocks import ModalityData, ModalityLayout
@@ -52,18 +53,9 @@ def as_known_form(X: Any) -> Any:
         raise InputError("X is None; expected a mapping of modalities or 2D array")
     if isinstance(X, Mapping):
         return X
-    n_levels = getattr(X.columns, "nlevels", 1) if is_frame(X) else 1
-    if n_levels != 1:
-        if n_levels != 2:
-            msg = f"MultiIndex columns are (modality, feature), got {n_levels} levels"
-            raise InputError(msg)
-        owner = X.columns.get_level_values(0)
-        features = X.columns.get_level_values(1)
-        groups = {}
-        for name in dict.fromkeys(owner):
-            positions = np.flatnonzero(owner == name)
-            groups[name] = X.iloc[:, positions].set_axis(features[positions], axis=1)
-        return groups
+    X = split_levels(X)
+    if isinstance(X, dict):
+        return X
     if isinstance(X, list | tuple):
         if any(hasattr(row, "ndim") and row.ndim > 1 for row in X):
             raise InputTypeError(

@@ -14,7 +14,7 @@ from sklearn_mmfusion._codes import code_block
 from sklearn_mmfusion._errors import FusionError, InputError
 from sklearn_mmfusion._lazy_blocks import LazyBlock, lazy_numbers
 from sklearn_mmfusion._modality_spec import ColumnGroup
-from sklearn_mmfusion._modality_values import as_numbers, feature_names
+from sklearn_mmfusion._modality_values import as_numbers, feature_names, names_fault
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityLayout
 from sklearn_mmfusion.data._lazy import LazyArray
 
@@ -131,18 +131,10 @@ def _match_layout(
     who = type(estimator).__name__
     shape = values.shape[1:]
     names = expected.feature_names
-    if columns is not None and names is not None and columns != names:
-        unseen = sorted(set(columns) - set(names))
-        gone = sorted(set(names) - set(columns))
-        detail = (
-            f"unseen: {unseen[:5]}, missing: {gone[:5]}"
-            if unseen or gone
-            else "they must be in the same order"
-        )
+    if (fault := names_fault(columns, names)) is not None:
         if expected.codes:
-            detail += "; pass the codes as an array, whose number of steps may differ"
-        msg = f"The feature names should match those that were passed during fit: {detail}"
-        raise InputError(msg)
+            fault += "; pass the codes as an array, whose number of steps may differ"
+        raise InputError(fault)
     if len(shape) != len(expected.shape):
         one = "; one sample is array[None]" if len(shape) + 1 == len(expected.shape) else ""
         raise InputError(

@@ -47,6 +47,39 @@ def feature_names(value: Any) -> tuple[str, ...] | None:
     return tuple(map(str, names)) if names and all(isinstance(n, str) for n in names) else None
 
 
+def names_fault(got: tuple[str, ...] | None, expected: tuple[str, ...] | None) -> str | None:
+    """Return what is wrong with the names of columns beside those of fit; None if nothing is.
+
+    As in scikit-learn, columns without names are not compared.
+    """
+    if got is None or expected is None or got == expected:
+        return None
+    unseen = sorted(set(got) - set(expected))
+    gone = sorted(set(expected) - set(got))
+    detail = (
+        f"unseen: {unseen[:5]}, missing: {gone[:5]}"
+        if unseen or gone
+        else "they must be in the same order"
+    )
+    return f"The feature names should match those that were passed during fit: {detail}"
+
+
+def split_levels(X: Any) -> Any:
+    """Return a DataFrame with the columns (modality, feature) as a dict of DataFrames."""
+    n_levels = getattr(X.columns, "nlevels", 1) if is_frame(X) else 1
+    if n_levels == 1:
+        return X
+    if n_levels != 2:
+        raise InputError(f"MultiIndex columns are (modality, feature), got {n_levels} levels")
+    owner = X.columns.get_level_values(0)
+    features = X.columns.get_level_values(1)
+    groups = {}
+    for name in dict.fromkeys(owner):
+        positions = np.flatnonzero(owner == name)
+        groups[name] = X.iloc[:, positions].set_axis(features[positions], axis=1)
+    return groups
+
+
 def column_names(X: Any) -> npt.NDArray[np.object_] | None:
     """Return the column names of a DataFrame, as scikit-learn's ``feature_names_in_``."""
     names = feature_names(X)

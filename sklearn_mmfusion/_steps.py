@@ -136,6 +136,8 @@ def _select(name, steps, rows, absent, shape, lengths=None):
         missing = steps.isna().to_numpy()
     elif getattr(steps, "dtype", None) is not None and np.dtype(steps.dtype).kind == "f":
         missing = np.zeros(len(rows), bool) if issparse(steps) else np.isnan(steps)
+    elif isinstance(steps, np.ndarray) and steps.dtype == object:  # texts, categories
+        missing = np.array([_is_gap(entry) for entry in steps.flat], bool).reshape(steps.shape)
     else:
         missing = np.zeros(len(rows), dtype=bool)
     valid = ~(missing.all(axis=1) if missing.ndim == 2 else missing)
@@ -146,6 +148,13 @@ def _select(name, steps, rows, absent, shape, lengths=None):
     if not valid.all():
         steps, rows = take_rows(steps, np.flatnonzero(valid)), rows[valid]
     return Steps(steps, rows, valid, shape, lengths, index)
+
+
+def _is_gap(entry):
+    """Say whether an entry is None, NaN, or a missing value of pandas."""
+    if isinstance(entry, str):
+        return False
+    return entry is None or type(entry).__name__ in ("NAType", "NaTType") or entry != entry
 
 
 def _up_to_last(name, valid, rows, n_samples):

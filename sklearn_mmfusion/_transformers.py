@@ -72,8 +72,8 @@ class ModalityTransformer(  # type: ignore[call-arg]  # scikit-learn is untyped
 
     Notes
     -----
-    The output is a :class:`~sklearn_mmfusion.data.ModalityFrame`, not a matrix; so there is no
-    ``get_feature_names_out``, and ``set_output`` leaves the frame alone.
+    The output is a :class:`~sklearn_mmfusion.data.ModalityFrame`, not a matrix:
+    ``get_feature_names_out`` names modalities, and ``set_output`` is for the transformers inside.
 
     Examples
     --------
@@ -164,8 +164,9 @@ class ModalityTransformer(  # type: ignore[call-arg]  # scikit-learn is untyped
 
         Parameters
         ----------
-        X : mapping of str to array-like
-            Modalities: a dict, a ModalityFrame, a SliceDict.
+        X : mapping of str to array-like or DataFrame
+            Modalities: a dict, a ModalityFrame, a SliceDict, a DataFrame with the columns
+            (modality, feature).
         y : array-like of shape (n_samples,), default=None
             Target, handed to the transformers; repeated for each step of a sequence.
 
@@ -184,8 +185,9 @@ class ModalityTransformer(  # type: ignore[call-arg]  # scikit-learn is untyped
 
         Parameters
         ----------
-        X : mapping of str to array-like
-            Modalities: a dict, a ModalityFrame, a SliceDict.
+        X : mapping of str to array-like or DataFrame
+            Modalities: a dict, a ModalityFrame, a SliceDict, a DataFrame with the columns
+            (modality, feature).
         y : array-like of shape (n_samples,), default=None
             Target, handed to the transformers; repeated for each step of a sequence.
 
@@ -235,7 +237,7 @@ class ModalityTransformer(  # type: ignore[call-arg]  # scikit-learn is untyped
 
         Parameters
         ----------
-        X : mapping of str to array-like
+        X : mapping of str to array-like or DataFrame
             The modalities of ``fit``, in any order.
 
         Returns

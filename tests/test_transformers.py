@@ -267,6 +267,30 @@ def test_texts_and_categories_are_fitted_inside_the_folds():
     assert cross_val_score(model, X, y, cv=2).tolist() == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("gap", [None, float("nan"), pd.NA], ids=["None", "NaN", "NA"])
+def test_gaps_among_texts_are_rows_that_lack_them(gap):
+    texts = ["good film", gap, "bad film", gap]
+    expected = TfidfVectorizer().fit(["good film", "bad film"])
+    arrays = np.array(texts, dtype=object)
+    for value in (texts, tuple(texts), arrays, pd.Series(texts), pd.DataFrame({"t": texts})["t"]):
+        encode = ModalityTransformer([("text", TfidfVectorizer())])
+        out = encode.fit_transform({"text": value})["text"]
+        assert encode.named_transformers_["text"].vocabulary_ == expected.vocabulary_
+        words = expected.transform(["good film", "bad film"]).toarray()
+        np.testing.assert_array_equal(out[[0, 2]], words)
+        assert np.isnan(out[[1, 3]]).all()
+
+
+def test_gaps_among_categories_are_rows_that_lack_them_unless_they_are_to_be_transformed():
+    wards = [["A"], [None], ["B"], ["A"]]
+    kept = ModalityTransformer([("ward", OneHotEncoder())]).fit_transform({"ward": wards})["ward"]
+    np.testing.assert_array_equal(kept[[0, 2, 3]], [[1, 0], [0, 1], [1, 0]])
+    assert np.isnan(kept[1]).all()
+    shown = ModalityTransformer([("ward", OneHotEncoder())], absent="transform")
+    out = shown.fit_transform({"ward": wards})["ward"]
+    np.testing.assert_array_equal(out, [[1, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]])
+
+
 def test_target_is_repeated_for_each_step(X):
     labelled = ModalityTransformer([("text", SelectKBest(k=1)), ("audio", SelectKBest(k=2))])
     out = labelled.fit_transform(X, Y)
@@ -476,6 +500,46 @@ def test_other_names_in_transform_are_one_error(transformer, X):
     fitted = clone(transformer).fit(X)
     with pytest.raises(InputError, match=r"missing: \['audio'\], unexpected: \['smell'\]"):
         fitted.transform({"text": TEXT, "smell": AUDIO})
+
+
+@pytest.mark.parametrize(
+    "transformer",
+    [ModalityConcatenator(), ModalityTransformer([("text", StandardScaler())])],
+    ids=["concatenator", "modality that passes through"],
+)
+def test_columns_are_those_of_fit(transformer):
+    X = {"table": _table(), "text": np.arange(12.0).reshape(6, 2)}
+    fitted = clone(transformer).fit(X)
+    swapped = X | {"table": X["table"][["a", "b"]]}
+    with pytest.raises(InputError, match="modality 'table': .*must be in the same order"):
+        fitted.transform(swapped)
+    with pytest.raises(InputError, match=r"modality 'table': .*unseen: \['c'\], missing: \['b'\]"):
+        fitted.transform(X | {"table": X["table"].rename(columns={"b": "c"})})
+    # As in scikit-learn, an array has no names that could differ.
+    out = fitted.transform(X | {"table": X["table"].to_numpy()})
+    pairs = out.items() if isinstance(out, ModalityFrame) else [("all", out)]
+    named = fitted.transform(X)
+    for name, value in pairs:
+        expected = named[name] if isinstance(named, ModalityFrame) else named
+        np.testing.assert_array_equal(value, expected)
+
+
+@pytest.mark.parametrize("transformer", ALL, ids=IDS)
+def test_dataframe_of_two_levels_is_a_mapping_of_its_tables(transformer):
+    tables = {
+        "text": pd.DataFrame(TEXT[:, 0], columns=list("abc")),
+        "audio": pd.DataFrame(AUDIO, columns=list("pqrst")),
+    }
+    both = pd.concat(tables, axis=1).iloc[:, ::-1]  # in another order, and each still whole
+    turned = {name: tables[name].iloc[:, ::-1] for name in ("audio", "text")}
+    got = clone(transformer).fit_transform(both)
+    expected = clone(transformer).fit_transform(turned)
+    if not isinstance(got, ModalityFrame):
+        np.testing.assert_array_equal(got, expected)
+        return
+    assert got.columns == expected.columns
+    for name in got:
+        np.testing.assert_array_equal(got[name], expected[name])
 
 
 @pytest.mark.parametrize("transformer", ALL, ids=IDS)

@@ -88,7 +88,12 @@ def as_value(name: str, value: Any) -> Any:
 def _from_list(rows: list[Any] | tuple[Any, ...]) -> npt.NDArray[Any]:
     """Stack rows of one shape; keep ragged rows as an object array of arrays."""
     try:
-        return np.asarray(rows)
+        array: npt.NDArray[Any] = np.asarray(rows)
+        if array.dtype.kind in "US":  # NaN and None among texts would become words
+            entries = np.asarray(rows, dtype=object)
+            are_texts = all(isinstance(entry, str | bytes) for entry in entries.flat)
+            return array if are_texts else entries
+        return array
     except ValueError:  # rows of different shapes
         ragged = np.empty(len(rows), dtype=object)
         for i, row in enumerate(rows):
