@@ -50,6 +50,7 @@ from sklearn_mmfusion._validation import (
     check_fit_inputs,
     set_input_attributes,
 )
+from sklearn_mmfusion._validation_targets import check_target_names
 from sklearn_mmfusion.data._blocks import ModalityData, ModalityLayout
 
 __all__ = ["BaseFusion"]
@@ -330,6 +331,7 @@ class BaseFusion(
         """Return held-out rows that the user passes, and their encoded target."""
         if X_val is None or y_val is None:
             raise InputError("X_val and y_val go together: pass both or none")
+        check_target_names(y_val, target)
         # Names and counts of columns are compared with this fit's, not with those of the last one.
         like_this = clone(self)
         set_input_attributes(like_this, schema)

@@ -10,9 +10,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn_mmfusion._errors import FitInterruptedWarning, RelevanceWarning, warn
 from sklearn_mmfusion._fit_data import FitResult
 
-__all__ = ["not_shown_to_learn", "warn_of_fit"]
+__all__ = ["MIN_EFFECT", "not_shown_to_learn", "warn_of_fit"]
 
-_MIN_EFFECT = 2.0  # standard errors that the held-out gain must exceed to count as learned
+MIN_EFFECT = 2.0  # standard errors that the held-out gain must exceed to count as learned
 
 
 def not_shown_to_learn(model: Any) -> bool:
@@ -23,7 +23,7 @@ def not_shown_to_learn(model: Any) -> bool:
     """
     gain = getattr(model, "validation_gain_", np.nan)
     error = getattr(model, "validation_gain_error_", 0.0)
-    return bool(not np.isnan(gain) and not gain > _MIN_EFFECT * error)
+    return bool(not np.isnan(gain) and not gain > MIN_EFFECT * error)
 
 
 def warn_of_fit(model: Any, results: list[FitResult], explains: str) -> None:

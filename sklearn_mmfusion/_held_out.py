@@ -17,8 +17,11 @@ from scipy.special import expit, log_softmax, softmax
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_mmfusion._effective_scores import EffectiveScores
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._validation import check_sample_weight
+from sklearn_mmfusion._validation_targets import check_target_names
+from sklearn_mmfusion._weights import n_counted
 from sklearn_mmfusion.data import ModalityFrame
 
 __all__ = ["HeldOut", "check_additive", "row_frame"]
@@ -76,6 +79,8 @@ class HeldOut:
         The estimator's, in the same units.
     share : ndarray of shape (n_samples,)
         Row weights that sum to 1.
+    n_counted : float
+        Number of rows that the weights stand for.
     """
 
     def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any = None) -> None:
@@ -84,6 +89,7 @@ class HeldOut:
         contributions = np.asarray(estimator.contributions(X), dtype=np.float64)
         n, _, n_outputs = contributions.shape
         weight = check_sample_weight(sample_weight, n_samples=n)
+        self.n_counted = n_counted(weight, n)
         weight = np.ones(n) if weight is None else weight
         self.share: Floats = weight / weight.sum()
         intercept = np.asarray(estimator.intercept_, dtype=np.float64).reshape(n_outputs)
@@ -92,6 +98,9 @@ class HeldOut:
         if is_classifier(estimator):
             self.kind = _label_kind(estimator, n_outputs, y)
         if y is not None:
+            target = getattr(estimator, "_target", None)  # of our own estimators
+            if target is not None:
+                check_target_names(y, target)
             array = np.asarray(y)
             if len(array) != n:
                 raise InputError(f"X has {n} samples, y has {len(array)}")
@@ -156,6 +165,31 @@ class HeldOut:
         They minimise the mean loss of :math:`b + \sum_t \gamma_t c_t(x)`, with free intercepts; a
         very weak pull to :math:`\gamma_t = 1` settles what the rows leave open.
         """
+        return self._recombined()[0]
+
+    def best_gain(self) -> tuple[float, float]:
+        """Loss of the best constant that the best factors take away: its mean, and its error.
+
+        In the units of :meth:`mean_loss`; the error is that of a mean over rows, where whole
+        weights count as repetitions.
+        """
+        y, share = self._known_response(), self.share
+        factors, intercept = self._recombined()
+        outputs = np.einsum("ntk,t->nk", self.contributions, factors) + intercept
+        gains = self._losses(self._best_constant(y)) - self._losses(outputs)
+        mean = float(share @ gains)
+        return mean, float(np.sqrt(share @ np.square(gains - mean) / max(self.n_counted, 1.0)))
+
+    def _best_constant(self, y: Floats) -> Floats:
+        """Return the outputs of the best model without terms, for every row."""
+        mean = self.share @ y
+        if self.kind != "regression":
+            mean = np.clip(mean, 1e-12, 1 - 1e-12)
+            mean = np.log(mean) if self.kind == "multiclass" else np.log(mean / (1 - mean))
+        return np.broadcast_to(mean, y.shape)
+
+    def _recombined(self) -> tuple[Floats, Floats]:
+        """Return the best factors, and the intercepts that go with them."""
         y, share = self._known_response(), self.share
         std = self.term_std
         scale = np.where(std > 0, std, 1.0)
@@ -180,13 +214,13 @@ class HeldOut:
         solution = minimize(
             objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options
         )
-        factors: Floats = solution.x[:n_terms] / scale
-        return np.where(std > 0, factors, 0.0)
+        factors: Floats = np.where(std > 0, solution.x[:n_terms] / scale, 0.0)
+        return factors, solution.x[n_terms:]
 
     # -- what one term adds to the others ------------------------------------------------------
 
-    def effective_scores(self, term: int) -> Floats:
-        r"""Effective score of each row for one term beside all others, (n_samples,).
+    def effective_scores(self, term: int) -> EffectiveScores:
+        r"""Effective score of each row for one term beside all others.
 
         With the others' factors and the intercepts fitted to these rows,
         :math:`s_i = w_i \sum_k \tilde c_{ik} (y_{ik} - \mu_{ik})`, where :math:`\tilde c` is the
@@ -198,19 +232,25 @@ class HeldOut:
         std = self.term_std
         others = [t for t in range(n_terms) if t != term and std[t] > 0]
         if std[term] == 0:
-            return np.zeros(n)
+            return EffectiveScores(np.zeros(n))
         intercepts = np.broadcast_to(np.eye(n_outputs), (n, n_outputs, n_outputs))
         columns = self.contributions[:, others].transpose(0, 2, 1) / std[others]
         design = np.concatenate([intercepts, columns], axis=2)
         theta = np.concatenate([self.intercept, std[others]])
-        theta = self._newton(design, theta, y)
-        residual = y - self._mean(design @ theta)
+        outputs = design @ self._newton(design, theta, y)
         own = self.contributions[:, term] / std[term]
-        weighted, information = self._information(design, design @ theta)
-        projection = np.linalg.solve(information, np.einsum("nkq,nk->q", weighted, own))
-        effective = own - design @ projection
-        scores: Floats = self.share * (effective * residual).sum(axis=1)
-        return scores
+        weighted, information = self._information(design, outputs)
+        inverse = np.asarray(np.linalg.inv(information), np.float64)
+        effective = own - design @ (inverse @ np.einsum("nkq,nk->q", weighted, own))
+        own_weighted, _ = self._information(effective[:, :, None], outputs)
+        return EffectiveScores(
+            self.share * (effective * (y - self._mean(outputs))).sum(axis=1),
+            variance=float(self.share @ (own_weighted[:, :, 0] * effective).sum(axis=1)),
+            loads=np.einsum("nkq,nk->nq", weighted, effective),
+            share=self.share,
+            inverse=inverse,
+            inner=np.einsum("nkq,nkr,n->qr", weighted, design, self.share),
+        )
 
     def _newton(self, design: Floats, theta: Floats, y: Floats) -> Floats:
         """Best coefficients of a design (n, k, q), by Newton steps that never raise the loss."""
@@ -282,4 +322,9 @@ def _response(estimator: Any, kind: str, y: npt.NDArray[Any], n_outputs: int) ->
     response = y.astype(np.float64).reshape(len(y), -1)
     if response.shape[1] != n_outputs:
         raise InputError(f"y has {response.shape[1]} columns; the estimator predicts {n_outputs}")
+    if not np.isfinite(response).all():
+        row = int(np.flatnonzero(~np.isfinite(response).all(axis=1))[0])
+        raise InputError(
+            f"y contains NaN or infinity, first in row {row}; leave out the rows without a target"
+        )
     return response

@@ -17,7 +17,7 @@ from sklearn_mmfusion._fitting import fit_steps
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._together import run_alone
 from sklearn_mmfusion._validation import check_fit_inputs
-from sklearn_mmfusion._validation_targets import check_same_classes
+from sklearn_mmfusion._validation_targets import check_same_classes, check_target_names
 
 __all__ = ["PartialFits"]
 
@@ -62,6 +62,8 @@ class PartialFits:
         known = classes if first else getattr(self, "classes_", None)
         if not first and known is not None and classes is not None:
             check_same_classes(classes, self._target)
+        if not first:
+            check_target_names(y, self._target)
         schema, data, target, encoded, weight = check_fit_inputs(
             self,
             X,

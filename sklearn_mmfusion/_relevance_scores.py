@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import check_random_state
 
-from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._errors import InputError, RelevanceWarning, warn
+from sklearn_mmfusion._fit_warnings import MIN_EFFECT
 from sklearn_mmfusion._held_out import HeldOut
 
 __all__ = ["relevance_scores"]
@@ -71,6 +72,12 @@ def relevance_scores(
         For an estimator that is not additive, a target that does not fit it, and no target for
         permutations.
 
+    Warns
+    -----
+    RelevanceWarning
+        With a target and ``kind="contribution"``, where the rows do not show that contributions
+        predict better than a constant: the shares add up to 1 all the same.
+
     Notes
     -----
     With a target, contributions are recombined as
@@ -113,6 +120,8 @@ def relevance_scores(
         scores, stds = _permutation(rows, int(n_repeats), rng)
     else:
         scores = _shares(rows)
+        if y is not None:
+            _warn_of_chance(rows)
         stds = np.zeros_like(scores)
         if return_std:
             drawn = rng.exponential(size=(int(n_repeats), len(rows.share)))
@@ -128,6 +137,19 @@ def _shares(rows: HeldOut) -> Floats:
         stds = stds * rows.best_factors()
     total = stds.sum()
     return stds / total if total > 0 else stds
+
+
+def _warn_of_chance(rows: HeldOut) -> None:
+    """Warn where even the best factors do not predict these rows better than a constant."""
+    gain, error = rows.best_gain()
+    if not gain > MIN_EFFECT * error:
+        warn(
+            f"on these {len(rows.share)} rows the contributions, each multiplied by the factor "
+            "that it deserves, are not shown to predict y better than a constant (gain "
+            f"{gain:.3f}, standard error {error:.3f}, of which it takes two): the scores may mean "
+            "nothing",
+            RelevanceWarning,
+        )
 
 
 def _permutation(

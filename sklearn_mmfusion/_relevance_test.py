@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils import check_random_state
 
 from sklearn_mmfusion._block_norm import auto_reg
+from sklearn_mmfusion._effective_scores import EffectiveScores
 from sklearn_mmfusion._errors import InputError, RelevanceWarning, warn
 from sklearn_mmfusion._held_out import HeldOut, check_additive, row_frame
 from sklearn_mmfusion._refits import Refit, in_companies, refit, take_rows
@@ -26,6 +27,7 @@ Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 
 _LEVEL = 0.05  # that a p-value should be able to fall below
+_DRAWS = 1000  # at a time
 
 
 def relevance_test(
@@ -105,7 +107,9 @@ def relevance_test(
 
     **Draws.** The signs of the :math:`s_i` are flipped at random [1]_. Under the null they have
     mean 0, and so has every flip; each row keeps its own variance, so that residuals may be
-    heteroscedastic. :math:`p = (1 + \#\{T^* \ge T\}) / (1 + n_\text{null})`.
+    heteroscedastic. The other terms were fitted to the signs as they are, so that flipped sums
+    vary less, much less where there are few rows for each term: each is divided by its standard
+    deviation [2]_. :math:`p = (1 + \#\{T^* \ge T\}) / (1 + n_\text{null})`, T\* and T standardised.
 
     **The smallest p-value.** g test groups (without groups, test rows) have :math:`2^g` patterns of
     signs, one of which is that of the data: p is no smaller than
@@ -134,6 +138,8 @@ def relevance_test(
     ----------
     .. [1] Hemerik, Goeman and Finos (2020), *Robust testing in generalized linear models by sign
        flipping score contributions*, JRSS B 82.
+    .. [2] De Santis, Goeman, Hemerik, Davenport and Finos (2022), *Inference in generalized linear
+       models with robustness to misspecified variances*.
 
     Examples
     --------
@@ -188,32 +194,44 @@ def relevance_test(
 
 
 def sign_flip_test(
-    scores: Floats, n_null: int, rng: np.random.RandomState
+    terms: Sequence[EffectiveScores],
+    n_null: int,
+    rng: np.random.RandomState,
+    groups: npt.NDArray[np.intp] | None = None,
 ) -> tuple[Floats, Floats]:
-    """Test whether columns of scores have a mean above 0.
+    """Test for each term whether its scores have a mean above 0.
 
     Parameters
     ----------
-    scores : ndarray of shape (n, n_terms)
-        Effective scores of rows or groups.
+    terms : sequence of EffectiveScores
+        Scores of n rows for each term.
     n_null : int
-        Number of draws, the same signs for all columns.
+        Number of draws, the same signs for all terms.
     rng : RandomState
         Where the signs come from.
+    groups : ndarray of int of shape (n,), optional
+        Group of each row, from 0: rows of a group change their signs together.
 
     Returns
     -------
     statistic, p_value : ndarray of shape (n_terms,)
-        Sum over the root of the sum of squares, and the share of sums that are no smaller.
+        Sum over the root of the sum of squares (of groups), and the share of standardised sums
+        that are no smaller.
     """
-    size = np.sqrt(np.square(scores).sum(axis=0))
-    total = scores.sum(axis=0)
-    counts = np.ones(scores.shape[1])
+    n = len(terms[0].values)
+    label = np.arange(n) if groups is None else groups
+    n_signs = int(label.max()) + 1
+    sums = np.array([np.bincount(label, weights=term.values) for term in terms])
+    size = np.sqrt(np.square(sums).sum(axis=1))
+    total = sums.sum(axis=1)
+    counts = np.ones(len(terms))
     tolerance = 1e-12 * size
-    for start in range(0, n_null, 1000):
-        shape = (min(1000, n_null - start), len(scores))
-        signs = 2.0 * rng.randint(0, 2, size=shape) - 1.0
-        counts += (signs @ scores >= total - tolerance).sum(axis=0)
+    for start in range(0, n_null, _DRAWS):
+        shape = (min(_DRAWS, n_null - start), n_signs)
+        signs = np.asarray(2.0 * rng.randint(0, 2, size=shape) - 1.0, np.float64)[:, label]
+        for t, term in enumerate(terms):
+            bound = (total[t] - tolerance[t]) * term.relative_std(signs)
+            counts[t] += (signs @ term.values >= bound - tolerance[t]).sum()
     statistic = np.divide(total, size, out=np.zeros_like(total), where=size > 0)
     return statistic, counts / (1 + n_null)
 
@@ -283,11 +301,9 @@ def _test_split(
     """Return names and modalities of the terms, statistics and p-values of one split."""
     rows = HeldOut(fitted, take_rows(X, test), take_rows(y, test), take_rows(weight, test))
     n_terms = len(fitted.term_names_)
-    scores = np.column_stack([rows.effective_scores(term) for term in range(n_terms)])
-    if groups is not None:
-        _, label = np.unique(np.asarray(groups)[test], return_inverse=True)
-        scores = np.column_stack([np.bincount(label, weights=s) for s in scores.T])
-    statistic, p = sign_flip_test(scores, n_null, np.random.RandomState(seed))
+    scores = [rows.effective_scores(term) for term in range(n_terms)]
+    label = None if groups is None else np.unique(np.asarray(groups)[test], return_inverse=True)[1]
+    statistic, p = sign_flip_test(scores, n_null, np.random.RandomState(seed), label)
     return list(fitted.term_names_), list(fitted.term_modalities_), statistic, p
 
 

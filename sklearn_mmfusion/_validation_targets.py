@@ -25,6 +25,7 @@ __all__ = [
     "check_sample_weight",
     "check_shown_target",
     "check_target",
+    "check_target_names",
     "own_errors",
 ]
 
@@ -211,6 +212,7 @@ def check_shown_target(y: Any, *, target: TargetSchema, n_samples: int) -> Array
     InputError
         For another number of rows or outputs, and for labels that ``fit`` has not seen.
     """
+    check_target_names(y, target)
     array = np.asarray(y.detach().cpu() if hasattr(y, "detach") else y)
     n = len(array) if array.ndim else 0
     if n != n_samples:
@@ -235,6 +237,22 @@ def _column_names(y: Any) -> list[str] | None:
     names = list(getattr(y, "columns", []))
     are_names = len(names) > 1 and all(isinstance(name, str) for name in names)
     return [str(name) for name in names] if are_names else None
+
+
+def check_target_names(y: Any, target: TargetSchema) -> None:
+    """Refuse a DataFrame whose columns are others than those of the target in ``fit``.
+
+    Raises
+    ------
+    InputError
+        Where both have names that differ, or are in another order.
+    """
+    got = _column_names(y)
+    if got is not None and target.names is not None and got != target.names:
+        raise InputError(
+            f"y: expected the columns {target.names} of fit in this order, got {got}; pass "
+            f"y[{target.names}]"
+        )
 
 
 def check_same_classes(classes: Any, target: TargetSchema) -> None:

@@ -109,7 +109,7 @@ def test_effective_scores_of_a_regression_are_products_of_residuals():
             for v in (c[:, term] / c[:, term].std(), NUMBERS / NUMBERS.std())
         ]
         expected = WEIGHT * left[0] * left[1]
-        found = rows.effective_scores(term)
+        found = rows.effective_scores(term).values
         np.testing.assert_allclose(
             found / np.linalg.norm(found), expected / np.linalg.norm(expected), atol=1e-7
         )
@@ -128,7 +128,7 @@ def test_effective_scores_of_two_classes_follow_the_information_matrix():
     left = c[:, 1] - design @ inner @ (design.T @ (variance * c[:, 1]))
     expected = left * (y - mean) / N / c[:, 1].std()
     np.testing.assert_allclose(
-        HeldOut(est, X, y).effective_scores(1), expected, rtol=1e-4, atol=1e-7
+        HeldOut(est, X, y).effective_scores(1).values, expected, rtol=1e-4, atol=1e-7
     )
 
 
@@ -150,8 +150,48 @@ def test_sum_of_effective_scores_is_the_slope_of_the_log_likelihood(kind):
 
     step = 1e-3
     slope = -(best_loss(step) - best_loss(-step)) / (2 * step)
-    found = rows.effective_scores(1).sum() * rows.term_std[1]
+    found = rows.effective_scores(1).values.sum() * rows.term_std[1]
     assert found == pytest.approx(slope, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["regression", "binary", "multiclass"])
+def test_best_gain_is_that_of_a_model_of_the_contributions(kind):
+    if kind == "regression":
+        est, y = AdditiveRegressor().fit(), NUMBERS
+    else:
+        est = AdditiveClassifier(3 if kind == "multiclass" else 1)
+        est.fit([0, 1, 2] if kind == "multiclass" else [0, 1])
+        y = logistic_classes([0.6, 2.0, 0.8])
+        y = y + (y == 1) * (X["a"][:, 0] > 0.5) if kind == "multiclass" else y
+    rows = HeldOut(est, X, y, WEIGHT)
+    gain, error = rows.best_gain()
+    c = rows.contributions
+    share = WEIGHT / WEIGHT.sum()
+    if kind == "regression":
+        mean = share @ y
+        constant = np.square(y - mean)
+        outputs = c[:, :, 0] @ rows.best_factors() + share @ (
+            rows.response[:, 0] - c[:, :, 0] @ rows.best_factors()
+        )
+        losses = np.square(rows.response[:, 0] - outputs)
+        constant = constant / (share @ constant)
+    else:
+        classes = np.arange(3 if kind == "multiclass" else 2)
+        shares = np.array([share @ (y == k) for k in classes])
+        constant = -np.log(shares[y])
+        logits = np.einsum("ntk,t->nk", c, rows.best_factors())
+        logits = np.column_stack([np.zeros(N), logits]) if kind == "binary" else logits
+
+        def of_rows(b):
+            lifted = logits + np.concatenate([[0.0], b])
+            return -log_softmax(lifted, axis=1)[np.arange(N), y]
+
+        best = minimize(lambda b: share @ of_rows(b), np.zeros(len(classes) - 1))
+        losses = of_rows(best.x)
+    gains = constant - losses
+    assert gain == pytest.approx(share @ gains, rel=1e-3)
+    expected = np.std(np.repeat(gains, WEIGHT.astype(int))) / np.sqrt(WEIGHT.sum())
+    assert error == pytest.approx(expected, rel=1e-3)
 
 
 def test_term_that_contributes_nothing_has_no_scores_and_no_factor():
@@ -162,9 +202,9 @@ def test_term_that_contributes_nothing_has_no_scores_and_no_factor():
             return parts
 
     rows = HeldOut(WithoutB().fit(), X, NUMBERS)
-    assert not rows.effective_scores(1).any()
+    assert not rows.effective_scores(1).values.any()
     assert rows.best_factors()[1] == 0
-    assert np.isfinite(rows.effective_scores(0)).all()
+    assert np.isfinite(rows.effective_scores(0).values).all()
 
 
 def test_rows_that_are_told_apart_completely_give_finite_factors():
@@ -172,7 +212,7 @@ def test_rows_that_are_told_apart_completely_give_finite_factors():
     y = (est.contributions(X)[:, 0, 0] > 0).astype(int)
     rows = HeldOut(est, X, y)
     assert np.isfinite(rows.best_factors()).all()
-    assert np.isfinite(rows.effective_scores(0)).all()
+    assert np.isfinite(rows.effective_scores(0).values).all()
 
 
 def test_targets_that_do_not_fit_are_refused():

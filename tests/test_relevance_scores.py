@@ -13,6 +13,7 @@ from sklearn_mmfusion import (
     MKLClassifier,
     MNLClassifier,
     MROClassifier,
+    RelevanceWarning,
     RoutingClassifier,
     relevance_scores,
 )
@@ -154,6 +155,44 @@ def test_every_additive_estimator_has_relevance_on_held_out_rows(name):
     assert min(shares.values()) >= 0
     rises = relevance_scores(est, rows, y[test], kind="permutation", random_state=0)
     assert np.isfinite(list(rises.values())).all()
+
+
+@pytest.mark.filterwarnings("error::sklearn_mmfusion._errors.RelevanceWarning")
+@pytest.mark.parametrize("kind", ["regression", "classification"])
+def test_rows_that_show_nothing_are_warned_of(kind):
+    est = HandRegressor() if kind == "regression" else HandClassifier()
+    known = NUMBERS if kind == "regression" else LABELS
+    relevance_scores(est.fit(X), X, known)
+    unknown = np.random.default_rng(3).permutation(known)
+    with pytest.warns(RelevanceWarning, match=r"these 300 rows .*\(gain 0\.0.*may mean nothing"):
+        relevance_scores(est, X, unknown)
+    # Scores of this kind are about 0, and say so.
+    relevance_scores(est, X, unknown, kind="permutation", random_state=0)
+    relevance_scores(est, X)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("kind", ["contribution", "permutation"])
+def test_target_that_is_no_number_is_refused(kind, bad):
+    y = NUMBERS.copy()
+    y[7] = bad
+    with pytest.raises(InputError, match="y contains NaN or infinity, first in row 7"):
+        relevance_scores(HandRegressor().fit(X), X, y, kind=kind)
+
+
+def test_columns_of_the_target_are_those_of_fit():
+    pd = pytest.importorskip("pandas")
+    y = pd.DataFrame({"happy": LABELS, "sad": 1 - LABELS})
+    est = MNLClassifier(max_epochs=3, random_state=0).fit(X, y)
+    for call in (
+        lambda new: relevance_scores(est, X, new),
+        lambda new: est.explain_local(X, new),
+        lambda new: est.partial_fit(X, new),
+        lambda new: MNLClassifier(max_epochs=2, random_state=0).fit(X, y, X_val=X, y_val=new),
+    ):
+        with pytest.raises(InputError, match=r"y: expected the columns \['happy', 'sad'\] of fit"):
+            call(y[["sad", "happy"]])
+        call(y)
 
 
 def test_wrong_arguments_are_refused():

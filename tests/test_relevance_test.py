@@ -20,6 +20,7 @@ from sklearn_mmfusion import (
     relevance_test,
 )
 from sklearn_mmfusion._block_norm import auto_reg
+from sklearn_mmfusion._effective_scores import EffectiveScores
 from sklearn_mmfusion._relevance_test import _split, _without_selection, holm, sign_flip_test
 from sklearn_mmfusion.datasets import make_recovery
 
@@ -101,13 +102,15 @@ def test_sign_flips_converge_to_all_of_them():
     exact = np.mean(
         [np.array(signs) @ scores >= scores.sum(0) for signs in product((-1, 1), repeat=10)], axis=0
     )
-    statistic, p = sign_flip_test(scores, 20000, np.random.RandomState(0))
+    terms = [EffectiveScores(column) for column in scores.T]  # as of a model without other terms
+    statistic, p = sign_flip_test(terms, 20000, np.random.RandomState(0))
     np.testing.assert_allclose(p, exact, atol=0.015)
     np.testing.assert_allclose(statistic, scores.sum(0) / np.sqrt((scores**2).sum(0)))
 
 
 def test_term_without_contribution_has_p_of_one():
-    statistic, p = sign_flip_test(np.zeros((20, 1)), 99, np.random.RandomState(0))
+    terms = [EffectiveScores(np.zeros(20))]
+    statistic, p = sign_flip_test(terms, 99, np.random.RandomState(0))
     assert p[0] == 1
     assert statistic[0] == 0
 
@@ -131,7 +134,7 @@ def sign_flip_p(X, y, seed):
 
     _, test = _split(Products(), X, y, None, 0.5, seed)
     rows = HeldOut(Products().fit(X, y), {k: v[test] for k, v in X.items()}, y[test])
-    scores = np.column_stack([rows.effective_scores(term) for term in range(3)])
+    scores = [rows.effective_scores(term) for term in range(3)]
     return sign_flip_test(scores, 999, np.random.RandomState(seed))[1]
 
 
@@ -157,7 +160,7 @@ def test_copies_of_rows_in_groups_do_not_make_evidence():
     from sklearn_mmfusion._held_out import HeldOut
 
     held = HeldOut(Products().fit(X, y), {k: v[rows] for k, v in X.items()}, y[rows])
-    scores = held.effective_scores(2)
+    scores = held.effective_scores(2).values
     assert result.statistic[2] == pytest.approx(scores.sum() / np.linalg.norm(scores), rel=1e-6)
 
 

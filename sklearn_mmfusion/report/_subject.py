@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._validation import check_sample_weight, check_X
+from sklearn_mmfusion._validation_targets import check_target_names
 from sklearn_mmfusion.data import ModalityFrame
 from sklearn_mmfusion.data._blocks import ModalityData
 
@@ -91,6 +92,7 @@ class Subject:
                     f"{type(model).__name__} is no estimator of this package; expected a fitted "
                     "one, or a Pipeline or search that ends in one."
                 )
+        check_target_names(y, model._target)
         array = _target(y)
         n = len(check_rows(model, X_model).blocks[0].values)
         if len(array) != n:
