@@ -9,7 +9,7 @@ from sklearn.utils import Bunch
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion.inspection._evaluator import make_evaluator
 from sklearn_mmfusion.inspection._expectations import estimate
-from sklearn_mmfusion.inspection._response import score_outputs
+from sklearn_mmfusion.inspection._response import check_own_score, score_outputs
 from sklearn_mmfusion.inspection._results import (
     as_generator,
     check_counts,
@@ -116,8 +116,9 @@ def emap(
     Raises
     ------
     InputError, InputTypeError
-        For names, columns and options that cannot be used, and for more evaluations than
-        ``method="exact"`` may take.
+        For names, columns and options that cannot be used, for more evaluations than
+        ``method="exact"`` may take, and with y for outputs that do not say how the estimator
+        predicts or scores (a threshold, a loss or a rule of its own).
     NotFittedError
         If the estimator is not fitted.
 
@@ -160,7 +161,9 @@ def emap(
     scores: list[float | None] = [None, None]
     if y is not None:
         score = score_outputs(evaluator.response, scoring)
-        scores = [score(values, X, y, sample_weight) for values in (outputs, projection)]
+        own = score(outputs, X, y, sample_weight)
+        check_own_score(evaluator.response, scoring, own, X, y, sample_weight)
+        scores = [own, score(projection, X, y, sample_weight)]
     return AdditiveProjection(
         projection=projection,
         outputs=outputs,

@@ -16,7 +16,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._errors import InputError, InputTypeError
 
-__all__ = ["Response", "choose_response", "predict_outputs", "score_outputs"]
+__all__ = [
+    "Response",
+    "check_own_score",
+    "choose_response",
+    "predict_outputs",
+    "score_outputs",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -67,10 +73,19 @@ class Response:
         classes = getattr(self.estimator, "classes_", None)
         if classes is None or self.kind == "predict" or isinstance(classes, list):
             return list(range(n_outputs))
+        if _compares_pairs(self.estimator):
+            return list(range(n_outputs))
         classes = np.asarray(classes).tolist()
         if n_outputs == 1 and len(classes) == 2:
             return classes[1:]
         return classes if len(classes) == n_outputs else list(range(n_outputs))
+
+
+def _compares_pairs(estimator: Any) -> bool:
+    """Whether the outputs of a classifier, maybe of a Pipeline, are of pairs of classes."""
+    while hasattr(estimator, "steps"):
+        estimator = estimator.steps[-1][1]
+    return bool(getattr(estimator, "decision_function_shape", "ovr") == "ovo")
 
 
 def choose_response(estimator: Any, response: str) -> Response:
@@ -121,6 +136,8 @@ def choose_response(estimator: Any, response: str) -> Response:
 def score_outputs(response: Response, scoring: Any) -> Callable[[Floats, Any, Any, Any], float]:
     """Return a function that scores outputs as if they were the estimator's.
 
+    See :func:`check_own_score` for what may go wrong.
+
     Parameters
     ----------
     response : Response
@@ -144,6 +161,44 @@ def score_outputs(response: Response, scoring: Any) -> Callable[[Floats, Any, An
         return float(scorer(model, X, y, **weight))
 
     return score
+
+
+def check_own_score(
+    response: Response, scoring: Any, found: float, X: Any, y: Any, sample_weight: Any
+) -> None:
+    """Refuse scores of outputs that do not tell how the estimator predicts or is scored.
+
+    Such are those of an estimator with a threshold, a loss or a rule of its own.
+
+    Parameters
+    ----------
+    response : Response
+        What the outputs are.
+    scoring : str, callable or None
+        As in :func:`score_outputs`.
+    found : float
+        What that says of the estimator's own outputs.
+    X, y, sample_weight : object
+        The rows.
+
+    Raises
+    ------
+    InputError
+        If the estimator itself has another score.
+    """
+    estimator = response.estimator
+    if hasattr(estimator, "_raw_outputs") or (scoring is None and not hasattr(estimator, "score")):
+        return
+    weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+    own = float(check_scoring(estimator, scoring=scoring)(estimator, X, y, **weight))
+    if not np.isclose(found, own, rtol=1e-6, atol=1e-9, equal_nan=True):
+        what = "own score" if scoring is None else "score"
+        raise InputError(
+            f"the {what} of {type(estimator).__name__} on these rows is {own:.4g}, but its "
+            f"{response.kind} alone would have {found:.4g}: they do not say how it predicts or "
+            "scores, and so a projection of them cannot be scored. Leave y out, or pass a scoring "
+            "or response that goes together"
+        )
 
 
 def predict_outputs(response: Response, outputs: Floats) -> Any:

@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.linear_model import GammaRegressor, LinearRegression, LogisticRegression
+from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
+from sklearn.model_selection import FixedThresholdClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
 from sklearn_mmfusion import InputError, InputTypeError, InTenseClassifier, LateFusionRegressor
@@ -182,3 +184,55 @@ def test_emap_refuses_with_the_remedy(table):
         emap(LogisticRegression(), X, modalities=COLUMNS)
     with pytest.raises(InputTypeError, match="needs a fitted estimator"):
         emap(object(), X, modalities=COLUMNS)
+
+
+HALVES = {"a": [0, 1], "b": [2, 3]}
+
+
+def _three_classes():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 4))
+    return X, np.array(["lo", "mid", "hi"])[np.digitize(X[:, 0] + X[:, 2], [-0.5, 0.5])]
+
+
+def _with_a_threshold():
+    X, y = _three_classes()
+    model = FixedThresholdClassifier(
+        LogisticRegression(), threshold=0.8, response_method="predict_proba"
+    )
+    return model, X, y == "hi"
+
+
+def _with_a_loss():
+    X, _ = _three_classes()
+    y = np.exp(X[:, 0] + 0.3 * np.random.default_rng(1).normal(size=200))
+    return GammaRegressor(), X, y
+
+
+def _of_pairs():
+    return make_pipeline(SVC(decision_function_shape="ovo")), *_three_classes()
+
+
+@pytest.mark.draws_from_numpy  # libsvm's seed
+@pytest.mark.parametrize("make", [_of_pairs, _with_a_threshold, _with_a_loss])
+def test_outputs_that_do_not_say_how_the_estimator_scores_are_not_scored(make):
+    model, X, y = make()
+    model.fit(X, y)
+    with pytest.raises(InputError, match=r"the own score of .* alone would have .*Leave y out"):
+        emap(model, X[:40], y[:40], modalities=HALVES)
+    found = emap(model, X[:40], modalities=HALVES)
+    assert found.score is None
+    assert found.output_names == list(range(found.outputs.shape[1])) or len(found.output_names) == 1
+
+
+def test_scoring_that_goes_with_the_outputs_is_taken():
+    model, X, y = _with_a_loss()
+    model.fit(X, y)
+    found = emap(model, X[:40], y[:40], modalities=HALVES, scoring="r2")
+    assert found.score == pytest.approx(r2_score(y[:40], model.predict(X[:40])))
+    model, X, y = _with_a_threshold()
+    model.fit(X, y)
+    found = emap(model, X[:40], y[:40], modalities=HALVES, scoring="roc_auc")
+    assert found.score == pytest.approx(roc_auc_score(y[:40], model.predict_proba(X[:40])[:, 1]))
+    with pytest.raises(InputError, match="the score of FixedThresholdClassifier"):
+        emap(model, X[:40], y[:40], modalities=HALVES, scoring="accuracy")
