@@ -48,6 +48,7 @@ def compare_models(
     cv : int, splitter or iterable, default=5
         Number of folds, stratified for classifiers and shuffled by the seed; or a splitter, whose
         ``random_state`` the seed sets if it shuffles; or splits, which are the same for all seeds.
+        Seeds on the same folds are averaged fold by fold before intervals and tests.
     scoring : str, callable, list or dict, default=None
         As in :func:`~sklearn.model_selection.cross_validate`; None is each model's own ``score``.
     seeds : int or iterable of int, default=1
@@ -66,7 +67,7 @@ def compare_models(
     Raises
     ------
     InputError, InputTypeError
-        If there are no estimators or no seeds, or names are not strings.
+        If there are no estimators or no seeds, or seeds come twice, or names are not strings.
 
     Examples
     --------
@@ -82,9 +83,9 @@ def compare_models(
     'LogisticRegression'
     """
     models = _named(estimators)
-    chosen = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
-    if not chosen:
-        raise InputError("seeds: expected at least one, got none")
+    chosen = _chosen(seeds)
+    if isinstance(cv, Iterable) and not hasattr(cv, "split"):
+        cv = list(cv)  # a generator has nothing left for the second seed
     X = ModalityFrame(X) if isinstance(X, Mapping) else X
     classifier = any(is_classifier(model) for model in models.values())
     splits = [_splits(cv, X, y, groups, seed, classifier=classifier) for seed in chosen]
@@ -114,11 +115,39 @@ def compare_models(
         test_ratio=n_test / n_train,
         seeds=chosen,
         fit_times=collected("fit_time"),
+        same_folds=all(_equal_splits(splits[0], other) for other in splits[1:]),
+    )
+
+
+def _chosen(seeds: int | Iterable[int]) -> list[int]:
+    """Return the seeds."""
+    if isinstance(seeds, Integral):
+        chosen = list(range(int(seeds)))
+    elif isinstance(seeds, Iterable):
+        chosen = [int(seed) for seed in seeds]
+    else:
+        raise InputTypeError(f"seeds: expected a number of seeds or several, got {seeds!r}")
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise InputError(f"seeds: expected at least one, and each once, got {seeds!r}")
+    return chosen
+
+
+def _equal_splits(some: list[tuple[Any, Any]], others: list[tuple[Any, Any]]) -> bool:
+    """Whether two lists of splits are the same folds."""
+    return all(
+        np.array_equal(own, other)
+        for pair in zip(some, others, strict=True)
+        for own, other in zip(*pair, strict=True)
     )
 
 
 def _named(estimators: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
     """Return the estimators by name."""
+    if hasattr(estimators, "fit"):
+        raise InputTypeError(
+            f"estimators: expected several, by name or in a list, got {estimators!r}; one alone is "
+            f"[{type(estimators).__name__}(...)]"
+        )
     if isinstance(estimators, Mapping):
         models = dict(estimators)
     else:

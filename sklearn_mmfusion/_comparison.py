@@ -38,6 +38,9 @@ class ModelComparison:
         The seeds; None counts them.
     fit_times : mapping of str to array-like of shape (n_seeds, n_folds), default=None
         Seconds that each fit took.
+    same_folds : bool, default=False
+        Whether all seeds had the same folds. Scores of a fold differ by the luck of the fit alone
+        then, and are averaged over the seeds before intervals and tests.
 
     Attributes
     ----------
@@ -47,7 +50,7 @@ class ModelComparison:
         Models and metrics, in their order.
     seeds : list of int
         Seeds.
-    test_ratio : float
+    test_ratio, same_folds : float, bool
         As given.
 
     Raises
@@ -59,9 +62,10 @@ class ModelComparison:
     -----
     Training sets of folds overlap, so scores over folds and seeds are not independent, and a
     plain t-test finds differences that are none. Intervals and p-values are those of the
-    corrected resampled t-test [1]_: with :math:`J` scores over all folds and seeds,
-    :math:`\bar x \pm t_{J-1}\, s \sqrt{1/J + n_\text{test} / n_\text{train}}`, for a difference
-    on the scores paired by fold and seed. More seeds therefore narrow an interval only so far.
+    corrected resampled t-test [1]_: with :math:`J` scores over all folds and seeds (over the folds
+    alone, where all seeds have the same), :math:`\bar x \pm t_{J-1}\, s \sqrt{1/J +
+    n_\text{test} / n_\text{train}}`, for a difference on the scores paired by fold and seed. More
+    seeds therefore narrow an interval only so far.
     P-values are not corrected for the number of models, and a reference that is chosen as the
     best looks a little better than it is.
 
@@ -85,6 +89,7 @@ class ModelComparison:
         test_ratio: float = 0.0,
         seeds: Sequence[int] | None = None,
         fit_times: Mapping[str, Any] | None = None,
+        same_folds: bool = False,
     ) -> None:
         self.scores: dict[str, dict[str, Floats]] = {
             metric: {
@@ -103,6 +108,7 @@ class ModelComparison:
                 f"{sorted(names)} with shapes {sorted(shapes)}"
             )
         self.test_ratio = float(test_ratio)
+        self.same_folds = bool(same_folds)
         n_seeds = next(iter(shapes))[0]
         self.seeds = list(range(n_seeds)) if seeds is None else [int(seed) for seed in seeds]
         self.fit_times = {name: np.atleast_2d(v) for name, v in (fit_times or {}).items()}
@@ -184,12 +190,13 @@ class ModelComparison:
         against = scores[self._reference(metric, reference)]
         rows: list[dict[str, Any]] = []
         for name in sorted(scores, key=lambda name: -float(scores[name].mean())):
-            values = scores[name].ravel()
+            every = scores[name].ravel()
+            row: dict[str, Any] = {"model": name, "mean": float(every.mean())}
+            row["std"] = float(every.std(ddof=1)) if len(every) > 1 else np.nan
+            values = self._over_folds(scores[name])
             several = len(values) > 1
-            row: dict[str, Any] = {"model": name, "mean": float(values.mean())}
-            row["std"] = float(values.std(ddof=1)) if several else np.nan
             row["lower"], row["upper"] = self._interval(values)
-            differences = values - against.ravel()
+            differences = values - self._over_folds(against)
             row["difference"] = float(differences.mean())
             is_reference = scores[name] is against
             nothing = is_reference or not several
@@ -201,6 +208,10 @@ class ModelComparison:
                 row["fit_time"] = float(self.fit_times[name].mean())
             rows.append(row)
         return rows
+
+    def _over_folds(self, values: Floats) -> Floats:
+        """Return the scores (n_seeds, n_folds) of different folds."""
+        return values.mean(axis=0) if self.same_folds else values.ravel()
 
     def _interval(self, values: Floats) -> tuple[float, float]:
         if len(values) < 2:
@@ -233,7 +244,11 @@ class ModelComparison:
         from sklearn_mmfusion.plotting import ComparisonDisplay
 
         metric = self._metric(metric)
-        display = ComparisonDisplay(self.scores[metric], test_ratio=self.test_ratio, metric=metric)
+        scores = self.scores[metric]
+        shown = {name: np.atleast_2d(self._over_folds(values)) for name, values in scores.items()}
+        display = ComparisonDisplay(
+            shown if self.same_folds else scores, test_ratio=self.test_ratio, metric=metric
+        )
         return display.plot(**kwargs)
 
     def _metric(self, metric: str | None) -> str:

@@ -24,7 +24,7 @@ from sklearn_mmfusion._validation_targets import check_target_names
 from sklearn_mmfusion._weights import n_counted
 from sklearn_mmfusion.data import ModalityFrame
 
-__all__ = ["HeldOut", "check_additive", "row_frame"]
+__all__ = ["HeldOut", "check_additive", "check_groups", "row_frame", "step_remedy"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -35,16 +35,29 @@ _PULL = 1e-4  # weight of "the model is right" against a mean loss; separable ro
 def check_additive(estimator: Any) -> None:
     """Refuse estimators whose output is no sum of contributions."""
     if not hasattr(estimator, "contributions"):
-        remedy = ""
-        if hasattr(estimator, "steps"):
-            remedy = (
-                "; of a Pipeline pass the last step, and what the steps before make of X: "
-                "pipeline[-1] and pipeline[:-1].fit_transform(X)"
-            )
         raise InputTypeError(
             f"{type(estimator).__name__} has no contributions; expected an additive estimator "
             "such as InTenseClassifier, MNLRegressor, RoutingClassifier or MKLClassifier"
-            f"{remedy}"
+            f"{step_remedy(estimator)}"
+        )
+
+
+def step_remedy(estimator: Any) -> str:
+    """Return what to do with a Pipeline that an estimator is expected in place of; else ""."""
+    if not hasattr(estimator, "steps"):
+        return ""
+    return (
+        "; of a Pipeline pass the last step, and what the steps before make of X: pipeline[-1] and "
+        "pipeline[:-1].fit_transform(X)"
+    )
+
+
+def check_groups(groups: Any, n_samples: int) -> None:
+    """Refuse groups that are not one label for each row."""
+    if groups is not None and np.shape(groups) != (n_samples,):
+        raise InputError(
+            f"groups: expected one label for each of the {n_samples} rows of X, got the shape "
+            f"{np.shape(groups)}"
         )
 
 

@@ -13,7 +13,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, check_cv
 from sklearn.utils import check_random_state
 
 from sklearn_mmfusion._errors import InputError, InputTypeError
-from sklearn_mmfusion._held_out import row_frame
+from sklearn_mmfusion._held_out import check_groups, row_frame, step_remedy
 from sklearn_mmfusion._refits import Refit, in_companies, refit, take_rows, warn_of_refits
 from sklearn_mmfusion._relevance_results import RelevanceIntervals
 from sklearn_mmfusion._validation import check_fit_inputs, check_sample_weight
@@ -162,7 +162,9 @@ def relevance_intervals(
             "expected n_refits of at least 2 and confidence in (0, 1), got "
             f"n_refits={n_refits}, confidence={confidence}"
         )
-    if getattr(estimator, "_explains", _SCORES) != _SCORES:  # before anything is fitted
+    if (
+        hasattr(estimator, "steps") or getattr(estimator, "_explains", _SCORES) != _SCORES
+    ):  # before anything is fitted
         raise InputTypeError(_no_scores(estimator))
     if method == "seeds" and "random_state" not in estimator.get_params(deep=False):
         raise InputError(f"{type(estimator).__name__} has no random_state: no seeds to vary")
@@ -171,6 +173,7 @@ def relevance_intervals(
         estimator, X, y, sample_weight, classifier=is_classifier(estimator)
     )
     n = len(y)
+    check_groups(groups, n)
     weight = check_sample_weight(sample_weight, n_samples=n)
     rng = check_random_state(random_state)
     first = int(rng.randint(2**31 - 1))
@@ -238,7 +241,7 @@ def _all_scores(jobs: list[Refit], parallel: Parallel) -> list[Scores]:
 def _no_scores(estimator: Any) -> str:
     return (
         f"{type(estimator).__name__} has no relevance_scores_; take an estimator that has, such as "
-        "MNL, InTense or Routing"
+        f"MNL, InTense or Routing{step_remedy(estimator)}"
     )
 
 

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn_mmfusion._block_norm import auto_reg
 from sklearn_mmfusion._effective_scores import EffectiveScores
 from sklearn_mmfusion._errors import InputError, RelevanceWarning, warn
-from sklearn_mmfusion._held_out import HeldOut, check_additive, row_frame
+from sklearn_mmfusion._held_out import HeldOut, check_additive, check_groups, row_frame
 from sklearn_mmfusion._refits import Refit, in_companies, refit, take_rows
 from sklearn_mmfusion._relevance_results import RelevanceTest
 from sklearn_mmfusion._splitting import split_by_content
@@ -257,6 +257,7 @@ def _split(
         estimator, X, y, None, classifier=is_classifier(estimator)
     )
     if groups is not None:
+        check_groups(groups, data.n_samples)
         splitter = GroupShuffleSplit(1, test_size=test_size, random_state=seed)
         found = next(splitter.split(np.zeros(data.n_samples), groups=groups))
     else:

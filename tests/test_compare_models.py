@@ -111,6 +111,32 @@ def test_fixed_splits_are_the_same_for_all_seeds(cv):
     np.testing.assert_array_equal(*scores["LogisticRegression"])
 
 
+@pytest.mark.parametrize(
+    ("make_cv", "same"),
+    [
+        (lambda: KFold(3), True),
+        (lambda: KFold(3).split(FLAT), True),  # a generator
+        (lambda: [(np.arange(40), np.arange(40, N))], True),
+        (lambda: 3, False),
+        (lambda: KFold(3, shuffle=True), False),
+    ],
+)
+def test_seeds_that_repeat_the_folds_are_no_further_evidence(make_cv, same):
+    models = [LogisticRegression(), DummyClassifier()]
+    one = compare_models(models, FLAT, Y, cv=make_cv(), seeds=1)
+    many = compare_models(models, FLAT, Y, cv=make_cv(), seeds=4)
+    assert many.same_folds == same
+    columns = ["lower", "upper", "difference_lower", "difference_upper", "p_value"]
+    if same:
+        np.testing.assert_allclose(many.summary()[columns], one.summary()[columns])
+
+
+@pytest.mark.parametrize("seeds", [np.int64(2), [0, 1], (seed for seed in (0, 1)), np.arange(2)])
+def test_seeds_are_a_number_or_several(seeds):
+    found = compare_models([DummyClassifier()], FLAT, Y, cv=2, seeds=seeds)
+    assert found.seeds == [0, 1]
+
+
 def test_groups_reach_the_splitter():
     groups = np.arange(N) // 10
     found = compare_models([LogisticRegression()], FLAT, Y, cv=GroupKFold(3), groups=groups)
@@ -135,6 +161,9 @@ def test_processes_change_nothing():
         ({"a": 3}, {}, InputTypeError, "got 'a': 3"),
         ({1: LogisticRegression()}, {}, InputTypeError, "expected names"),
         ([LogisticRegression()], {"seeds": 0}, InputError, "seeds: expected at least one"),
+        ([LogisticRegression()], {"seeds": [1, 1]}, InputError, r"each once, got \[1, 1\]"),
+        ([LogisticRegression()], {"seeds": 1.5}, InputTypeError, "a number of seeds or several"),
+        (LogisticRegression(), {}, InputTypeError, r"expected several, .*\[LogisticRegression"),
     ],
 )
 def test_unusable_input_is_refused(models, params, error, message):

@@ -72,6 +72,22 @@ def test_summary_is_the_corrected_test_of_paired_differences(reference, against)
         assert row["p_value"] == pytest.approx(p)
 
 
+def test_seeds_on_the_same_folds_are_averaged_before_intervals():
+    pytest.importorskip("pandas")
+    frame = _comparison(same_folds=True).summary(reference="other")
+    over_seeds = {name: values.mean(axis=0) for name, values in SCORES.items()}
+    expected = ModelComparison({"accuracy": over_seeds}, test_ratio=0.5).summary(reference="other")
+    columns = ["mean", "lower", "upper", "difference", "difference_lower", "difference_upper"]
+    np.testing.assert_allclose(frame[columns], expected[columns])
+    np.testing.assert_allclose(frame["p_value"], expected["p_value"])
+    for name, row in frame.iterrows():
+        assert row["std"] == pytest.approx(SCORES[name].std(ddof=1))
+    display = _comparison(same_folds=True).plot()
+    np.testing.assert_allclose(
+        display.frame()["lower"].sort_index(), expected["lower"].sort_index()
+    )
+
+
 def test_other_metrics_have_a_best_of_their_own():
     comparison = _comparison()
     assert comparison.best() == "fusion"

@@ -6,6 +6,7 @@ from scipy.stats import t as student
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import make_pipeline
 
 from sklearn_mmfusion import (
     InputError,
@@ -237,6 +238,10 @@ def test_wrong_arguments_are_refused():
         relevance_intervals(MKLRegressor(), X, y, method="seeds")
     with pytest.raises(InputTypeError, match="has no relevance_scores_"):
         relevance_intervals(Scoreless(), X, y, null=False, random_state=0)
+    with pytest.raises(InputTypeError, match=r"Pipeline has no relev.*pipeline\[:-1\]\.fit_transf"):
+        relevance_intervals(make_pipeline(LeastSquares()), X, y)
+    with pytest.raises(InputError, match=r"groups: expected one label .* shape \(3,\)"):
+        relevance_intervals(LeastSquares(), X, y, groups=[0, 1, 2])
 
 
 @pytest.mark.parametrize("cls", [MROClassifier, LateFusionClassifier])
