@@ -245,4 +245,4 @@ def test_wrong_arguments_are_refused():
     with pytest.raises(InputTypeError, match=r"Pipeline has no contr.*pipeline\[:-1\]\.fit_transf"):
         relevance_test(make_pipeline(LinearRegression()), X, y)
     with pytest.raises(InputError, match=r"groups: expected one label .* shape \(3,\)"):
-        relevance_test(Products(), X, y, groups=[0, 1, 2])
+        relevance_test(Products(), X, y, groups=[0, 1, 2], random_state=0)

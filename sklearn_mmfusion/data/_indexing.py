@@ -77,7 +77,7 @@ class Indexer:
         """Return a frame, or a :class:`Column` where one single modality is asked for."""
         rows, columns = key if isinstance(key, tuple) and len(key) == 2 else (key, slice(None))
         n_rows = next((int(value.shape[0]) for value in self._modalities.values()), 0)
-        rows = as_rows(rows, n_rows, stop_included=self._by_name)
+        rows = _labelled_rows(rows, n_rows) if self._by_name else as_rows(rows, n_rows)
         names = self._names(columns)
         if isinstance(names, str):
             return Column(take_rows(self._modalities[names], rows), names)
@@ -110,7 +110,27 @@ def as_names(key: Any) -> list[str] | None:
     return entries if entries and all(isinstance(entry, str) for entry in entries) else None
 
 
-def as_rows(key: Any, n_rows: int, *, stop_included: bool = False) -> Rows:
+def _labelled_rows(key: Any, n_rows: int) -> Rows:
+    """Return rows by their labels 0 to n - 1, as pandas does: slices include both their ends."""
+    if isinstance(key, slice):
+        step = 1 if key.step is None else int(key.step)
+        first, last = (0, n_rows - 1) if step > 0 else (n_rows - 1, 0)
+        first = first if key.start is None else int(key.start)
+        last = last if key.stop is None else int(key.stop)
+        if step > 0:
+            first, stop = max(first, 0), min(last, n_rows - 1) + 1
+        else:
+            first, stop = min(first, n_rows - 1), max(last, 0) - 1
+        if len(range(first, stop, step)) == 0:
+            return slice(0, 0)
+        return slice(first, stop if stop >= 0 else None, step)
+    rows = as_rows(key, n_rows)
+    if not isinstance(rows, slice) and len(rows) and rows.min() < 0:
+        raise KeyError(f"no row {int(rows.min())}: labels are 0 to {n_rows - 1}; iloc counts back")
+    return rows
+
+
+def as_rows(key: Any, n_rows: int) -> Rows:
     """Return a row key as a slice or an array of positions.
 
     Parameters
@@ -119,8 +139,6 @@ def as_rows(key: Any, n_rows: int, *, stop_included: bool = False) -> Rows:
         What the user asked for; one integer gives one row.
     n_rows : int
         Number of rows there are.
-    stop_included : bool, default=False
-        Whether the end of a slice is included.
 
     Raises
     ------
@@ -128,21 +146,19 @@ def as_rows(key: Any, n_rows: int, *, stop_included: bool = False) -> Rows:
         If the key is of another kind or length, or a position does not exist.
     """
     if isinstance(key, slice):
-        if stop_included and key.stop is not None:
-            return slice(key.start, key.stop + 1, key.step)
         return key
     index = np.asarray(key)
     if index.size == 0 and index.ndim == 1 and index.dtype != bool:
         return np.empty(0, dtype=np.intp)
     if index.ndim == 1 and index.dtype == bool:
         if len(index) != n_rows:
-            raise IndexError(f"mask of {len(index)} rows for a frame of {n_rows}")
+            raise IndexError(f"mask of {len(index)} rows for {n_rows} rows")
         return np.flatnonzero(index)
     if index.ndim > 1 or index.dtype.kind not in "iu":
         raise IndexError(f"rows must be a slice, a boolean mask or integers, got {key!r}")
     index = np.atleast_1d(index).astype(np.intp)
     if index.min() < -n_rows or index.max() >= n_rows:
-        raise IndexError(f"row {int(index[np.abs(index).argmax()])} of a frame of {n_rows} rows")
+        raise IndexError(f"row {int(index[np.abs(index).argmax()])} of {n_rows} rows")
     return index
 
 

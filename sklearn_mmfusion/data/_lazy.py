@@ -55,7 +55,9 @@ class LazyArray:
     InputTypeError
         If the array lacks a shape, a dtype of numpy's (a tensor has its own) or rows.
     InputError
-        If the memory map was opened copy-on-write: a file does not have its changes.
+        If the memory map was opened copy-on-write: a file does not have its changes. Later, where
+        rows are read, if the file is gone, shorter, or holds another array (of a ``.npy`` file).
+        If entries of an array are masked.
 
     Notes
     -----
@@ -115,6 +117,10 @@ class LazyArray:
         """Return a view of some rows, which reads nothing; one integer reads the row."""
         if isinstance(key, tuple) and len(key) == 2 and key[1] is Ellipsis:
             key = key[0]
+        if isinstance(key, tuple):
+            raise IndexError(
+                f"a LazyArray takes rows alone, got {key!r}; read them first: view[rows].read()"
+            )
         if not isinstance(key, slice) and np.ndim(key) == 0:
             return self.read(as_rows(key, len(self)))[0]
         return LazyArray(self, key)

@@ -6,7 +6,7 @@ import math
 import mmap
 import os
 from io import FileIO
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ _GAP_BYTES = 16 * 1024  # between two rows, up to which both are read in one go
 _PIECE_BYTES = 4 * 2**20  # read in one go at most
 _RESIDENT_BYTES = 32 * 2**20  # pages of a file that stay mapped at most
 _FAULT_BYTES = 64 * 1024  # what the system maps around one page that is touched
+_NPY = b"\x93NUMPY"  # what files of NumPy's format begin with
+_HEAD_BYTES = 64 * 1024  # of such a file are read at most, before its values
 
 Rows = slice | npt.NDArray[np.intp]
 
@@ -48,7 +50,7 @@ def open_rows(array: Any) -> StoredRows:
     InputTypeError
         If the array lacks a shape, a dtype of numpy's or rows.
     InputError
-        If it has no axes, or is a memory map whose changes are not in the file.
+        If it has no axes or masked entries, or is a memory map whose changes are not in the file.
     """
     if not all(hasattr(array, name) for name in ("shape", "dtype", "__getitem__")):
         raise InputTypeError(
@@ -66,6 +68,13 @@ def open_rows(array: Any) -> StoredRows:
         ) from None
     if len(array.shape) == 0:
         raise InputError("LazyArray: expected one row per sample, got an array of shape ()")
+    if np.ma.isMaskedArray(array):
+        if np.ma.getmaskarray(array).any():
+            raise InputError(
+                "LazyArray: expected no masked entries, whose values would be read; fill them, "
+                "array.filled(np.nan)"
+            )
+        array = array.data
     if isinstance(array, np.memmap) and array.filename is not None:
         place = _Place(array)
         return _FileRows(place) if place.has_whole_rows else _MappedRows(place)
@@ -138,6 +147,29 @@ class _Place:
         self.low = array.offset - array.offset % granularity + low - map_start
         self.n_bytes = high - low
         self.first = array.__array_interface__["data"][0] - low
+        with open(self.path, "rb") as file:
+            head = file.read(min(array.offset, _HEAD_BYTES))
+        self.head = head if head.startswith(_NPY) else b""
+        self.seen: tuple[int, ...] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "seen": None}
+
+    def check(self, file: IO[bytes]) -> None:
+        """Refuse a file in whose place another array was saved: its bytes would be read as rows.
+
+        A file in NumPy's format says in front what it holds; of others only the length is known.
+        """
+        if not self.head:
+            return
+        status = os.fstat(file.fileno())
+        now = (status.st_ino, status.st_size, status.st_mtime_ns)
+        if now == self.seen:
+            return
+        file.seek(0)
+        if file.read(len(self.head)) != self.head:
+            raise self.error("another array was saved in its place")
+        self.seen = now
 
     @property
     def row_bytes(self) -> int:
@@ -188,6 +220,7 @@ class _FileRows(StoredRows):
         pieces = zip(begins, lengths, first.tolist(), last.tolist(), strict=True)
         try:
             with open(place.path, "rb", buffering=0) as file:
+                place.check(file)
                 for begin, length, i, j in pieces:
                     file.seek(begin)
                     if length == (j - i) * size:
@@ -237,9 +270,12 @@ class _MappedRows(StoredRows):
             shift = place.low - start
             try:
                 with open(place.path, "rb") as file:
+                    place.check(file)
                     self._map = mmap.mmap(
                         file.fileno(), shift + place.n_bytes, access=mmap.ACCESS_READ, offset=start
                     )
+            except InputError:
+                raise
             except (OSError, ValueError) as error:
                 raise place.error(error) from error
             if hasattr(mmap, "MADV_NOHUGEPAGE"):

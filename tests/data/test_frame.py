@@ -220,6 +220,23 @@ def test_one_row_keeps_its_axis(frame, row):
         np.testing.assert_array_equal(taken["text"][0], TEXT[row])
 
 
+@pytest.mark.parametrize("start", [None, -2, 0, 2, 4, 9])
+@pytest.mark.parametrize("stop", [None, -1, 0, 3, 5, 9])
+@pytest.mark.parametrize("step", [None, 1, 2, -1, -2])
+def test_slices_of_loc_are_those_of_pandas(start, stop, step):
+    table = pd.DataFrame({"a": np.arange(6.0)})
+    frame = ModalityFrame({"a": table.to_numpy()})
+    key = slice(start, stop, step)
+    np.testing.assert_array_equal(frame.loc[key]["a"], table.loc[key].to_numpy())
+
+
+def test_labels_that_are_not_there_are_refused():
+    frame = ModalityFrame({"a": np.arange(6.0)[:, None]})
+    with pytest.raises(KeyError, match="no row -1: labels are 0 to 5"):
+        frame.loc[[-1]]
+    assert frame.iloc[[-1]]["a"].tolist() == [[5.0]]
+
+
 def test_take_and_loc_follow_pandas(frame):
     pandas = pd.DataFrame({"text": range(N), "audio": range(N)})
     assert len(frame.loc[1:3]) == len(pandas.loc[1:3]) == 3

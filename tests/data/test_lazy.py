@@ -257,6 +257,46 @@ def test_a_file_that_is_gone_is_named(tmp_path):
         pickle.loads(dumped).read()
 
 
+@pytest.mark.parametrize("pickled", [False, True])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_another_array_in_place_of_the_file_is_not_read(tmp_path, order, pickled):
+    path = tmp_path / "values.npy"
+    np.save(path, np.asarray(VALUES[:, :, 0], order=order))
+    view = LazyArray(np.load(path, mmap_mode="r"))
+    np.testing.assert_array_equal(view[:2].read(), VALUES[:2, :, 0])
+    view = pickle.loads(pickle.dumps(view)) if pickled or order == "F" else view  # F: a map is open
+    larger = np.zeros((400, 7))
+    np.save(tmp_path / "other.npy", larger)
+    (tmp_path / "other.npy").replace(path)
+    with pytest.raises(InputError, match=r"values\.npy' cannot .*another array was saved"):
+        view[:2].read()
+    # One of the same shape and type is what a user who writes the file anew wants to read.
+    np.save(path, np.asarray(2 * VALUES[:, :, 0], order=order))
+    np.testing.assert_array_equal(view[:2].read(), 2 * VALUES[:2, :, 0])
+
+
+def test_rows_that_are_written_later_are_read(tmp_path):
+    written = np.lib.format.open_memmap(tmp_path / "values.npy", "w+", np.float32, VALUES.shape)
+    view = LazyArray(written)
+    assert not view[:3].read().any()
+    written[:] = VALUES
+    written.flush()
+    np.testing.assert_array_equal(view.read(), VALUES)
+
+
+def test_masked_entries_are_refused():
+    whole = np.ma.masked_array(VALUES[:, 0], mask=False)
+    np.testing.assert_array_equal(LazyArray(whole)[[3, 1]].read(), VALUES[[3, 1], 0])
+    with pytest.raises(InputError, match="no masked entries"):
+        LazyArray(np.ma.masked_array(VALUES[:, 0], mask=VALUES[:, 0] > 1))
+
+
+@pytest.mark.parametrize("key", [(1, 2), (slice(None), 0), ([0, 1], 1)])
+def test_columns_are_refused(memmap, key):
+    with pytest.raises(IndexError, match="takes rows alone"):
+        LazyArray(memmap)[key]
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_a_file_that_became_shorter_is_named(tmp_path, order):
     np.save(tmp_path / "values.npy", np.asarray(VALUES[:, :, 0], order=order))
