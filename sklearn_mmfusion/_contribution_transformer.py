@@ -23,7 +23,7 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion._unwrap import unwrap
+from sklearn_mmfusion._unwrap import check_will_have, unwrap
 from sklearn_mmfusion._validation_targets import own_errors
 from sklearn_mmfusion.data import ModalityFrame
 
@@ -123,6 +123,7 @@ class ContributionTransformer(MetaEstimatorMixin, TransformerMixin, BaseEstimato
         self : ContributionTransformer
             The fitted transformer.
         """
+        check_will_have(self.estimator, method="contributions")  # before it is fitted
         fitted = _fit(self.estimator, X, y, sample_weight)
         inner, _ = unwrap(fitted, attribute="contributions")
         self._names = _column_names(inner)

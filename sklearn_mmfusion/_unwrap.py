@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._errors import InputTypeError
 
-__all__ = ["unwrap"]
+__all__ = ["check_will_have", "unwrap"]
 
 
 def unwrap(estimator: Any, X: Any = None, *, attribute: str) -> tuple[Any, Any]:
@@ -40,9 +40,30 @@ def unwrap(estimator: Any, X: Any = None, *, attribute: str) -> tuple[Any, Any]:
         else:
             if hasattr(estimator, "fit"):
                 check_is_fitted(estimator)
-            raise InputTypeError(
-                f"{type(estimator).__name__} has no {attribute}; expected a fitted estimator of "
-                "this package that has it, or a Pipeline or search that ends in one."
-            )
+            raise _lacks(estimator, attribute)
     check_is_fitted(estimator)
     return estimator, X
+
+
+def check_will_have(estimator: Any, *, method: str) -> None:
+    """Refuse an estimator, fitted or not, in which there is none with a method.
+
+    Raises
+    ------
+    InputTypeError
+        If there is no estimator with that method.
+    """
+    while not hasattr(estimator, method):
+        if hasattr(estimator, "steps"):
+            estimator = estimator.steps[-1][1]
+        elif hasattr(estimator, "estimator"):
+            estimator = estimator.estimator
+        else:
+            raise _lacks(estimator, method)
+
+
+def _lacks(estimator: Any, attribute: str) -> InputTypeError:
+    return InputTypeError(
+        f"{type(estimator).__name__} has no {attribute}; expected a fitted estimator of this "
+        "package that has it, or a Pipeline or search that ends in one."
+    )

@@ -220,7 +220,10 @@ def test_tables_keep_their_columns():
 
 def test_unusable_estimators_and_folds_are_refused():
     with pytest.raises(InputTypeError, match="LogisticRegression has no contributions"):
-        ContributionTransformer(LogisticRegression()).fit(X["text"], BINARY)
+        ContributionTransformer(LogisticRegression()).fit(X, BINARY)  # which it could not fit
+    with pytest.raises(InputTypeError, match="LogisticRegression has no contributions"):
+        search = GridSearchCV(make_pipeline(LogisticRegression()), {})
+        ContributionTransformer(search).fit(X, BINARY)
     with pytest.raises(InputTypeError, match="EarlyFusionClassifier has no contributions"):
         ContributionTransformer(EarlyFusionClassifier(**QUICK)).fit(X, BINARY)
     model = LateFusionClassifier(**QUICK)
