@@ -113,6 +113,9 @@ class BaseMKL(ExplainedTerms, SavableMixin, CallbackSupport, BaseEstimator):
         specs = check_kernels(self.kernel, schema.names)
         weight = self._with_class_weight(target, encoded, weight)
         weight = np.ones(data.n_samples) if weight is None else weight
+        counted = np.flatnonzero(weight > 0)  # a class may have the weight 0
+        if len(counted) < data.n_samples:
+            data, encoded, weight = data.take(counted), encoded[counted], weight[counted]
         kernels, matrices = fit_kernels(data, terms, specs, weight)
         lower, upper, mean, scale = self._free_zone(target, encoded, weight)
         solution = solve_mkl(
@@ -136,11 +139,10 @@ class BaseMKL(ExplainedTerms, SavableMixin, CallbackSupport, BaseEstimator):
         self.term_modalities_ = [tuple(schema.names[m] for m in term) for term in terms]
         self.intercept_ = solution.intercept * scale + mean
         used = solution.coefficients.any(axis=1)
-        self.support_ = np.flatnonzero(used)
+        # Rows of weight zero were left out, first those of sample_weight.
         given = check_sample_weight(sample_weight, n_samples=len(np.asarray(y)))
-        if given is not None:
-            # Rows of weight zero were left out.
-            self.support_ = np.flatnonzero(given)[used]
+        rows = counted if given is None else np.flatnonzero(given)[counted]
+        self.support_ = rows[used]
         self.dual_coef_ = self._result.coefficients[used].T
         self._set_readings(solution)
         task.end()

@@ -37,6 +37,7 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
 
     _explains: ClassVar[str] = "relevance scores"
     _small_lr: ClassVar[float] = 0.01  # under the penalty few steps have to be long
+    _long_lr: ClassVar[float | None] = None
     _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
         **BaseFusion._parameter_constraints,
         "p": [Interval(Real, 1, None, closed="both")],
@@ -56,7 +57,7 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         reg = auto_reg(float(self.p), plan.n_outputs)
         return {"reg": reg, "reg_factors": _REG_FACTORS, "p": float(self.p)}
 
-    def _others(self, plan: FusionPlan, start: Any) -> list[dict[str, Any]]:
+    def _others(self, plan: FusionPlan, n_rows: int, start: Any) -> list[dict[str, Any]]:
         """Return what other models have in place of parts of the plan, in the order of trying.
 
         Where ``reg`` is "auto", interactions have to earn their place; and where all modalities
@@ -65,7 +66,7 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         """
         if start is not None:
             return []
-        tries = super()._others(plan, start)
+        tries = super()._others(plan, n_rows, start)
         if plan.linear:
             tries.insert(0, {"encoders": plan.linear})
         if plan.reads_components:

@@ -45,6 +45,12 @@ class TrainingResult:
     net: Any
     phase_epochs: tuple[int, ...] | None = None
 
+    @property
+    def first_lr(self) -> float:
+        """Learning rate of the first epoch."""
+        lr: Any = self.history[0]["lr"]
+        return float(lr)
+
 
 class EpochLog(PrintLog):
     """skorch's table of epochs, printed where ``verbose`` asks for it."""

@@ -64,7 +64,8 @@ class FitRuns(FitOptions):
             if held is None:
                 yield self._run(plan, whole, start)
             else:
-                self._begin(plan, whole, self._n_tries(plan, start))
+                n_rows = whole.data.n_samples + held.data.n_samples
+                self._begin(plan, whole, self._n_tries(plan, n_rows, start))
                 yield self._run_best(plan, whole, held, start)
 
     def _run(self, plan: FusionPlan, whole: FitInput, start: Any) -> FitSteps:
@@ -82,7 +83,7 @@ class FitRuns(FitOptions):
             if parts is None:  # a handful of rows: copies may be on both sides
                 parts = _take(whole, split_rows(whole.target, whole.kind, fraction, seed))
             if parts is not None:
-                self._begin(plan, whole, self._n_tries(plan, start))
+                self._begin(plan, whole, self._n_tries(plan, n, start))
                 return (yield from self._run_best(plan, *parts, start))
             self._refuse_no_rows(n)
         refuse_watchers(self.callbacks, f"a fit on all rows; {_WITH_HELD_OUT}")
@@ -91,14 +92,14 @@ class FitRuns(FitOptions):
         if parts is None:
             self._begin(plan, whole, 1)
             return (yield from self._run_once(plan, whole, None, start))
-        self._begin(plan, whole, self._n_tries(plan, start) + 1)
+        self._begin(plan, whole, self._n_tries(plan, n, start) + 1)
         # Few rows cannot spare any: what is chosen is chosen in a first fit without some.
         schedule = self._schedule(plan, parts[0], whole)
         inner = yield from self._run_best(plan, *parts, start)
         del parts  # before all rows take memory of their own
         if inner.training.interrupted:
             return inner
-        chosen = self._chosen(inner)
+        chosen = {**self._chosen(inner), "lr": inner.training.first_lr}
         if self.early_stopping == "auto" and inner.training.best_epoch is not None:
             chosen |= {**schedule, "max_epochs": inner.training.best_epoch}
         plan = replace(plan, terms=inner.plan.terms, encoders=inner.plan.encoders)
@@ -139,36 +140,46 @@ class FitRuns(FitOptions):
             n_phases = int(self._method_options(plan).get("n_phases", 1))
             whole.task.begin(n_fits * n_phases * self._n_members())
 
-    def _n_tries(self, plan: FusionPlan, start: Any) -> int:
+    def _n_tries(self, plan: FusionPlan, n_rows: int, start: Any) -> int:
         """Return how many fits :meth:`_run_best` makes at most."""
-        return 1 + len(self._others(plan, start))
+        return 1 + len(self._others(plan, n_rows, start))
 
-    def _others(self, plan: FusionPlan, start: Any) -> list[dict[str, Any]]:
+    def _others(self, plan: FusionPlan, n_rows: int, start: Any) -> list[dict[str, Any]]:
         """Return what other models have in place of parts of the plan, in the order of trying.
 
-        Besides fields of a plan, ``vote``: as in :meth:`_run_once`.
+        Besides fields of a plan, ``vote``: as in :meth:`_run_once`, and ``lr``.
         """
-        if start is not None or not plan.reads_components:
+        if start is not None:
             return []
-        return [{"encoders": plan.on_components(plan.encoders)}]
+        tries: list[dict[str, Any]] = []
+        is_open = self.lr == "auto" and self._long_lr is not None and n_rows <= SMALL_SAMPLE
+        if is_open and plan.has_short_encoder:
+            tries.append({"lr": self._long_lr})
+        if plan.reads_components:
+            tries.append({"encoders": plan.on_components(plan.encoders)})
+        return tries
 
     def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitSteps:
         """Fit on some rows, and let other models win on the others.
 
-        Fewer terms win unless the loss is higher by more than two standard errors. Other encoders
-        win by a lower loss; with more than ``SMALL_SAMPLE`` rows it has to be lower by as much.
+        Fewer terms win unless the loss is higher by more than two standard errors. Other encoders,
+        and longer steps, win by a lower loss; with more than ``SMALL_SAMPLE`` rows it has to be
+        lower by as much.
         """
         best = yield from self._run_once(plan, kept, held, start)
-        small = kept.data.n_samples + held.data.n_samples <= SMALL_SAMPLE
-        for changes in self._others(plan, start):
+        n_rows = kept.data.n_samples + held.data.n_samples
+        small = n_rows <= SMALL_SAMPLE
+        for changes in self._others(plan, n_rows, start):
             if best.training.interrupted:
                 break
             parts = {"terms": best.plan.terms, "encoders": best.plan.encoders, **changes}
+            lr = parts.pop("lr", best.training.first_lr)
             vote = parts.pop("vote", False)
-            other = yield from self._run_once(replace(plan, **parts), kept, held, None, vote=vote)
+            changed = replace(plan, **parts)
+            other = yield from self._run_once(changed, kept, held, None, vote=vote, lr=lr)
             if other.training.interrupted:
                 best = replace(best, training=replace(best.training, interrupted=True))
-            elif "encoders" not in changes:
+            elif "terms" in changes:
                 best = best if best.clearly_beats(other, 2.0) else other
             elif other.clearly_beats(best, 0.0 if small else 2.0):
                 best = other

@@ -24,6 +24,8 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 
+_RAREST = 0.1  # share of a label in the rows of a stream, to begin with
+
 
 def row_shares(dataset: FusionDataset) -> Tensor:
     """Row weights that sum to 1, float64."""
@@ -34,20 +36,29 @@ def row_shares(dataset: FusionDataset) -> Tensor:
     return weight / weight.sum()
 
 
-def best_constant(rows: FusionDataset, loss_name: str, n_outputs: int) -> Tensor:
-    """Return the best constant outputs: log-odds, log-frequencies, means or medians."""
+def best_constant(
+    rows: FusionDataset, loss_name: str, n_outputs: int, *, more_to_come: bool = False
+) -> Tensor:
+    """Return the best constant outputs: log-odds, log-frequencies, means or medians.
+
+    With ``more_to_come`` a batch that lacks a class says nothing of the frequencies, and all are
+    taken to be equal; no label is rarer than one row in ten. What a first batch makes impossible
+    hundreds of steps would not undo.
+    """
     share, target = row_shares(rows).to(rows.target.device), rows.target
-    tiny = 1e-12
-    if loss_name == "binary":
-        rate = (share * target.double()).sum().clamp(tiny, 1 - tiny)
-        return torch.logit(rate)[None]
+    tiny = _RAREST if more_to_come and loss_name == "multilabel" else 1e-12
+    if loss_name in ("binary", "multilabel"):
+        rates = torch.atleast_1d(share @ target.double())
+        if more_to_come and loss_name == "binary" and not 0 < float(rates) < 1:
+            rates = torch.full_like(rates, 0.5)
+        return torch.logit(rates.clamp(tiny, 1 - tiny))
     if loss_name == "multiclass":
         counts = torch.zeros(n_outputs, dtype=torch.float64, device=target.device)
         counts = counts.index_add(0, target, share)
+        if more_to_come and not bool((counts > 0).all()):
+            counts = torch.ones_like(counts)
         logs = counts.clamp_min(tiny).log()
         return logs - logs.mean()
-    if loss_name == "multilabel":
-        return torch.logit((share @ target.double()).clamp(tiny, 1 - tiny))
     if loss_name == "absolute_error":
         return _weighted_median(target.double(), share)
     return share @ target.double()
@@ -77,9 +88,19 @@ def input_scalings(
     return tuple(scalings)
 
 
-def target_scale(fit_input: FitInput) -> TargetScale:
+def target_scale(fit_input: FitInput, *, more_to_come: bool = False) -> TargetScale:
+    """Return the units of the outputs.
+
+    Those of a constant target are 0, so that it is predicted whatever the network says; unless
+    there are ``more_to_come``, of which it need not be true.
+    """
     if fit_input.kind == "regression":
-        mean, scale = column_moments(fit_input.target.astype(np.float64), fit_input.weight)
+        target = fit_input.target.astype(np.float64)
+        mean, scale = column_moments(target, fit_input.weight)
+        size = np.abs(target).max(axis=0, initial=0.0)
+        is_constant = np.ptp(target, axis=0) <= 16 * np.finfo(np.float64).eps * size
+        if not more_to_come:
+            scale = np.where(is_constant, 0.0, scale)
         return TargetScale(mean, scale)
     return TargetScale(np.zeros(1), np.ones(1))
 
@@ -87,4 +108,5 @@ def target_scale(fit_input: FitInput) -> TargetScale:
 def scaled_target(fit_input: FitInput, scale: TargetScale) -> npt.NDArray[Any]:
     if fit_input.kind != "regression":
         return fit_input.target
-    return (fit_input.target - scale.mean) / scale.scale
+    known = scale.scale > 0
+    return np.where(known, fit_input.target - scale.mean, 0.0) / np.where(known, scale.scale, 1.0)

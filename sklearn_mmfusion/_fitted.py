@@ -92,7 +92,8 @@ class FittedFusion(SavableMixin, BaseEstimator):
         return cache.modules
 
     def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
+        # A copy: Python 3.11 gives the attributes of the estimator themselves.
+        state: dict[str, Any] = dict(super().__getstate__())
         if "_results" in state:
             state["_results"] = [without_net(result) for result in state["_results"]]
         return state

@@ -122,7 +122,7 @@ def fit_steps(
     """
     if last is None:
         plan = replace(plan, scalings=input_scalings(plan, train_input), linear=())
-        scale = target_scale(train_input)
+        scale = target_scale(train_input, more_to_come=one_epoch)
     else:
         plan, scale, start = last.plan, last.target_scale, last.state
     net = None if last is None else last.training.net
@@ -135,7 +135,9 @@ def fit_steps(
         network = net.module_
 
     def dataset(rows: FitInput) -> FusionDataset:
-        weight = None if rows.weight is None else rows.weight / rows.weight.mean()
+        weight = rows.weight
+        if weight is not None and not one_epoch:  # in a stream they say how much a batch counts
+            weight = weight / weight.mean()
         target = scaled_target(rows, scale)
         made = to_dataset(rows.data, target, weight, dtype).on_device(options.device)
         made.n_counted = n_counted(rows.weight, len(target))
@@ -145,7 +147,8 @@ def fit_steps(
     held = None if valid_input is None else dataset(valid_input)
     if start is None:
         with torch.no_grad():
-            network.fusion.bias.copy_(best_constant(rows, loss_name, plan.n_outputs))
+            constant = best_constant(rows, loss_name, plan.n_outputs, more_to_come=one_epoch)
+            network.fusion.bias.copy_(constant)
         if network.learns_inputs:
             some = rows.sample(learning_rows(len(rows), rows.row_bytes()), plan.seed)
             network.fit_inputs(some[:][0].to(options.device))

@@ -31,7 +31,9 @@ class PartialFits:
     ) -> Any:
         """Train one epoch on a batch of rows.
 
-        Inputs are scaled by the statistics of the first call. Batch statistics are running
+        Inputs, and targets of a regression, are scaled by the statistics of the first call, which
+        should be of rows that are like those to come. A class that it lacks has to be in
+        ``classes``. Batch statistics are running
         averages, and the fusion weights are not polished: call :meth:`fit` for relevance scores
         to report.
 
@@ -45,7 +47,8 @@ class PartialFits:
             All labels that will ever come (classifiers; needed in the first call unless the
             first batch has them all). Later calls may repeat them.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the rows.
+            Non-negative weights of the rows, in one unit over all calls: a batch of weights of 2
+            counts twice as much as one of weights of 1.
 
         Returns
         -------
@@ -58,6 +61,11 @@ class PartialFits:
                 "n_bags=1"
             )
         refuse_watchers(self.callbacks, "partial_fit; use fit")
+        if isinstance(getattr(self, "class_weight", None), str):
+            raise InputError(
+                f"partial_fit: class_weight={self.class_weight!r} needs the frequencies of all "
+                "rows, which no batch knows; pass a dict of weights, or sample_weight"
+            )
         first = not hasattr(self, "_result")
         known = classes if first else getattr(self, "classes_", None)
         if not first and known is not None and classes is not None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from sklearn_mmfusion._encoder_specs import IdentityEncoder, LinearEncoder, SummaryEncoder
 from sklearn_mmfusion._encoders import BaseEncoder, on_components
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._lazy_blocks import in_parts
@@ -108,6 +109,15 @@ class FusionPlan:
     def reads_components(self) -> bool:
         """Whether encoders of principal components may be tried in place of some of these."""
         return bool(self.linear) and repr(self.on_components(self.encoders)) != repr(self.encoders)
+
+    @property
+    def has_short_encoder(self) -> bool:
+        """Whether an encoder has no hidden layer, as where an estimator represents a modality."""
+        return any(
+            isinstance(encoder, IdentityEncoder | LinearEncoder)
+            or (isinstance(encoder, SummaryEncoder) and encoder.head is None)
+            for encoder in self.encoders
+        )
 
     def on_components(self, encoders: tuple[BaseEncoder, ...]) -> tuple[BaseEncoder, ...]:
         """Return encoders of principal components of wide modalities, where others may be tried."""

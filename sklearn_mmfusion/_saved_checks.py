@@ -154,7 +154,7 @@ def _check_state(result: FitResult) -> None:
     scale = result.target_scale
     for part in (scale.mean, scale.scale):
         _need(part.shape in ((1,), (k,)) and bool(np.isfinite(part).all()), "no scale of targets")
-    _need(bool((scale.scale > 0).all()), "no scale of targets")
+    _need(bool((scale.scale >= 0).all()), "no scale of targets")
     n_values = sum(value.size for value in state.values())
     largest = max(n_values, _FREE)
     for number in _numbers((result.plan.encoders, result.plan.head)):

@@ -215,6 +215,22 @@ def test_class_weight_is_a_factor_of_the_sample_weight():
     np.testing.assert_allclose(by_class.decision_function(X), by_row.decision_function(X))
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_class_of_weight_0_leaves_its_rows_out(n_classes):
+    X, signal = modalities()
+    y = np.digitize(signal, np.quantile(signal, [0.3, 0.6])[: n_classes - 1])
+    est = MKLClassifier(class_weight={k: float(k > 0) for k in range(n_classes)}).fit(X, y)
+    assert est.classes_.tolist() == list(range(n_classes))
+    assert (est.predict(X) > 0).all()
+    assert (y[est.support_] > 0).all()
+    if n_classes == 3:
+        rest = MKLClassifier().fit(ModalityFrame(X)[y > 0], y[y > 0])
+        margins = est.decision_function(X)
+        np.testing.assert_allclose(
+            margins[:, 2] - margins[:, 1], 2 * rest.decision_function(X), rtol=1e-4, atol=1e-5
+        )
+
+
 @pytest.mark.parametrize("cls", BOTH)
 def test_sequences_of_any_length_and_images_are_taken(cls):
     X, signal = modalities()
