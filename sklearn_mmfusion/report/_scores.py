@@ -36,9 +36,8 @@ def score_rows(subject: Subject) -> list[tuple[str, float | None, float | None]]
         for label, rate in zip(labels, frequency, strict=True)
         if rate > 0
     ]
-    f1 = metrics.f1_score(
-        y, predicted, average="macro", labels=labels, sample_weight=weight, zero_division=0
-    )
+    # A class that is predicted but is not among the rows counts too, with a score of 0.
+    f1 = metrics.f1_score(y, predicted, average="macro", sample_weight=weight, zero_division=0)
     f1_constant = 2 * positive.max() / (1 + positive.max()) / len(labels)
     areas = [area for area in _areas(subject) if area is not None]
     return [

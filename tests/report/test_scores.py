@@ -156,6 +156,25 @@ def test_rows_of_one_class_alone_have_no_area(fits):
     assert scores["log loss"][1] == 0
 
 
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+def test_class_that_is_predicted_but_not_there_counts_as_in_scikit_learn(fits, weight):
+    est, X, y = fits["multiclass"]
+    rows = np.flatnonzero(y != "middle")
+    X, y = X.iloc[rows], y[rows]
+    weight = None if weight is None else weight[rows]
+    predicted = est.predict(X)
+    assert "middle" in predicted
+    scores = _scores(Subject.of(est, X, y, weight))
+    weighted = {"sample_weight": weight}
+    assert scores["accuracy"] == pytest.approx(metrics.accuracy_score(y, predicted, **weighted))
+    assert scores["F1, mean over classes"] == pytest.approx(
+        metrics.f1_score(y, predicted, average="macro", zero_division=0, **weighted)
+    )
+    with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
+        expected = metrics.balanced_accuracy_score(y, predicted, **weighted)
+    assert scores["balanced accuracy"] == pytest.approx(expected)
+
+
 def test_calibration_of_two_classes_is_the_curve_of_scikit_learn(fits, subject_of):
     est, X, y = fits["binary"]
     found = calibration(subject_of("binary"))
