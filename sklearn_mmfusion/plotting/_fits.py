@@ -90,7 +90,11 @@ class RelevanceOfFits:
         """Interval of the mean over the fits, or None with one fit."""
         if len(self.relevance) == 1:
             return None
-        return np.maximum(corrected_interval(self.relevance, self.test_ratio), 0.0)
+        # The bounds of Student's interval know nothing of the bounds of a share. Rounding may put
+        # a relevance itself just above 1.
+        largest = self.relevance.max()
+        upper = max(largest, 1.0) if largest <= 1.0 + 1e-9 else np.inf
+        return np.clip(corrected_interval(self.relevance, self.test_ratio), 0.0, upper)
 
     @classmethod
     def from_explanation(cls, explanation: GlobalExplanation) -> Self:

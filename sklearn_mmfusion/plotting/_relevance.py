@@ -75,8 +75,9 @@ class RelevanceDisplay(RelevanceOfFits):
     -----
     The interval is Student's, with the variance that Nadeau and Bengio correct for training sets
     that overlap [1]_: over :math:`k` fits with standard deviation :math:`s` and test ratio
-    :math:`r`, :math:`\bar\beta \pm t_{k-1} \, s \sqrt{1/k + r}`, cut off at 0. It speaks of
-    the variation between training sets, not of whether the model is right.
+    :math:`r`, :math:`\bar\beta \pm t_{k-1} \, s \sqrt{1/k + r}`, cut off at 0 and at 1, which no
+    relevance score exceeds; where values above 1 are given, at 0 alone. It speaks of the variation
+    between training sets, not of whether the model is right.
 
     References
     ----------

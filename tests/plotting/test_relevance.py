@@ -112,7 +112,28 @@ def test_cv_results_interval_equals_corrected_students_t_per_term():
         scale = np.sqrt(np.var(values, ddof=1) * (1 / 5 + 1 / 4))
         lower, upper = stats.t(df=4, loc=values.mean(), scale=scale).interval(0.95)
         np.testing.assert_allclose(display.mean[column], values.mean(), rtol=1e-12)
-        np.testing.assert_allclose(display.interval[column], [max(lower, 0), upper], rtol=1e-12)
+        expected = [max(lower, 0), min(upper, 1)]
+        np.testing.assert_allclose(display.interval[column], expected, rtol=1e-12)
+
+
+def test_interval_of_shares_stays_within_0_and_1_in_figure_and_table():
+    pd = pytest.importorskip("pandas")
+    shares, terms = [[0.9, 0.1], [0.2, 0.8]], {"term_names": "ab", "term_modalities": ["a", "b"]}
+    display = RelevanceDisplay(shares, test_ratio=1.0, **terms).plot()
+    # Student's t of two fits is far wider: 12.7 standard errors to both sides.
+    np.testing.assert_array_equal(display.interval, [[0, 1], [0, 1]])
+    frame = display.frame()
+    pd.testing.assert_series_equal(frame["upper"], frame["lower"] + 1, check_names=False)
+    assert display.ax_.get_xlim()[1] < 1.2
+    # What is no share has no upper bound.
+    values = 10 * np.array(shares)
+    lower, upper = stats.t.interval(
+        0.95, 1, loc=values.mean(axis=0), scale=stats.sem(values, axis=0)
+    )
+    free = RelevanceDisplay(values, **terms).interval
+    np.testing.assert_allclose(free, np.transpose([np.maximum(lower, 0), upper]))
+    rounded = RelevanceDisplay([[1 + 1e-15], [1.0]], term_names=["a"], term_modalities=["a"])
+    assert rounded.interval[0, 0] <= rounded.mean[0] <= rounded.interval[0, 1] < 1 + 1e-12
 
 
 def test_cv_results_with_indices_take_the_ratio_of_the_parts():
@@ -126,7 +147,8 @@ def test_independent_fits_give_the_ordinary_interval_of_a_mean():
     lower, upper = stats.t.interval(
         0.95, 4, loc=display.mean, scale=stats.sem(display.relevance, axis=0)
     )
-    np.testing.assert_allclose(display.interval.T, [np.maximum(lower, 0), upper], rtol=1e-12)
+    expected = np.clip([lower, upper], 0, 1)
+    np.testing.assert_allclose(display.interval.T, expected, rtol=1e-12)
 
 
 def test_cv_results_draw_a_dot_per_fit_and_term():

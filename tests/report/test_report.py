@@ -244,7 +244,7 @@ def test_cross_validation_gives_intervals_and_scores_of_the_folds(fits):
     upper = column(report, "relevance", "terms", "upper (fits)")
     for t, name in enumerate(est.term_names_):
         assert mean[name] == pytest.approx(fits_of_term[:, t].mean())
-        assert upper[name] == pytest.approx(fits_of_term[:, t].mean() + half[t])
+        assert upper[name] == pytest.approx(min(fits_of_term[:, t].mean() + half[t], 1))
     folds = report.data["scores"]["cross_validation"]["rows"]
     scores = cv["test_score"]
     assert folds == [["score", pytest.approx(scores.mean()), pytest.approx(scores.std(ddof=1)), 3]]
