@@ -12,7 +12,11 @@ from sklearn_mmfusion.plotting._bars import (
     draw_bars,
     draw_frame,
     draw_spread,
+    height_of,
+    hidden_terms,
     new_axes,
+    places_of,
+    refuse_drawn,
     wrapped,
     write_values,
 )
@@ -195,20 +199,21 @@ class RelevanceDisplay(RelevanceOfFits):
         ImportError
             If matplotlib is not installed.
         InputError
-            If ``max_terms`` is below 1.
+            If ``max_terms`` is below 1, or ``ax`` holds bars, dots or cells already.
         """
         shown = self._terms_to_draw(max_terms, sort)
         labels = [wrapped(self.term_names[term]) for term in shown]
         if ax is None:
-            ax = new_axes(n_lines=sum(label.count("\n") + 1 for label in labels))
+            ax = new_axes(n_lines=height_of(labels))
+        refuse_drawn(ax)
         self.ax_, self.figure_ = ax, ax.figure
 
-        values, interval = self.mean[shown], self.interval
-        draw_bars(ax, values, [len(self.term_modalities[term]) for term in shown])
+        values, interval, places = self.mean[shown], self.interval, places_of(labels)
+        draw_bars(ax, places, values, [len(self.term_modalities[term]) for term in shown])
         right_ends = values
         if interval is not None:
-            right_ends = draw_spread(ax, self.relevance[:, shown], interval[shown])
-        write_values(ax, values, right_ends)
+            right_ends = draw_spread(ax, places, self.relevance[:, shown], interval[shown])
+        write_values(ax, places, values, right_ends)
         quantity = self.quantity if interval is None else f"{self.quantity}, mean over fits"
         draw_frame(ax, labels, quantity, self._notes(shown))
         return self
@@ -222,10 +227,11 @@ class RelevanceDisplay(RelevanceOfFits):
     def _notes(self, shown: np.ndarray) -> list[str]:
         notes, n_fits = [], len(self.relevance)
         if n_fits > 1:
-            notes.append(f"dots: {n_fits} fits; line: 95 % interval of the mean")
+            # Short lines: the legend stands beside them.
+            notes += [f"dots: {n_fits} fits", "line: 95 % interval of the mean"]
         hidden = np.delete(self.mean, shown)
         if len(hidden):
-            notes.append(f"{len(hidden)} more terms, each at most {hidden.max():.2f}")
+            notes.append(hidden_terms(hidden))
         if self.unlearned:
             notes.append(f"{self.unlearned} of {n_fits} fits not shown to beat a constant")
         return notes

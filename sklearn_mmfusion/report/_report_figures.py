@@ -29,6 +29,8 @@ from sklearn_mmfusion.plotting._bars import (
     QUIET_INK,
     draw_bars,
     draw_frame,
+    height_of,
+    places_of,
     wrapped,
 )
 
@@ -121,7 +123,7 @@ def _short(name: str, limit: int = _LONGEST_NAME) -> str:
 
 
 def _height(labels: Sequence[str]) -> float:
-    return 1.0 + 0.24 * sum(label.count("\n") + 1 for label in labels)
+    return 1.0 + 0.24 * height_of(labels)
 
 
 def _width(labels: Sequence[str]) -> float:
@@ -167,8 +169,9 @@ def shares_figure(
 
     def draw(figure: Figure) -> None:
         ax = figure.subplots()
-        draw_bars(ax, share[shown], [len(terms[t]) for t in shown])
-        for position, term in enumerate(shown):
+        places = places_of(labels)
+        draw_bars(ax, places, share[shown], [len(terms[t]) for t in shown])
+        for position, term in zip(places, shown, strict=True):
             for color, width in (("white", 3.0), (INK, 1.4)):
                 ax.plot(
                     [low[term], high[term]],
@@ -189,7 +192,14 @@ def pairs_figure(names: Sequence[str], matrix: Floats) -> str:
     """Draw shares of modalities (diagonal) and of their pairs as a heat map."""
     labels = [textwrap.shorten(_short(name, 24), 24, placeholder=" …") for name in names]
     lower = np.where(np.tri(len(names), dtype=bool), matrix, np.nan)
-    return _heat_map(lower, labels, labels, lambda v: f"{v:.0%}" if v >= 0.1 else f"{v:.1%}")
+    return _heat_map(lower, labels, labels, _percent)
+
+
+def _percent(share: float) -> str:
+    """Return a share in percent, in which only a zero reads as one."""
+    if 0 < share < 0.0005:
+        return "<0.1%"
+    return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{share:.1%}"
 
 
 def confusion_figure(labels: Sequence[str], counts: npt.NDArray[np.int64]) -> str:

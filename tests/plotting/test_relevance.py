@@ -1,7 +1,7 @@
 """RelevanceDisplay: its numbers against NumPy and SciPy, and what it draws."""
 
 import sys
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -82,7 +82,25 @@ def test_max_terms_draws_the_most_relevant_and_says_what_is_left_out():
     display = RelevanceDisplay.from_estimator(estimator, max_terms=2)
     np.testing.assert_array_equal(_bar_widths(display), values[:2])
     title = display.ax_.get_title(loc="left")
-    assert title == f"4 more terms, each at most {values[2]:.2f}"
+    assert title == f"4 more terms, each at most {np.ceil(100 * values[2]) / 100:.2f}"
+
+
+@pytest.mark.parametrize(
+    ("values", "max_terms", "written", "title"),
+    [
+        ([0.99996, 3e-5, 1e-5, 0, 0], None, ["1.00", "<0.01", "<0.01", "0", "0"], ""),
+        ([0.999, 0.001, 0, 0, 0], 1, ["1.00"], "4 more terms, each at most 0.01"),
+        ([0.96, 0.04, 0, 0, 0], 4, ["0.96", "0.04", "0", "0"], "1 more term, 0"),
+        ([0.6, 0.4, 0, 0, 0], 2, ["0.60", "0.40"], "3 more terms, each 0"),
+        ([0.5, 0.46, 0.04, 0, 0], 2, ["0.50", "0.46"], "3 more terms, each at most 0.04"),
+        ([0.04, 0.0004, 0, 0, 0], None, ["0.040", "<0.001", "0", "0", "0"], ""),
+    ],
+)
+def test_exact_zeros_are_told_from_small_values(values, max_terms, written, title):
+    terms = {"term_names": "abcde", "term_modalities": [(name,) for name in "abcde"]}
+    display = RelevanceDisplay(values, **terms).plot(max_terms=max_terms)
+    assert [text.get_text() for text in display.ax_.texts] == written
+    assert display.ax_.get_title(loc="left") == title
 
 
 def test_colour_tells_the_order_of_a_term():
@@ -229,6 +247,47 @@ def test_labels_of_long_names_are_wrapped_and_inside_the_figure(n_modalities):
     assert all(box.x0 >= 0 and box.x1 <= width for box in boxes)
     labels = sorted(boxes[: len(estimator.term_names_)], key=lambda box: box.y0)
     assert all(low.y1 <= high.y0 for low, high in zip(labels, labels[1:], strict=False))
+
+
+def test_labels_of_very_long_names_keep_their_ends_and_do_not_overlap():
+    names = ["a" * 60, "with a long name of " * 4 + "one", "with a long name of " * 4 + "two"]
+    estimator = FittedFusion((*names, *"bcdefgh"), order=2).fit()
+    display = RelevanceDisplay.from_estimator(estimator, sort=False)
+    display.figure_.canvas.draw()
+    boxes = [label.get_window_extent() for label in display.ax_.get_yticklabels()]
+    assert len({label.count("\n") for label in _labels(display)}) > 2  # of different heights
+    assert all(low.y1 < high.y0 for high, low in pairwise(boxes))
+    assert len(set(_labels(display))) == 55
+    # Each bar stands at its label.
+    bars = sorted((b for c in display.ax_.containers for b in c), key=lambda bar: bar.get_y())
+    places = [bar.get_y() + bar.get_height() / 2 for bar in bars]
+    np.testing.assert_allclose(places, display.ax_.get_yticks())
+
+
+def test_rows_of_one_line_stand_at_whole_numbers():
+    ax = RelevanceDisplay.from_estimator(FittedFusion().fit()).ax_
+    np.testing.assert_array_equal(ax.get_yticks(), np.arange(6))
+    assert ax.get_ylim() == (5.6, -0.6)
+
+
+def test_line_breaks_and_tabs_in_names_are_spaces():
+    names = ["with\nnewline", "with\ttab"]
+    display = RelevanceDisplay.from_estimator(FittedFusion(names).fit(), sort=False)
+    said = ["with newline", "with tab", "with newline × with tab"]
+    assert _labels(display) == said
+
+
+def test_axes_that_hold_a_drawing_are_refused_until_they_are_cleared():
+    ax = plt.subplots()[1]
+    ax.axvline(0.1)  # a line of the user's is no drawing of other terms
+    display = RelevanceDisplay.from_estimator(FittedFusion().fit(), ax=ax)
+    other = FittedFusion(("left", "right")).fit()
+    before = _labels(display)
+    with pytest.raises(InputError, match=r"ax holds a drawing already.*ax\.clear\(\)"):
+        RelevanceDisplay.from_estimator(other, ax=ax)
+    assert _labels(display) == before
+    ax.clear()
+    assert len(_bar_widths(RelevanceDisplay.from_estimator(other, ax=ax))) == 3
 
 
 def test_all_relevance_zero_is_drawn():
