@@ -40,6 +40,9 @@ class InteractionDisplay(RelevanceOfFits):
     unlearned : int, default=0
         How many of the fits are not shown to be better than a constant, their gain on held-out
         rows being at most two standard errors. A note in the figure says so.
+    assumed_folds : int, default=None
+        Number of folds of the cross-validation that `test_ratio` was guessed from; a note in the
+        figure says so. None where it is known.
     quantity : str, default="relevance"
         What the numbers are, for the note.
 
@@ -229,6 +232,4 @@ class InteractionDisplay(RelevanceOfFits):
         if (hidden <= 0).any():
             n_zero = int((hidden <= 0).sum())
             notes.append(f"{n_zero} interaction{'s' * (n_zero > 1)} with {self.quantity} 0")
-        if self.unlearned:
-            notes.append(f"{self.unlearned} of {n_fits} fits not shown to beat a constant")
-        return notes
+        return notes + self._notes_on_fits()

@@ -49,6 +49,9 @@ class RelevanceDisplay(RelevanceOfFits):
     unlearned : int, default=0
         How many of the fits are not shown to be better than a constant, their gain on held-out
         rows being at most two standard errors. A note in the figure says so.
+    assumed_folds : int, default=None
+        Number of folds of the cross-validation that `test_ratio` was guessed from; a note in the
+        figure says so. None where it is known.
     quantity : str, default="relevance"
         What the numbers are, for the axis.
 
@@ -155,7 +158,8 @@ class RelevanceDisplay(RelevanceOfFits):
         test_ratio : float, default=None
             Rows of a test part divided by rows of its training part. None reads it from
             ``return_indices=True`` when that was asked for, else takes the fits for those of
-            k-fold cross-validation: 1 / (k - 1). Use 0 for fits on independent data.
+            one k-fold cross-validation, 1 / (k - 1), and says so in the figure: of a repeated one
+            the interval would be too narrow. Use 0 for fits on independent data.
         ax : matplotlib Axes, default=None
             Where to draw; None makes a figure of fitting height.
         max_terms : int, default=None
@@ -232,6 +236,4 @@ class RelevanceDisplay(RelevanceOfFits):
         hidden = np.delete(self.mean, shown)
         if len(hidden):
             notes.append(hidden_terms(hidden))
-        if self.unlearned:
-            notes.append(f"{self.unlearned} of {n_fits} fits not shown to beat a constant")
-        return notes
+        return notes + self._notes_on_fits()

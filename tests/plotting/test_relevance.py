@@ -10,12 +10,13 @@ from matplotlib.colors import to_hex
 from scipy import stats
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import RepeatedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._explanations import GlobalExplanation
-from sklearn_mmfusion.plotting import RelevanceDisplay
+from sklearn_mmfusion.plotting import InteractionDisplay, RelevanceDisplay
 from sklearn_mmfusion.plotting._bars import LABEL_WIDTH, ORDER_COLORS
 
 
@@ -158,6 +159,25 @@ def test_cv_results_with_indices_take_the_ratio_of_the_parts():
     indices = {"train": [np.arange(30)] * 5, "test": [np.arange(15)] * 5}
     display = RelevanceDisplay.from_cv_results({"estimator": _five_fits(), "indices": indices})
     assert display.test_ratio == 0.5
+
+
+@pytest.mark.parametrize("display", [RelevanceDisplay, InteractionDisplay])
+def test_a_guess_of_the_ratio_is_told_in_the_figure(display):
+    fits, indices = _five_fits(), {"train": [range(40)] * 5, "test": [range(10)] * 5}
+    said = "interval: as of 5-fold cross-validation"
+    assert said in display.from_cv_results(fits).ax_.get_title(loc="left")
+    for cv_results, test_ratio in (({"estimator": fits, "indices": indices}, None), (fits, 0.25)):
+        known = display.from_cv_results(cv_results, test_ratio=test_ratio)
+        assert known.test_ratio == 0.25
+        assert "as of" not in known.ax_.get_title(loc="left")
+    assert "as of" not in display.from_cv_results(fits[:1]).ax_.get_title(loc="left")
+
+
+def test_indices_of_repeated_cross_validation_give_the_ratio_of_one():
+    splitter = RepeatedKFold(n_splits=5, n_repeats=2, random_state=0)
+    train, test = zip(*splitter.split(np.zeros(50)), strict=True)
+    results = {"estimator": 2 * _five_fits(), "indices": {"train": train, "test": test}}
+    assert RelevanceDisplay.from_cv_results(results).test_ratio == pytest.approx(1 / 4)
 
 
 def test_independent_fits_give_the_ordinary_interval_of_a_mean():
