@@ -162,10 +162,12 @@ class RelevanceOfFits:
             assumed_folds=assumed_folds,
         )
 
-    def _with_terms(self, term_names: Sequence[str], term_modalities: Sequence[Any]) -> Self:
-        """Return the same fits with their terms named anew, in the same order."""
+    def _with_terms(
+        self, term_names: Sequence[str], term_modalities: Sequence[Any], order: Any = slice(None)
+    ) -> Self:
+        """Return the same fits with their terms in another order, and then named anew."""
         return type(self)(
-            self.relevance,
+            self.relevance[:, order],
             term_names=term_names,
             term_modalities=term_modalities,
             test_ratio=self.test_ratio,

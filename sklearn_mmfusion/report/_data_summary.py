@@ -125,10 +125,8 @@ def target_rows(subject: Subject) -> tuple[list[str], list[list[Any]]]:
         ]
     if subject.kind == "regression":
         columns = y.reshape(len(y), -1)
-        names = subject.output_names
-        names = ["y"] if len(names) == 1 else names
         table = []
-        for name, values in zip(names, columns.T, strict=True):
+        for name, values in zip(subject.output_names, columns.T, strict=True):
             mean = float(share @ values)
             std = float(np.sqrt(share @ np.square(values - mean)))
             table.append([name, float(values.min()), mean, float(values.max()), std])

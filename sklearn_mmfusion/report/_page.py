@@ -96,10 +96,11 @@ class Table:
 
 @dataclass
 class Figure:
-    """A drawing, as SVG."""
+    """A drawing, as SVG, and what has to be known to read it."""
 
     svg: str
     alt: str
+    caption: str | None = None
 
     def html(self) -> Markup:
         found = re.search(r'<svg[^>]*? width="([\d.]+)pt"', self.svg, re.DOTALL)
@@ -110,6 +111,7 @@ class Figure:
         return tag(
             "figure",
             tag("img", src=source, alt=self.alt, style=style),
+            tag("figcaption", self.caption) if self.caption else None,
             class_="scroll",
             style=f"width:{width}px",
         )

@@ -143,13 +143,8 @@ def _largest(values: Floats) -> npt.NDArray[np.intp]:
 
 def relevance_figure(display: RelevanceDisplay) -> str:
     """Draw the relevance of terms, over one fit or several."""
-    display = RelevanceDisplay(
-        display.relevance,
-        term_names=[_short_term(term) for term in display.term_modalities],
-        term_modalities=display.term_modalities,
-        test_ratio=display.test_ratio,
-        unlearned=display.unlearned,
-    )
+    short = [_short_term(term) for term in display.term_modalities]
+    display = display._with_terms(short, display.term_modalities)
     shown = _largest(display.mean)
     labels = [wrapped(display.term_names[t]) for t in shown]
 

@@ -80,16 +80,19 @@ def scores_section(
     if subject.kind == "regression":
         truth = subject.y.reshape(len(subject.y), -1)
         guess = subject.predicted.reshape(len(subject.y), -1)
-        names = subject.output_names if truth.shape[1] > 1 else ["y"]
-        for name, t, g in list(zip(names, truth.T, guess.T, strict=True))[:_MOST_OUTPUTS]:
-            svg = errors_figure(t, g, name)
+        outputs = zip(subject.output_names, truth.T, guess.T, strict=True)
+        for name, t, g in list(outputs)[:_MOST_OUTPUTS]:
+            svg = errors_figure(t, g, plain(name))
             section.blocks.append(Figure(svg, f"Predictions of {name} against the truth"))
         return section
     if subject.kind != "multilabel":
         labels, counts = confusion(subject)
         if len(labels) <= _MOST_CLASSES:
             svg = confusion_figure([plain(label) for label in labels], counts)
-            section.blocks.append(Figure(svg, "Confusion matrix: true class by predicted class"))
+            caption = "Numbers: rows. Colour: their share in the rows of the true class."
+            section.blocks.append(
+                Figure(svg, "Confusion matrix: true class by predicted class", caption)
+            )
         section.blocks.append(Table("per_class", *per_class(subject)))
         section.blocks.append(
             Table(

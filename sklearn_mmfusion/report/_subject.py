@@ -72,7 +72,7 @@ class Subject:
         InputTypeError
             If there is no estimator of this package inside.
         InputError
-            If X and y differ in length.
+            If X and y differ in length, or y is no target of this estimator.
         NotFittedError
             If the estimator is not fitted.
         """
@@ -91,6 +91,11 @@ class Subject:
                     f"{type(model).__name__} is no estimator of this package; expected a fitted "
                     "one, or a Pipeline or search that ends in one."
                 )
+        if y is None:
+            raise InputError(
+                f"y: expected {_words_for(model)}, got None; a report compares it with what is "
+                "predicted"
+            )
         array = _target(y)
         n = len(check_rows(model, X_model).blocks[0].values)
         if len(array) != n:
@@ -99,6 +104,12 @@ class Subject:
         kind = model._target.kind
         if kind == "multilabel" and array.ndim == 1:
             array = array[:, None]
+        if kind == "regression":
+            array = _numbers(array, model)
+        n_columns = model._target.n_outputs if kind in ("multilabel", "regression") else 1
+        if array.size != n * n_columns:
+            shape = f"({n}, {n_columns})" if n_columns > 1 else f"({n},)"
+            raise InputError(f"y: expected the shape {shape}, as in fit, got {array.shape}")
         return cls(estimator, model, transformers, X, X_model, array, weight, kind)
 
     @property
@@ -138,14 +149,12 @@ class Subject:
 
     @property
     def output_names(self) -> list[str]:
-        """Names of the columns of contributions."""
+        """Names of the columns of contributions, as explanations have them."""
         if self.kind == "binary" and self.n_outputs == 1:
             return [str(self.classes[1])]
         if self.kind == "regression":
-            single = self.n_outputs == 1
-            if self.target_names:
-                return self.target_names
-            return ["prediction"] if single else [f"output {k}" for k in range(self.n_outputs)]
+            names: list[str] = self.model._target.number_names
+            return names
         return [str(label) for label in self.classes]
 
     @property
@@ -241,6 +250,30 @@ def take_rows(X: Any, rows: npt.NDArray[np.intp]) -> Any:
     if isinstance(X, Mapping):
         return ModalityFrame(X).iloc[rows]
     return _safe_indexing(X, rows)
+
+
+def _words_for(model: Any) -> str:
+    if model._target.kind == "regression":
+        return "the target of the rows of X, numbers"
+    return "the target of the rows of X, labels"
+
+
+def _numbers(array: npt.NDArray[Any], model: Any) -> Floats:
+    """Return the target of a regressor as finite numbers."""
+    try:
+        numbers = array.astype(np.float64)
+    except (TypeError, ValueError):
+        shown = list(dict.fromkeys(map(str, array.ravel())))[:3]
+        raise InputError(
+            f"y: expected numbers, for {type(model).__name__} is a regressor, got "
+            f"{', '.join(map(repr, shown))}"
+        ) from None
+    if not np.isfinite(numbers).all():
+        row = int(np.flatnonzero(~np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1))[0])
+        raise InputError(
+            f"y: expected finite numbers, got {numbers[row]} in row {row}; leave such rows out"
+        )
+    return numbers
 
 
 def _target(y: Any) -> npt.NDArray[Any]:

@@ -1,6 +1,7 @@
 """The report as a whole: well-formed HTML that loads nothing, sections, numbers, files."""
 
 import base64
+import copy
 import json
 import re
 import sys
@@ -20,6 +21,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_mmfusion import (
+    FileError,
+    FusionReport,
     InputError,
     InputTypeError,
     InTenseClassifier,
@@ -354,6 +357,60 @@ def test_save_writes_the_page_whole_or_leaves_the_old_one(fits, tmp_path, monkey
     monkeypatch.undo()
     assert report.save(str(path)) == path
     assert path.read_bytes().decode("utf-8") == report.html
+
+
+def test_paths_that_can_not_be_written_are_refused_before_anything_is_computed(
+    fits, tmp_path, monkeypatch
+):
+    est, X, y = fits["regression"]
+    monkeypatch.setattr(est, "predict", None)
+    missing = tmp_path / "nowhere" / "report.html"
+    for path, message in ((missing, "create the directory first"), (tmp_path, "it is a directory")):
+        with pytest.raises(FileError, match=f"cannot write '{path}': .*{message}"):
+            fusion_report(est, X, y, path=path)
+    with pytest.raises(FileError, match=f"cannot write '{missing}'"):
+        FusionReport("<p>", {}).save(missing)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_colours_of_the_confusion_matrix_are_explained(report_of):
+    caption = "<figcaption>Numbers: rows. Colour: their share in the rows of the true class."
+    assert report_of("binary").html.count(caption) == 1
+    assert "<figcaption>" not in report_of("regression").html
+
+
+def test_report_says_what_the_interval_over_fits_rests_on(fits):
+    est, X, y = fits["binary"]
+    rows = X.iloc[:10], y[:10]
+    fit = {"estimator": [est, est]}
+    guess = fusion_report(est, *rows, cv_results=fit, n_examples=0)
+    page = checked(guess.html)
+    assert "as of one cross-validation with as many folds; of other fits give" in "".join(page.text)
+    svgs = [base64.b64decode(source.partition(",")[2]).decode() for source in page.images]
+    assert sum("interval: as of 2-fold cross-validation" in svg for svg in svgs) == 1
+    told = fusion_report(est, *rows, cv_results=fit, test_ratio=0.25, n_examples=0)
+    page = checked(told.html)
+    assert "test parts have 0.25 times the rows of their training parts" in "".join(page.text)
+    assert not any(
+        "as of" in base64.b64decode(source.partition(",")[2]).decode() for source in page.images
+    )
+    with pytest.raises(InputError, match="test_ratio is that of the fits in cv_results"):
+        fusion_report(est, *rows, test_ratio=0.25)
+
+
+def test_test_ratio_sets_the_interval_over_fits(fits):
+    est, X, y = fits["binary"]
+    other = copy.copy(est)
+    names = est.term_names_
+    shares = np.random.default_rng(0).dirichlet(np.ones(len(names)))
+    other.relevance_scores_ = dict(zip(names, shares, strict=True))
+    cv = [est, other, est]
+    report = fusion_report(est, X, y, cv_results=cv, test_ratio=0.1, n_examples=0)
+    values = np.array([[fit.relevance_scores_[name] for name in names] for fit in cv])
+    half = stats.t.ppf(0.975, 2) * values.std(0, ddof=1) * np.sqrt(1 / 3 + 0.1)
+    upper = column(report, "relevance", "terms", "upper (fits)")
+    expected = np.minimum(values.mean(0) + half, 1)
+    assert upper == pytest.approx(dict(zip(names, expected, strict=True)))
 
 
 def test_report_in_a_notebook_is_a_frame_of_its_own(report_of):
