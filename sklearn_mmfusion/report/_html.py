@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-__all__ = ["Markup", "breakable", "data_uri", "join", "number", "plain", "tag"]
+__all__ = ["Markup", "breakable", "counted", "data_uri", "join", "number", "plain", "tag"]
 
 _VOID = {"img", "meta", "br"}
 _SPACES = {*range(0x09, 0x0E), 0x85, 0x2028, 0x2029}  # tabs and ends of lines and pages
@@ -73,6 +73,11 @@ def number(value: Any) -> str:
     else:
         text = f"{real:.2e}"
     return text.replace("-", "\u2212")
+
+
+def counted(n: int, word: str) -> str:
+    """Return a number and its noun, in the plural unless it is one."""
+    return f"{number(n)} {word}{'' if n == 1 else 's'}"
 
 
 def breakable(text: str) -> Markup:

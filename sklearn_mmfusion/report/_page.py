@@ -226,4 +226,6 @@ def _jsonable(value: Any) -> Any:
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
+    if isinstance(value, float):
+        return value + 0.0  # no minus before a zero
     return value if isinstance(value, bool | int | float | type(None)) else str(value)

@@ -14,6 +14,7 @@ from sklearn_mmfusion._atomic_files import check_target, write_atomically
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion.plotting import RelevanceDisplay
 from sklearn_mmfusion.report._cautions import cautions
+from sklearn_mmfusion.report._html import counted
 from sklearn_mmfusion.report._page import Section, page, page_data
 from sklearn_mmfusion.report._report_figures import unseen_axes
 from sklearn_mmfusion.report._scores import score_rows
@@ -241,7 +242,7 @@ def _lead(subject: Subject, name: str) -> str:
     modalities = len(subject.model.modality_names_)
     kind = _KINDS[subject.kind].format(len(subject.classes))
     plural = "modality" if modalities == 1 else "modalities"
-    return f"{name} on {modalities} {plural}, {subject.n_samples} rows, {kind}."
+    return f"{name} on {modalities} {plural}, {counted(subject.n_samples, 'row')}, {kind}."
 
 
 def _facts(

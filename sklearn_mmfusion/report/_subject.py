@@ -17,7 +17,7 @@ from sklearn_mmfusion._validation import check_sample_weight, check_X
 from sklearn_mmfusion.data import ModalityFrame
 from sklearn_mmfusion.data._blocks import ModalityData
 
-__all__ = ["Subject", "take_rows"]
+__all__ = ["Subject", "part", "parts", "spreads", "take_rows"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -209,13 +209,10 @@ class Subject:
         if self.kind != "regression" or self.n_outputs == 1:
             return np.ones(self.n_outputs)
         y = self.y.reshape(self.n_samples, -1).astype(np.float64)
-        size = np.abs(y).max(axis=0)
-        size = np.where(size > 0, size, 1.0)  # squares of scaled numbers do not overflow
-        spread = size * np.sqrt(self.share @ np.square((y - self.share @ y) / size))
-        varies = spread > 1e-12 * size
-        if not varies.any():
+        spread = spreads(y, self.share)
+        if not spread.any():
             return np.ones(self.n_outputs)
-        return np.where(varies, spread, np.inf)
+        return np.where(spread > 0, spread, np.inf)
 
     @cached_property
     def absolute_contributions(self) -> Floats:
@@ -243,6 +240,25 @@ def check_rows(model: Any, X: Any) -> ModalityData:
         missing=getattr(model, "missing", "raise"),
         schema=model._schema,
     )[1]
+
+
+def parts(values: Any) -> Floats:
+    """Return shares within 0 and 1: of all weights it is 1, which sums of rounded ones miss."""
+    values = np.clip(values, 0.0, 1.0)
+    return np.where(values > 1 - 1e-12, 1.0, values)
+
+
+def part(value: float) -> float:
+    """Return one of :func:`parts`."""
+    return float(parts(value))
+
+
+def spreads(columns: Floats, share: Floats) -> Floats:
+    """Return the standard deviation of each column, 0 where there is nothing but round-off."""
+    size = np.abs(columns).max(axis=0)
+    size = np.where(size > 0, size, 1.0)  # squares of scaled numbers do not overflow
+    spread = size * np.sqrt(share @ np.square((columns - share @ columns) / size))
+    return np.where(spread > 1e-12 * size, spread, 0.0)
 
 
 def take_rows(X: Any, rows: npt.NDArray[np.intp]) -> Any:

@@ -39,6 +39,7 @@ from sklearn_mmfusion import (
     TensorFusionRegressor,
     fusion_report,
 )
+from sklearn_mmfusion.report._page import Table
 
 QUICK = {"encoders": LinearEncoder(), "max_epochs": 4, "random_state": 0}
 VOID = {"meta", "img", "br", "wbr", "hr", "link", "input"}
@@ -411,6 +412,43 @@ def test_test_ratio_sets_the_interval_over_fits(fits):
     upper = column(report, "relevance", "terms", "upper (fits)")
     expected = np.minimum(values.mean(0) + half, 1)
     assert upper == pytest.approx(dict(zip(names, expected, strict=True)))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning")
+def test_several_targets_are_named_in_scores_and_examples():
+    rng = np.random.default_rng(0)
+    X = ModalityFrame({"a": rng.normal(size=(60, 2)), "b": rng.normal(size=(60, 2))})
+    y = np.column_stack([X["a"][:, 0], 300 * X["b"][:, 0] + 10])
+    est = MNLRegressor(**QUICK).fit(X, y)
+    report = fusion_report(est, X, y)
+    page = checked(report.html)
+    assert list(column(report, "scores", "per_output", "R²")) == ["y0", "y1"]
+    assert list(column(report, "scores", "scores", "these rows")) == [
+        "R², mean over outputs",
+        "correlation, mean over outputs",
+    ]
+    outputs = {row: name for row, name, *_ in report.data["examples"]["contributions"]["rows"]}
+    svgs = [base64.b64decode(source.partition(",")[2]).decode() for source in page.images]
+    for row, name in outputs.items():
+        (panel,) = [svg for svg in svgs if f"row {row}: " in svg]
+        assert f", for {name}" in panel and f"contribution to {name}" in panel
+    assert set(outputs.values()) == {"y0", "y1"}
+
+
+def test_one_row_is_told_as_one_row(fits):
+    est, X, y = fits["binary"]
+    one = X.iloc[:1], y[:1]
+    page = checked(fusion_report(est, *one, X_train=one[0], y_train=one[1]).html)
+    text = "".join(page.text)
+    assert "1 row, two classes." in text and "1 row, as the model sees them." in text
+    assert "1 row is few" in text and "1 of the 1 row is a training row" in text
+    assert "1 rows" not in text
+
+
+def test_zeros_of_the_data_have_no_minus():
+    table = Table("t", ["a"], [[-0.0], [np.float64(-0.0)], [-1e-300]])
+    assert [np.copysign(1, value) for (value,) in table.data()["rows"]] == [1, 1, -1]
 
 
 def test_report_in_a_notebook_is_a_frame_of_its_own(report_of):
