@@ -30,6 +30,7 @@ from sklearn_mmfusion.plotting._bars import (
     draw_bars,
     draw_frame,
     height_of,
+    hidden_terms,
     places_of,
     wrapped,
 )
@@ -160,7 +161,7 @@ def shares_figure(
     """Draw the share of each term in the contributions, with its interval over rows."""
     shown = _largest(share)
     labels = [wrapped(_short_term(terms[t])) for t in shown]
-    hidden = len(share) - len(shown)
+    hidden = np.delete(share, shown)
 
     def draw(figure: Figure) -> None:
         ax = figure.subplots()
@@ -176,7 +177,7 @@ def shares_figure(
                     solid_capstyle="butt",
                     zorder=3,
                 )
-        notes = [f"{hidden} more terms"] if hidden else []
+        notes = [hidden_terms(hidden)] if len(hidden) else []
         draw_frame(ax, labels, "share of the contributions, 95 % interval", notes)
         ax.set_xlim(0, max(1.05 * float(high.max()), 1e-3))
 

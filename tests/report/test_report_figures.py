@@ -37,7 +37,9 @@ def test_shares_figure_draws_the_largest_terms_largest_first():
     svg = shares_figure(terms, share, share * 0.9, share * 1.1)
     shown = [text for text in texts(svg) if re.fullmatch(r"m\d+", text)]
     assert shown == [f"m{i}" for i in range(29, 14, -1)]
-    assert "15 more terms" in texts(svg)
+    assert "15 more terms, each at most 0.04" in texts(svg)  # the largest is 0.0341
+    one = shares_figure(terms[-16:], share[-16:], share[-16:], share[-16:])
+    assert "1 more term, at most 0.04" in texts(one)
 
 
 def test_terms_of_zero_fill_a_figure_and_no_more():
