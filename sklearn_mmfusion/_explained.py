@@ -110,8 +110,7 @@ class ExplainedTerms:
         }
         given = self._target.names
         if not is_classifier(self):
-            n = self._target.n_outputs
-            names["output_names"] = given or (["y"] if n == 1 else [f"y{i}" for i in range(n)])
+            names["output_names"] = self._target.number_names
             return names
         classes = given or list(self.classes_)  # type: ignore[attr-defined]
         binary = self._target.kind == "binary"

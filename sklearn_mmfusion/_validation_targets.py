@@ -59,6 +59,12 @@ class TargetSchema:
     one_dimensional: bool
     names: list[str] | None = None
 
+    @property
+    def number_names(self) -> list[str]:
+        """Names of the targets of a regressor: those of the columns of y, else y, or y0, y1, ..."""
+        single = self.n_outputs == 1
+        return self.names or (["y"] if single else [f"y{i}" for i in range(self.n_outputs)])
+
 
 @contextmanager
 def own_errors(argument: str | None = None, remedy: str = "") -> Iterator[None]:

@@ -142,6 +142,35 @@ def test_sentiment_metric_without_rows_or_with_bad_neutral_raises():
         sentiment_scorers(neutral="keep")
 
 
+@pytest.mark.parametrize(
+    "metric", [sentiment_accuracy, sentiment_f1, seven_class_accuracy, pearson_correlation]
+)
+def test_sentiment_metric_rows_of_weight_0_do_not_matter(sentiments, metric):
+    true, predicted, weights = sentiments
+    kept = weights > 0
+    expected = metric(true[kept], predicted[kept], sample_weight=weights[kept])
+    true, predicted = np.where(kept, true, 1e16), np.where(kept, predicted, -1e200)
+    assert metric(true, predicted, sample_weight=weights) == expected
+    with pytest.raises(InputError, match="sample_weight: all weights are 0"):
+        metric(true, predicted, sample_weight=np.zeros(200))
+
+
+def test_sentiment_metric_with_neutral_rows_alone_that_have_a_weight_is_refused():
+    for metric in (sentiment_accuracy, sentiment_f1):
+        with pytest.raises(InputError, match="no row is left without the neutral ones"):
+            metric([0.0, 1.0], [1.0, 2.0], sample_weight=[1.0, 0.0])
+
+
+@pytest.mark.parametrize("metric", [emotion_accuracy, emotion_f1])
+def test_emotion_metric_without_any_weight_is_refused(emotions, metric):
+    true, predicted, weights = emotions
+    kept = weights > 0
+    expected = metric(true[kept], predicted[kept], sample_weight=weights[kept])
+    np.testing.assert_allclose(metric(true, predicted, sample_weight=weights), expected)
+    with pytest.raises(InputError, match="sample_weight: all weights are 0"):
+        metric(true, predicted, sample_weight=np.zeros(150))
+
+
 def test_emotion_metrics_equal_scikit_learn_emotion_by_emotion(emotions):
     true, predicted, weights = emotions
     for weight in (None, weights):

@@ -8,10 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import make_scorer
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils._param_validation import StrOptions, validate_params
-from sklearn.utils.validation import _check_sample_weight
 
 from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion.metrics._f1 import ARRAYS, weighted_f1
+from sklearn_mmfusion.metrics._f1 import ARRAYS, weighted_f1, weighted_rows
 
 __all__ = ["emotion_accuracy", "emotion_f1", "emotion_scorers"]
 
@@ -164,7 +163,7 @@ def _emotion_f1_of(
 def _indicators(
     y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return booleans (n, e) of targets and predictions, and the weights (n,)."""
+    """Return booleans (n, e) of targets and predictions, and weights (n,), of rows with one."""
     true, predicted = (
         check_array(values, dtype=np.float64, input_name=name)
         for name, values in (("y_true", y_true), ("y_pred", y_pred))
@@ -177,4 +176,4 @@ def _indicators(
                 f"values from {values.min():g} to {values.max():g} of shape {values.shape}. "
                 f"Predict labels, not probabilities."
             )
-    return true > 0, predicted > 0, _check_sample_weight(sample_weight, true)
+    return weighted_rows(true > 0, predicted > 0, sample_weight)

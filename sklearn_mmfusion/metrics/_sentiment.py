@@ -9,10 +9,10 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import get_scorer, make_scorer
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils._param_validation import StrOptions, validate_params
-from sklearn.utils.validation import _check_sample_weight
 
 from sklearn_mmfusion._errors import InputError, warn
-from sklearn_mmfusion.metrics._f1 import ARRAYS, weighted_f1
+from sklearn_mmfusion.metrics._correlation import weighted_correlation
+from sklearn_mmfusion.metrics._f1 import ARRAYS, weighted_f1, weighted_rows
 
 __all__ = [
     "pearson_correlation",
@@ -23,8 +23,6 @@ __all__ = [
 ]
 
 _NEUTRAL = StrOptions({"drop", "negative", "positive"})
-# A deviation below this share of the largest value is round-off, and the values are constant.
-_ROUND_OFF = 1e-14
 
 
 @validate_params({**ARRAYS, "neutral": [_NEUTRAL]}, prefer_skip_nested_validation=True)
@@ -61,7 +59,7 @@ def sentiment_accuracy(
     Raises
     ------
     InputError
-        If ``neutral="drop"`` leaves no row.
+        If ``neutral="drop"`` leaves no row with a weight, or all weights are 0.
 
     References
     ----------
@@ -109,7 +107,7 @@ def sentiment_f1(
     Raises
     ------
     InputError
-        If ``neutral="drop"`` leaves no row.
+        If ``neutral="drop"`` leaves no row with a weight, or all weights are 0.
 
     Notes
     -----
@@ -147,6 +145,11 @@ def seven_class_accuracy(
     accuracy : float
         From 0 to 1. Halves are rounded to the even number, as numpy and the papers' code do.
 
+    Raises
+    ------
+    InputError
+        If all weights are 0.
+
     Examples
     --------
     >>> from sklearn_mmfusion.metrics import seven_class_accuracy
@@ -181,27 +184,26 @@ def pearson_correlation(
     r : float
         From -1 to 1. It is 0, with an UndefinedMetricWarning, if one of both is constant.
 
+    Raises
+    ------
+    InputError
+        If all weights are 0.
+
     Examples
     --------
     >>> from sklearn_mmfusion.metrics import pearson_correlation
     >>> pearson_correlation([-1.0, 0.0, 1.0, 2.0], [-0.5, 0.0, 0.5, 1.0])
     1.0
     """
-    true, predicted, weights = _columns(y_true, y_pred, sample_weight)
-    units = []
-    for values in (true, predicted):
-        scaled = values / (np.abs(values).max() or 1.0)  # squares of huge values would overflow
-        centred = scaled - np.average(scaled, weights=weights)
-        norm = np.sqrt(np.average(centred**2, weights=weights))
-        if norm <= _ROUND_OFF:
-            warn(
-                "pearson_correlation: targets or predictions are constant, the correlation is "
-                "undefined and set to 0.",
-                UndefinedMetricWarning,
-            )
-            return 0.0
-        units.append(centred / norm)
-    return float(np.clip(np.average(units[0] * units[1], weights=weights), -1, 1))
+    r = weighted_correlation(*_columns(y_true, y_pred, sample_weight))
+    if r is None:
+        warn(
+            "pearson_correlation: targets or predictions are constant, the correlation is "
+            "undefined and set to 0.",
+            UndefinedMetricWarning,
+        )
+        return 0.0
+    return r
 
 
 @validate_params({"neutral": [_NEUTRAL]}, prefer_skip_nested_validation=True)
@@ -238,13 +240,13 @@ cross_validate` and of searches (with ``refit="neg_mean_absolute_error"``). Larg
 def _columns(
     y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike | None
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Return finite float targets, predictions and weights, each (n,)."""
+    """Return finite float targets, predictions and weights, each (n,), of rows with a weight."""
     true, predicted = (
         column_or_1d(check_array(values, ensure_2d=False, dtype=np.float64, input_name=name))
         for name, values in (("y_true", y_true), ("y_pred", y_pred))
     )
     check_consistent_length(true, predicted)
-    return true, predicted, _check_sample_weight(sample_weight, true)
+    return weighted_rows(true, predicted, sample_weight)
 
 
 def _signs(
@@ -258,8 +260,8 @@ def _signs(
         kept = true != 0
         if not kept.any():
             raise InputError(
-                "y_true: no row is left without the neutral ones, all sentiments are 0. Use "
-                "neutral='negative' or 'positive'."
+                "y_true: no row is left without the neutral ones, all sentiments (of rows with a "
+                "weight) are 0. Use neutral='negative' or 'positive'."
             )
         true, predicted, weights = true[kept], predicted[kept], weights[kept]
     return true > 0, predicted > 0, weights

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_mmfusion.plotting._bars import INK, ORDER_COLORS, PLAIN, QUIET_INK, new_axes
+from sklearn_mmfusion.plotting._bars import (
+    INK,
+    ORDER_COLORS,
+    PLAIN,
+    QUIET_INK,
+    new_axes,
+    number,
+    on_one_line,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -86,7 +94,7 @@ class Circle:
             outward = np.sqrt(area) / 2 + 6
             # Names beside the circle stand upright on their middle, others above or below.
             ax.annotate(
-                "\n".join([*_lines(name), _number(value)]),
+                "\n".join([*_lines(name), number(value)]),
                 place,
                 xytext=(outward * np.sign(np.round(x, 6)) * (abs(x) > 0.3), outward * _up(x, y)),
                 textcoords="offset points",
@@ -115,13 +123,14 @@ class Circle:
             if rank < MANY:
                 along = (0.5, 0.36, 0.64, 0.27, 0.73)
                 place = self._free([(1 - t) * ends[0] + t * ends[1] for t in along])
-                _write(ax, place, _number(value))
+                _write(ax, place, number(value))
 
     def draw_sets(self, ax: Axes, sets: Sequence[Term]) -> None:
         """Draw an outline per set, inside its modalities, with a letter for the legend."""
         from matplotlib.patches import Polygon
 
         for rank, (names, value, is_certain) in enumerate(sets):
+            said = " × ".join(map(on_one_line, names))
             ordered = [self.places[name] for name in self.names if name in names]
             corners = np.array(ordered)
             middle = corners.mean(axis=0)
@@ -137,7 +146,7 @@ class Circle:
                     linestyle="-" if is_certain else (0, (2, 1)),
                     joinstyle="round",
                     zorder=2,
-                    label=f"{LETTERS[rank]}  {' × '.join(names)}  {_number(value)}",
+                    label=f"{LETTERS[rank]}  {said}  {number(value)}",
                 )
             )
             tips = [inner[0] + t * (middle - inner[0]) for t in (0.0, 0.15, 0.3, 0.5)]
@@ -181,10 +190,6 @@ class Circle:
 
 def _lines(name: str) -> list[str]:
     return textwrap.wrap(name, NAME_WIDTH, break_on_hyphens=False) or [name]
-
-
-def _number(value: float) -> str:
-    return "<0.01" if 0 < value < 0.005 else f"{value:.2f}"
 
 
 def _up(x: float, y: float) -> float:

@@ -9,7 +9,18 @@ import numpy as np
 
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._resampling import corrected_interval
-from sklearn_mmfusion.plotting._bars import FAINT, INK, PLAIN, QUIET_INK, new_axes, wrapped
+from sklearn_mmfusion.plotting._bars import (
+    FAINT,
+    INK,
+    PLAIN,
+    QUIET_INK,
+    height_of,
+    new_axes,
+    on_one_line,
+    places_of,
+    refuse_drawn,
+    wrapped,
+)
 from sklearn_mmfusion.plotting._fits import pandas_or_say
 
 if TYPE_CHECKING:
@@ -122,17 +133,19 @@ class ComparisonDisplay:
         ImportError
             If matplotlib is not installed.
         InputError
-            If there is no such model.
+            If there is no such model, or ``ax`` holds bars, dots or cells already.
         """
         values = self._values(reference)
         labels = [wrapped(name) for name in values]
         if ax is None:
-            ax = new_axes(n_lines=2 + sum(label.count("\n") + 1 for label in labels))
+            ax = new_axes(n_lines=2 + height_of(labels))
+        refuse_drawn(ax)
         self.ax_, self.figure_ = ax, ax.figure
         n_scores = len(next(iter(values.values())))
         # Dots lie beside the line, each fold and seed at the same height in every row.
         offsets = np.linspace(0.14, 0.34, n_scores) if n_scores > 1 else np.array([0.2])
-        for row, scores in enumerate(values.values()):
+        places = places_of(labels)
+        for row, scores in zip(places, values.values(), strict=True):
             ax.scatter(scores, row + offsets, s=10, color=DOT, linewidth=0, zorder=2)
             ends = self._interval(scores)
             if not np.isnan(ends).any():
@@ -150,10 +163,10 @@ class ComparisonDisplay:
             )
         if reference is not None:
             ax.axvline(0, color=FAINT, linewidth=1.0, zorder=1)
-        ax.set_yticks(range(len(labels)), labels, **PLAIN)
-        ax.set_ylim(len(labels) - 0.45, -0.65)
+        ax.set_yticks(places, labels, **PLAIN)
+        ax.set_ylim(height_of(labels) - 0.45, -0.65)
         said = self.metric if reference is None else f"{self.metric} minus that of {reference}"
-        ax.set_xlabel(said, **PLAIN)
+        ax.set_xlabel(on_one_line(said), **PLAIN)
         ax.grid(axis="x", color="#E3E3E3", linewidth=0.8, zorder=0)
         ax.set_axisbelow(True)
         ax.tick_params(axis="y", length=0)

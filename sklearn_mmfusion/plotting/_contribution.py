@@ -9,6 +9,7 @@ import numpy as np
 
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._explanations import LocalExplanation
+from sklearn_mmfusion.plotting._bars import refuse_drawn
 from sklearn_mmfusion.plotting._fits import pandas_or_say
 from sklearn_mmfusion.plotting._samples import explain_samples
 from sklearn_mmfusion.plotting._waterfall import Steps, draw_panels, new_panels
@@ -229,7 +230,8 @@ class ContributionDisplay:
             If matplotlib is not installed.
         InputError
             If there is no such output or kind, ``max_terms`` is below 1, ``ax`` does not hold one
-            Axes per sample, or there are no samples or more than 6.
+            Axes per sample or one that holds a drawing already, or there are no samples or more
+            than 6.
         """
         if kind not in KINDS:
             raise InputError(f"kind is {kind!r}; expected one of {KINDS}")
@@ -245,6 +247,8 @@ class ContributionDisplay:
         axes = new_panels(steps) if ax is None else np.asarray(ax, dtype=object).reshape(-1)
         if axes.shape != (n,):
             raise InputError(f"ax holds {axes.size} Axes, for {n} samples; give one each.")
+        for panel in axes:
+            refuse_drawn(panel)
         self.axes_, self.ax_, self.figure_ = axes, axes[0], axes[0].figure
         word = "prediction" if self.explanation.is_regression else "decision"
         draw_panels(axes, steps, [self._title(row) for row in range(n)], word)

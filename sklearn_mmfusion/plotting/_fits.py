@@ -63,6 +63,7 @@ class RelevanceOfFits:
         term_modalities: Sequence[tuple[str, ...]],
         test_ratio: float = 0.0,
         unlearned: int = 0,
+        assumed_folds: int | None = None,
         quantity: str = "relevance",
     ) -> None:
         self.relevance = np.atleast_2d(np.asarray(relevance, dtype=np.float64))
@@ -70,6 +71,7 @@ class RelevanceOfFits:
         self.term_modalities = [tuple(modalities) for modalities in term_modalities]
         self.test_ratio = test_ratio
         self.unlearned = unlearned
+        self.assumed_folds = assumed_folds
         self.quantity = quantity
         n_terms = len(self.term_names)
         if self.relevance.shape[1:] != (n_terms,) or len(self.term_modalities) != n_terms:
@@ -90,7 +92,11 @@ class RelevanceOfFits:
         """Interval of the mean over the fits, or None with one fit."""
         if len(self.relevance) == 1:
             return None
-        return np.maximum(corrected_interval(self.relevance, self.test_ratio), 0.0)
+        # The bounds of Student's interval know nothing of the bounds of a share. Rounding may put
+        # a relevance itself just above 1.
+        largest = self.relevance.max()
+        upper = max(largest, 1.0) if largest <= 1.0 + 1e-9 else np.inf
+        return np.clip(corrected_interval(self.relevance, self.test_ratio), 0.0, upper)
 
     @classmethod
     def from_explanation(cls, explanation: GlobalExplanation) -> Self:
@@ -129,12 +135,15 @@ class RelevanceOfFits:
         if test_ratio is None and isinstance(cv_results, Mapping) and "indices" in cv_results:
             train, test = cv_results["indices"]["train"], cv_results["indices"]["test"]
             test_ratio = sum(map(len, test)) / sum(map(len, train))
+        assumed_folds = None
         if test_ratio is None:
-            test_ratio = 1 / max(len(fits) - 1, 1)
-        return cls._from_fits(fits, test_ratio)
+            test_ratio, assumed_folds = 1 / max(len(fits) - 1, 1), len(fits)
+        return cls._from_fits(fits, test_ratio, assumed_folds)
 
     @classmethod
-    def _from_fits(cls, fits: Sequence[Any], test_ratio: float = 0.0) -> Self:
+    def _from_fits(
+        cls, fits: Sequence[Any], test_ratio: float = 0.0, assumed_folds: int | None = None
+    ) -> Self:
         fits = [unwrap(fit, attribute="relevance_scores_")[0] for fit in fits]
         names = list(fits[0].relevance_scores_)
         for fit in fits:
@@ -150,7 +159,31 @@ class RelevanceOfFits:
             term_modalities=[modalities[name] for name in names],
             test_ratio=test_ratio,
             unlearned=sum(map(not_shown_to_learn, fits)),
+            assumed_folds=assumed_folds,
         )
+
+    def _with_terms(
+        self, term_names: Sequence[str], term_modalities: Sequence[Any], order: Any = slice(None)
+    ) -> Self:
+        """Return the same fits with their terms in another order, and then named anew."""
+        return type(self)(
+            self.relevance[:, order],
+            term_names=term_names,
+            term_modalities=term_modalities,
+            test_ratio=self.test_ratio,
+            unlearned=self.unlearned,
+            assumed_folds=self.assumed_folds,
+            quantity=self.quantity,
+        )
+
+    def _notes_on_fits(self) -> list[str]:
+        """Say what the interval rests on, and what the fits have learned."""
+        notes, n_fits = [], len(self.relevance)
+        if n_fits > 1 and self.assumed_folds:
+            notes.append(f"interval: as of {self.assumed_folds}-fold cross-validation")
+        if self.unlearned:
+            notes.append(f"{self.unlearned} of {n_fits} fits not shown to beat a constant")
+        return notes
 
     def frame(self) -> pd.DataFrame:
         """Return the numbers behind the bars.

@@ -9,7 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklearn_mmfusion._explanations import LocalExplanation
-from sklearn_mmfusion.plotting._bars import FAINT, INK, PLAIN, QUIET_INK, new_axes, wrapped
+from sklearn_mmfusion.plotting._bars import (
+    FAINT,
+    INK,
+    PLAIN,
+    QUIET_INK,
+    new_axes,
+    on_one_line,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,7 +62,9 @@ class Grid:
         n_maps, n_terms, n_columns = values.shape
         many = n_terms > MANY_TERMS
         names = map(str, self.data["term_names"])
-        self.row_labels = [n.replace(" x ", " × ") if many else wrapped(n) for n in names]
+        self.row_labels = [
+            on_one_line(n.replace(" x ", " × ")) if many else wrapped(n) for n in names
+        ]
         columns = ["activation"] if quantity == "activation" else self.data["concept_names"]
         self.column_labels = [
             textwrap.shorten(str(name), NAME_WIDTH, placeholder=" …") for name in columns
@@ -193,7 +203,7 @@ class Grid:
             for row, value in enumerate(values):
                 ends = None if intervals is None else intervals[row]
                 if self.detail:
-                    text = f"{value:.0%}" if heading.startswith(SHARE) else _number(value, ends)
+                    text = _percent(value) if heading.startswith(SHARE) else _number(value, ends)
                     _write(ax, left + self.bar_width / 2, row, text, color=INK)
                 elif ends is not None:
                     ax.plot(left + np.clip(ends, 0, full) * scale, [row] * 2, color=INK)
@@ -276,6 +286,11 @@ class Grid:
 
 def _write(ax: Axes, x: float, y: float, text: str, **font: Any) -> None:
     ax.text(x, y, text, ha="center", va="center", fontsize=SMALL, **font)
+
+
+def _percent(value: float) -> str:
+    """Return a share in whole percent, in which only a zero reads as one."""
+    return "<1%" if 0 < value < 0.005 else f"{value:.0%}"
 
 
 def _number(value: float, interval: NDArray[np.float64] | None) -> str:

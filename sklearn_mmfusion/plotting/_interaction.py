@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion.plotting._bars import hidden_terms, refuse_drawn
 from sklearn_mmfusion.plotting._circle import Circle
 from sklearn_mmfusion.plotting._fits import RelevanceOfFits
 
@@ -39,6 +40,9 @@ class InteractionDisplay(RelevanceOfFits):
     unlearned : int, default=0
         How many of the fits are not shown to be better than a constant, their gain on held-out
         rows being at most two standard errors. A note in the figure says so.
+    assumed_folds : int, default=None
+        Number of folds of the cross-validation that `test_ratio` was guessed from; a note in the
+        figure says so. None where it is known.
     quantity : str, default="relevance"
         What the numbers are, for the note.
 
@@ -185,7 +189,8 @@ class InteractionDisplay(RelevanceOfFits):
         ImportError
             If matplotlib is not installed.
         InputError
-            If ``max_pairs`` is below 0, or ``max_sets`` is not from 0 to 5.
+            If ``max_pairs`` is below 0, ``max_sets`` is not from 0 to 5, or ``ax`` holds bars,
+            dots or cells already.
         """
         if max_pairs is not None and max_pairs < 0:
             raise InputError(f"max_pairs is {max_pairs}; expected at least 0, or None for all.")
@@ -193,6 +198,7 @@ class InteractionDisplay(RelevanceOfFits):
             raise InputError(f"max_sets is {max_sets}; expected 0 to 5.")
         circle = Circle(self.modality_names, float(self.mean.max()))
         ax = circle.new_axes() if ax is None else ax
+        refuse_drawn(ax)
         self.ax_, self.figure_ = ax, ax.figure
         orders = np.array([len(term) for term in self.term_modalities])
         pairs = self._largest(orders == 2, max_pairs)
@@ -222,10 +228,8 @@ class InteractionDisplay(RelevanceOfFits):
             notes.append("dashed: 95 % interval of the mean reaches 0")
         hidden = np.delete(self.mean, shown)
         if (hidden > 0).any():
-            notes.append(f"{(hidden > 0).sum()} more terms, each at most {hidden.max():.2g}")
+            notes.append(hidden_terms(hidden[hidden > 0]))
         if (hidden <= 0).any():
             n_zero = int((hidden <= 0).sum())
             notes.append(f"{n_zero} interaction{'s' * (n_zero > 1)} with {self.quantity} 0")
-        if self.unlearned:
-            notes.append(f"{self.unlearned} of {n_fits} fits not shown to beat a constant")
-        return notes
+        return notes + self._notes_on_fits()

@@ -12,7 +12,11 @@ from sklearn_mmfusion.plotting._bars import (
     draw_bars,
     draw_frame,
     draw_spread,
+    height_of,
+    hidden_terms,
     new_axes,
+    places_of,
+    refuse_drawn,
     wrapped,
     write_values,
 )
@@ -45,6 +49,9 @@ class RelevanceDisplay(RelevanceOfFits):
     unlearned : int, default=0
         How many of the fits are not shown to be better than a constant, their gain on held-out
         rows being at most two standard errors. A note in the figure says so.
+    assumed_folds : int, default=None
+        Number of folds of the cross-validation that `test_ratio` was guessed from; a note in the
+        figure says so. None where it is known.
     quantity : str, default="relevance"
         What the numbers are, for the axis.
 
@@ -75,8 +82,9 @@ class RelevanceDisplay(RelevanceOfFits):
     -----
     The interval is Student's, with the variance that Nadeau and Bengio correct for training sets
     that overlap [1]_: over :math:`k` fits with standard deviation :math:`s` and test ratio
-    :math:`r`, :math:`\bar\beta \pm t_{k-1} \, s \sqrt{1/k + r}`, cut off at 0. It speaks of
-    the variation between training sets, not of whether the model is right.
+    :math:`r`, :math:`\bar\beta \pm t_{k-1} \, s \sqrt{1/k + r}`, cut off at 0 and at 1, which no
+    relevance score exceeds; where values above 1 are given, at 0 alone. It speaks of the variation
+    between training sets, not of whether the model is right.
 
     References
     ----------
@@ -150,7 +158,8 @@ class RelevanceDisplay(RelevanceOfFits):
         test_ratio : float, default=None
             Rows of a test part divided by rows of its training part. None reads it from
             ``return_indices=True`` when that was asked for, else takes the fits for those of
-            k-fold cross-validation: 1 / (k - 1). Use 0 for fits on independent data.
+            one k-fold cross-validation, 1 / (k - 1), and says so in the figure: of a repeated one
+            the interval would be too narrow. Use 0 for fits on independent data.
         ax : matplotlib Axes, default=None
             Where to draw; None makes a figure of fitting height.
         max_terms : int, default=None
@@ -194,20 +203,21 @@ class RelevanceDisplay(RelevanceOfFits):
         ImportError
             If matplotlib is not installed.
         InputError
-            If ``max_terms`` is below 1.
+            If ``max_terms`` is below 1, or ``ax`` holds bars, dots or cells already.
         """
         shown = self._terms_to_draw(max_terms, sort)
         labels = [wrapped(self.term_names[term]) for term in shown]
         if ax is None:
-            ax = new_axes(n_lines=sum(label.count("\n") + 1 for label in labels))
+            ax = new_axes(n_lines=height_of(labels))
+        refuse_drawn(ax)
         self.ax_, self.figure_ = ax, ax.figure
 
-        values, interval = self.mean[shown], self.interval
-        draw_bars(ax, values, [len(self.term_modalities[term]) for term in shown])
+        values, interval, places = self.mean[shown], self.interval, places_of(labels)
+        draw_bars(ax, places, values, [len(self.term_modalities[term]) for term in shown])
         right_ends = values
         if interval is not None:
-            right_ends = draw_spread(ax, self.relevance[:, shown], interval[shown])
-        write_values(ax, values, right_ends)
+            right_ends = draw_spread(ax, places, self.relevance[:, shown], interval[shown])
+        write_values(ax, places, values, right_ends)
         quantity = self.quantity if interval is None else f"{self.quantity}, mean over fits"
         draw_frame(ax, labels, quantity, self._notes(shown))
         return self
@@ -221,10 +231,9 @@ class RelevanceDisplay(RelevanceOfFits):
     def _notes(self, shown: np.ndarray) -> list[str]:
         notes, n_fits = [], len(self.relevance)
         if n_fits > 1:
-            notes.append(f"dots: {n_fits} fits; line: 95 % interval of the mean")
+            # Short lines: the legend stands beside them.
+            notes += [f"dots: {n_fits} fits", "line: 95 % interval of the mean"]
         hidden = np.delete(self.mean, shown)
         if len(hidden):
-            notes.append(f"{len(hidden)} more terms, each at most {hidden.max():.2f}")
-        if self.unlearned:
-            notes.append(f"{self.unlearned} of {n_fits} fits not shown to beat a constant")
-        return notes
+            notes.append(hidden_terms(hidden))
+        return notes + self._notes_on_fits()

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._explanations import GlobalExplanation, LocalExplanation
 from sklearn_mmfusion._unwrap import unwrap
+from sklearn_mmfusion.plotting._bars import refuse_drawn
 from sklearn_mmfusion.plotting._heat_maps import MAX_SAMPLES, QUANTITIES, Grid
 from sklearn_mmfusion.plotting._samples import explain_samples
 
@@ -207,8 +208,8 @@ class RoutingDisplay:
         ImportError
             If matplotlib is not installed.
         InputError
-            If there is no such quantity, ``ax`` does not hold one Axes per heat map, or there are
-            no samples or more than 8.
+            If there is no such quantity, ``ax`` does not hold one Axes per heat map or one that
+            holds a drawing already, or there are no samples or more than 8.
         """
         quantity = self._checked(quantity)
         local = isinstance(self.explanation, LocalExplanation)
@@ -227,6 +228,8 @@ class RoutingDisplay:
         axes = grid.new_axes() if ax is None else np.asarray(ax, dtype=object).reshape(-1)
         if axes.shape != (n_maps,):
             raise InputError(f"ax holds {axes.size} Axes, for {n_maps} heat maps; give one each.")
+        for panel in axes:
+            refuse_drawn(panel)
         self.axes_, self.ax_, self.figure_ = axes, axes[0], axes[0].figure
         if ax is not None:
             grid.fit_into(self.ax_)

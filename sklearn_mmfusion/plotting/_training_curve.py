@@ -10,7 +10,7 @@ import numpy as np
 
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._unwrap import unwrap
-from sklearn_mmfusion.plotting._bars import FAINT, INK, QUIET_INK, new_axes
+from sklearn_mmfusion.plotting._bars import FAINT, INK, PLAIN, QUIET_INK, new_axes, on_one_line
 from sklearn_mmfusion.plotting._fits import fits_of, pandas_or_say
 
 if TYPE_CHECKING:
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingCurveDisplay", "merged_epochs"]
 
-TRAIN, VALID = "#0072B2", "#D55E00"
-LINES = ((TRAIN, "train_loss", "training rows", "-"), (VALID, "valid_loss", "held-out rows", "--"))
+# Colours of Okabe and Ito, of training and of held-out rows; a pair for each drawing to one axes.
+COLORS = (("#0072B2", "#D55E00"), ("#009E73", "#CC79A7"), ("#56B4E9", "#E69F00"))
+LINES = (("train_loss", "training rows", "-"), ("valid_loss", "held-out rows", "--"))
 
 
 class TrainingCurveDisplay:
@@ -36,10 +37,15 @@ class TrainingCurveDisplay:
     validation_histories : sequence of list of dict, default=None
         ``validation_history_`` of every fit, whose held-out losses are drawn; None takes those of
         ``histories``.
+    name : str, default=None
+        Name of the model, for the legend; it tells several drawings to the same axes apart, which
+        have colours of their own.
 
     Attributes
     ----------
     histories, validation_histories : list of list of dict
+        What was given.
+    name : str or None
         What was given.
     best_epochs : list of (int or None)
         Epoch with the lowest loss on held-out rows, counted from 1, of every fit; None without
@@ -81,7 +87,10 @@ class TrainingCurveDisplay:
         self,
         histories: Sequence[Sequence[Mapping[str, Any]]],
         validation_histories: Sequence[Sequence[Mapping[str, Any]]] | None = None,
+        *,
+        name: str | None = None,
     ) -> None:
+        self.name = name
         self.histories = _copied(histories)
         if not self.histories or not all(self.histories):
             raise InputError("histories: expected at least one epoch of each fit, got none")
@@ -101,7 +110,12 @@ class TrainingCurveDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator: Any, *, learning_rate: bool = False, ax: Axes | None = None
+        cls,
+        estimator: Any,
+        *,
+        name: str | None = None,
+        learning_rate: bool = False,
+        ax: Axes | None = None,
     ) -> Self:
         """Draw the training of one fitted estimator.
 
@@ -109,6 +123,8 @@ class TrainingCurveDisplay:
         ----------
         estimator : fitted estimator
             An estimator with ``history_``, or a Pipeline or a search that ends in one.
+        name : str, default=None
+            Name of the model, for the legend.
         learning_rate : bool, default=False
             Whether to draw the learning rate as well, on an axis of its own.
         ax : matplotlib Axes, default=None
@@ -127,13 +143,14 @@ class TrainingCurveDisplay:
             If the estimator is not fitted.
         """
         estimator, _ = unwrap(estimator, attribute="history_")
-        return cls._of([estimator]).plot(ax, learning_rate=learning_rate)
+        return cls._of([estimator], name).plot(ax, learning_rate=learning_rate)
 
     @classmethod
     def from_cv_results(
         cls,
         cv_results: Mapping[str, Any] | Iterable[Any],
         *,
+        name: str | None = None,
         learning_rate: bool = False,
         ax: Axes | None = None,
     ) -> Self:
@@ -143,6 +160,8 @@ class TrainingCurveDisplay:
         ----------
         cv_results : mapping or iterable of fitted estimators
             What ``cross_validate(..., return_estimator=True)`` returns, or the estimators.
+        name : str, default=None
+            Name of the model, for the legend.
         learning_rate : bool, default=False
             Whether to draw the learning rate of the first fit as well, on an axis of its own.
         ax : matplotlib Axes, default=None
@@ -159,11 +178,12 @@ class TrainingCurveDisplay:
             If the mapping holds no estimators.
         """
         fits = [unwrap(fit, attribute="history_")[0] for fit in fits_of(cv_results)]
-        return cls._of(fits).plot(ax, learning_rate=learning_rate)
+        return cls._of(fits, name).plot(ax, learning_rate=learning_rate)
 
     @classmethod
-    def _of(cls, fits: Sequence[Any]) -> Self:
-        return cls([fit.history_ for fit in fits], [fit.validation_history_ for fit in fits])
+    def _of(cls, fits: Sequence[Any], name: str | None) -> Self:
+        histories = [fit.history_ for fit in fits]
+        return cls(histories, [fit.validation_history_ for fit in fits], name=name)
 
     def frame(self) -> pd.DataFrame:
         """Return the numbers behind the lines.
@@ -194,7 +214,7 @@ class TrainingCurveDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a figure.
+            Where to draw; None makes a figure. Axes that hold other curves keep them.
         learning_rate : bool, default=False
             Whether to draw the learning rate (of the first fit) as well, on an axis of its own.
 
@@ -213,9 +233,10 @@ class TrainingCurveDisplay:
         look: dict[str, Any] = {"linewidth": 1.8}
         if len(self.histories) > 1:
             look = {"linewidth": 1.0, "alpha": 0.75}
-        lines = zip(LINES, (self.histories, self.validation_histories), strict=True)
-        for (color, key, words, style), histories in lines:
-            label: str | None = words
+        colors = _free_colors(ax)
+        lines = zip(LINES, colors, (self.histories, self.validation_histories), strict=True)
+        for (key, words, style), color, histories in lines:
+            label: str | None = self._named(words)
             for history in histories:
                 epochs = [e for e, epoch in enumerate(history, start=1) if key in epoch]
                 if epochs:
@@ -231,16 +252,19 @@ class TrainingCurveDisplay:
         self._draw_frame(ax)
         return self
 
+    def _named(self, words: str) -> str:
+        return words if self.name is None else f"{on_one_line(self.name)}: {words}"
+
     def _mark_best(self, ax: Axes) -> None:
         several = len(self.histories) > 1
-        label: str | None = "best epoch"
+        label: str | None = self._named("best epoch")
         for history, best in zip(self.validation_histories, self.best_epochs, strict=True):
             if best is None:
                 continue
             loss = history[best - 1]["valid_loss"]
             if not several:
                 ax.axvline(best, color=INK, linewidth=0.8, linestyle=":")
-                label = f"best epoch, {best}"
+                label = self._named(f"best epoch, {best}")
             size = 5 if several else 7
             ax.plot(best, loss, "o", color=INK, markersize=size, label=label, zorder=4)
             label = None
@@ -268,9 +292,20 @@ class TrainingCurveDisplay:
             notes.append("held-out rows: of a first fit; training rows: of the second, on all rows")
         if self._later_phases():
             notes.append("dotted: the next order of terms begins")
+        # What is there already was said of other curves.
+        notes = list(map(self._named, notes))
+        notes = [*filter(None, [ax.get_title(loc="left")]), *notes]
         if notes:
-            ax.set_title("\n".join(notes), loc="left", fontsize="small", color=QUIET_INK)
-        ax.legend(fontsize="small", frameon=False)
+            ax.set_title("\n".join(notes), loc="left", fontsize="small", color=QUIET_INK, **PLAIN)
+        legend = ax.legend(fontsize="small", frameon=False)
+        for said in legend.get_texts():
+            said.set(**PLAIN)
+
+
+def _free_colors(ax: Axes) -> tuple[str, str]:
+    """Return the first pair of colours that no line has, or else the last."""
+    taken = {line.get_color() for line in ax.lines}
+    return next((pair for pair in COLORS if taken.isdisjoint(pair)), COLORS[-1])
 
 
 def merged_epochs(

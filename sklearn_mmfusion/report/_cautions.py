@@ -8,7 +8,7 @@ import numpy as np
 
 from sklearn_mmfusion._fit_warnings import not_shown_to_learn
 from sklearn_mmfusion.report._data_summary import n_shared_rows
-from sklearn_mmfusion.report._html import number
+from sklearn_mmfusion.report._html import counted, number
 from sklearn_mmfusion.report._page import Caution
 from sklearn_mmfusion.report._subject import Subject
 
@@ -116,6 +116,7 @@ def _of_the_scores(
         ("log loss", lambda s, c: s >= c),
         ("log loss, mean over labels", lambda s, c: s >= c),
         ("R²", lambda s, c: s <= c),
+        ("R², mean over outputs", lambda s, c: s <= c),
         ("balanced accuracy", lambda s, c: s <= c),
     ):
         if name in known:
@@ -135,7 +136,9 @@ def _of_the_scores(
 def _of_the_rows(subject: Subject, train: Subject | None) -> list[Caution]:
     found = []
     if subject.n_samples < _FEW_ROWS:
-        found.append(Caution(f"{subject.n_samples} rows are few: every number here is uncertain."))
+        are = "is" if subject.n_samples == 1 else "are"
+        rows = counted(subject.n_samples, "row")
+        found.append(Caution(f"{rows} {are} few: every number here is uncertain."))
     if train is None:
         found.append(
             Caution(
@@ -146,7 +149,8 @@ def _of_the_rows(subject: Subject, train: Subject | None) -> list[Caution]:
     elif shared := n_shared_rows(subject, train):
         found.append(
             Caution(
-                f"{number(shared)} of the {number(subject.n_samples)} rows are training rows: "
+                f"{number(shared)} of the {counted(subject.n_samples, 'row')} "
+                f"{'is a training row' if shared == 1 else 'are training rows'}: "
                 "the scores are too good.",
                 "warning",
             )

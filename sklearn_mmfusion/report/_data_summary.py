@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sklearn_mmfusion.data._blocks import ModalityBlock
-from sklearn_mmfusion.report._subject import Subject
+from sklearn_mmfusion.report._subject import Subject, part, spreads
 
 __all__ = ["ModalitySummary", "n_shared_rows", "summarise_modality", "target_rows"]
 
@@ -120,22 +120,20 @@ def target_rows(subject: Subject) -> tuple[list[str], list[list[Any]]]:
     y, share = subject.y, subject.share
     if subject.kind == "multilabel":
         return ["label", "rows with it", "share"], [
-            [label, int(np.count_nonzero(y[:, k])), float(share @ (y[:, k] != 0))]
+            [label, int(np.count_nonzero(y[:, k])), part(share @ (y[:, k] != 0))]
             for k, label in enumerate(subject.classes)
         ]
     if subject.kind == "regression":
         columns = y.reshape(len(y), -1)
-        names = subject.output_names
-        names = ["y"] if len(names) == 1 else names
         table = []
-        for name, values in zip(names, columns.T, strict=True):
-            mean = float(share @ values)
-            std = float(np.sqrt(share @ np.square(values - mean)))
-            table.append([name, float(values.min()), mean, float(values.max()), std])
+        for name, values in zip(subject.output_names, columns.T, strict=True):
+            low, high = float(values.min()), float(values.max())
+            mean = min(max(float(share @ values), low), high)
+            table.append([name, low, mean, high, float(spreads(values[:, None], share)[0])])
         return ["output", "minimum", "mean", "maximum", "standard deviation"], table
     labels = list(dict.fromkeys([*subject.classes, *np.unique(y).tolist()]))
     return ["class", "rows", "share"], [
-        [str(label), int((y == label).sum()), float(share @ (y == label))] for label in labels
+        [str(label), int((y == label).sum()), part(share @ (y == label))] for label in labels
     ]
 
 

@@ -75,11 +75,16 @@ def _error_and_doubt(subject: Subject) -> tuple[npt.NDArray[np.float64], npt.NDA
 
 
 def _output(subject: Subject, row: int) -> int:
-    """Return the output that decided: of the predicted class, or the most certain label."""
+    """Return the output that decided: of the predicted class, or the most certain label.
+
+    Of a regressor, the one that is farthest off in its unit.
+    """
     if subject.n_outputs == 1:
         return 0
     if subject.kind == "multiclass":
         return subject.classes.index(subject.predicted[row].item())
     if subject.kind == "multilabel" and subject.scores is not None:
         return int(np.argmax(subject.scores[row]))
+    if subject.kind == "regression":
+        return int(np.argmax(np.abs(subject.y[row] - subject.predicted[row]) / subject.units))
     return 0

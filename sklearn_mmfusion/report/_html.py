@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-__all__ = ["Markup", "breakable", "data_uri", "join", "number", "plain", "tag"]
+__all__ = ["Markup", "breakable", "counted", "data_uri", "join", "number", "plain", "tag"]
 
 _VOID = {"img", "meta", "br"}
-# Line ends, what XML lacks, and what turns the direction of the text after it: a name must not
+_SPACES = {*range(0x09, 0x0E), 0x85, 0x2028, 0x2029}  # tabs and ends of lines and pages
+# What XML lacks, and what turns the direction of the text after it: a name must not
 # reorder a page.
-_UNFIT = {0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFFFE, 0xFFFF}
+_UNFIT = {0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFFFE, 0xFFFF}
 _LONG_WORD, _BREAK_AFTER = 24, 16
 _DELETE, _LAST_CONTROL = 0x7F, 0x9F
 
@@ -36,12 +37,15 @@ def plain(value: Any) -> str:
     Returns
     -------
     str
-        Control characters as their pictures (an escape is ␛), what can't be shown as �.
+        Tabs and line ends as spaces, other control characters as their pictures (an escape is
+        ␛), what can't be shown as �.
     """
     shown = []
     for character in str(value):
         code = ord(character)
-        if code < 0x20:
+        if code in _SPACES:
+            shown.append(" ")
+        elif code < 0x20:
             shown.append(chr(0x2400 + code))
         elif code == _DELETE:
             shown.append("\u2421")
@@ -69,6 +73,11 @@ def number(value: Any) -> str:
     else:
         text = f"{real:.2e}"
     return text.replace("-", "\u2212")
+
+
+def counted(n: int, word: str) -> str:
+    """Return a number and its noun, in the plural unless it is one."""
+    return f"{number(n)} {word}{'' if n == 1 else 's'}"
 
 
 def breakable(text: str) -> Markup:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from sklearn_mmfusion.report._subject import part, parts
+
 __all__ = ["Shares", "contribution_shares", "pair_matrix", "shares_by_order"]
 
 Floats = npt.NDArray[np.float64]
@@ -54,7 +56,7 @@ def contribution_shares(absolute: Floats, weight: Floats) -> Shares:
     if mean == 0:
         zero = np.zeros(absolute.shape[1])
         return Shares(zero, zero, zero)
-    share = weight @ absolute / mean
+    share = parts(weight @ absolute / mean)
     deviation = (absolute - share * total[:, None]) / mean
     error = np.sqrt(np.square(weight) @ np.square(deviation))
     low = np.clip(share - _QUANTILE * error, 0, 1)
@@ -65,7 +67,7 @@ def contribution_shares(absolute: Floats, weight: Floats) -> Shares:
 def shares_by_order(share: Floats, orders: Sequence[int]) -> dict[int, float]:
     """Return the share of all terms of each order."""
     return {
-        order: float(sum(s for s, o in zip(share, orders, strict=True) if o == order))
+        order: part(sum(s for s, o in zip(share, orders, strict=True) if o == order))
         for order in sorted(set(orders))
     }
 

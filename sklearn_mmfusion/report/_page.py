@@ -96,10 +96,11 @@ class Table:
 
 @dataclass
 class Figure:
-    """A drawing, as SVG."""
+    """A drawing, as SVG, and what has to be known to read it."""
 
     svg: str
     alt: str
+    caption: str | None = None
 
     def html(self) -> Markup:
         found = re.search(r'<svg[^>]*? width="([\d.]+)pt"', self.svg, re.DOTALL)
@@ -110,6 +111,7 @@ class Figure:
         return tag(
             "figure",
             tag("img", src=source, alt=self.alt, style=style),
+            tag("figcaption", self.caption) if self.caption else None,
             class_="scroll",
             style=f"width:{width}px",
         )
@@ -224,4 +226,6 @@ def _jsonable(value: Any) -> Any:
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)
+    if isinstance(value, float):
+        return value + 0.0  # no minus before a zero
     return value if isinstance(value, bool | int | float | type(None)) else str(value)

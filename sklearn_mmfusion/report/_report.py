@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -11,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_mmfusion._atomic_files import check_target, write_atomically
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion.plotting import RelevanceDisplay
 from sklearn_mmfusion.report._cautions import cautions
+from sklearn_mmfusion.report._html import counted
 from sklearn_mmfusion.report._page import Section, page, page_data
 from sklearn_mmfusion.report._report_figures import unseen_axes
 from sklearn_mmfusion.report._scores import score_rows
@@ -88,19 +89,12 @@ class FusionReport:
 
         Raises
         ------
-        OSError
-            If the directory does not exist or can't be written to. A file that was there before
-            is as it was.
+        FileError
+            An ``OSError``: the directory does not exist or can't be written to, or is the path. A
+            file that was there before is as it was.
         """
-        path = Path(path)
-        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        try:
-            with part.open("x", encoding="utf-8", newline="\n") as file:
-                file.write(self.html)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-        return path
+        write_atomically(path, [self.html.encode("utf-8")])
+        return Path(path)
 
     def _repr_html_(self) -> str:
         # In a frame of its own: neither style sheet reaches the other page.
@@ -124,6 +118,7 @@ def fusion_report(
     y_train: Any = None,
     sample_weight: Any = None,
     cv_results: Any = None,
+    test_ratio: float | None = None,
     n_examples: int = 6,
     random_state: Any = 0,
 ) -> FusionReport:
@@ -156,6 +151,10 @@ def fusion_report(
         What ``cross_validate(..., return_estimator=True)`` returned for the same kind of
         estimator: relevance then has intervals over the fits, and the scores of the folds are
         shown.
+    test_ratio : float, default=None
+        Rows of a test part of ``cv_results`` divided by rows of its training part, for the
+        intervals. None reads it from ``return_indices=True`` when that was asked for, else takes
+        the fits for those of one k-fold cross-validation, 1 / (k - 1), and says so.
     n_examples : int, default=6
         How many single rows to show with the contributions of their terms.
     random_state : int, RandomState instance or None, default=0
@@ -171,13 +170,15 @@ def fusion_report(
     InputTypeError
         If there is no estimator of this package inside.
     InputError
-        If the rows do not fit the estimator, or only one of ``X_train`` and ``y_train`` is given.
+        If rows or target do not fit the estimator, only one of ``X_train`` and ``y_train`` is
+        given, or ``test_ratio`` without ``cv_results``.
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     ImportError
         If matplotlib is not installed.
-    OSError
-        If the file can't be written.
+    FileError
+        An ``OSError``: the file can't be written. A directory that is missing, or that is the
+        path, is refused before anything is computed.
 
     See Also
     --------
@@ -204,6 +205,10 @@ def fusion_report(
     """
     if (X_train is None) != (y_train is None):
         raise InputError("X_train and y_train belong together; give both or neither")
+    if test_ratio is not None and cv_results is None:
+        raise InputError("test_ratio is that of the fits in cv_results; give both, or neither")
+    if path is not None:
+        check_target(path)
     subject = Subject.of(estimator, X, y, sample_weight)
     train = None if X_train is None else Subject.of(estimator, X_train, y_train)
     scores = score_rows(subject)
@@ -212,7 +217,7 @@ def fusion_report(
         data_section(subject),
         scores_section(subject, train, _fold_scores(cv_results)),
         calibration_section(subject),
-        relevance_section(subject, _over_fits(subject.model, cv_results)),
+        relevance_section(subject, _over_fits(subject.model, cv_results, test_ratio)),
         interactions_section(subject),
         routing_section(subject),
         examples_section(subject, n_examples, random_state),
@@ -237,7 +242,7 @@ def _lead(subject: Subject, name: str) -> str:
     modalities = len(subject.model.modality_names_)
     kind = _KINDS[subject.kind].format(len(subject.classes))
     plural = "modality" if modalities == 1 else "modalities"
-    return f"{name} on {modalities} {plural}, {subject.n_samples} rows, {kind}."
+    return f"{name} on {modalities} {plural}, {counted(subject.n_samples, 'row')}, {kind}."
 
 
 def _facts(
@@ -269,12 +274,12 @@ def _fold_scores(cv_results: Any) -> dict[str, tuple[float, float, int]]:
     }
 
 
-def _over_fits(model: Any, cv_results: Any) -> RelevanceDisplay | None:
+def _over_fits(model: Any, cv_results: Any, test_ratio: float | None) -> RelevanceDisplay | None:
     """Return the relevance over the fits of a cross-validation, in the terms of the model."""
     if cv_results is None or not hasattr(model, "relevance_scores_"):
         return None
     # Drawn on axes that nobody sees: without any it would open a figure of pyplot.
-    display = RelevanceDisplay.from_cv_results(cv_results, ax=unseen_axes())
+    display = RelevanceDisplay.from_cv_results(cv_results, test_ratio=test_ratio, ax=unseen_axes())
     if set(display.term_names) != set(model.term_names_):
         raise InputError(
             f"cv_results: the fits have the terms {display.term_names}, the estimator "

@@ -29,6 +29,9 @@ from sklearn_mmfusion.plotting._bars import (
     QUIET_INK,
     draw_bars,
     draw_frame,
+    height_of,
+    hidden_terms,
+    places_of,
     wrapped,
 )
 
@@ -121,7 +124,7 @@ def _short(name: str, limit: int = _LONGEST_NAME) -> str:
 
 
 def _height(labels: Sequence[str]) -> float:
-    return 1.0 + 0.24 * sum(label.count("\n") + 1 for label in labels)
+    return 1.0 + 0.24 * height_of(labels)
 
 
 def _width(labels: Sequence[str]) -> float:
@@ -141,13 +144,8 @@ def _largest(values: Floats) -> npt.NDArray[np.intp]:
 
 def relevance_figure(display: RelevanceDisplay) -> str:
     """Draw the relevance of terms, over one fit or several."""
-    display = RelevanceDisplay(
-        display.relevance,
-        term_names=[_short_term(term) for term in display.term_modalities],
-        term_modalities=display.term_modalities,
-        test_ratio=display.test_ratio,
-        unlearned=display.unlearned,
-    )
+    short = [_short_term(term) for term in display.term_modalities]
+    display = display._with_terms(short, display.term_modalities)
     shown = _largest(display.mean)
     labels = [wrapped(display.term_names[t]) for t in shown]
 
@@ -163,12 +161,13 @@ def shares_figure(
     """Draw the share of each term in the contributions, with its interval over rows."""
     shown = _largest(share)
     labels = [wrapped(_short_term(terms[t])) for t in shown]
-    hidden = len(share) - len(shown)
+    hidden = np.delete(share, shown)
 
     def draw(figure: Figure) -> None:
         ax = figure.subplots()
-        draw_bars(ax, share[shown], [len(terms[t]) for t in shown])
-        for position, term in enumerate(shown):
+        places = places_of(labels)
+        draw_bars(ax, places, share[shown], [len(terms[t]) for t in shown])
+        for position, term in zip(places, shown, strict=True):
             for color, width in (("white", 3.0), (INK, 1.4)):
                 ax.plot(
                     [low[term], high[term]],
@@ -178,7 +177,7 @@ def shares_figure(
                     solid_capstyle="butt",
                     zorder=3,
                 )
-        notes = [f"{hidden} more terms"] if hidden else []
+        notes = [hidden_terms(hidden)] if len(hidden) else []
         draw_frame(ax, labels, "share of the contributions, 95 % interval", notes)
         ax.set_xlim(0, max(1.05 * float(high.max()), 1e-3))
 
@@ -189,7 +188,14 @@ def pairs_figure(names: Sequence[str], matrix: Floats) -> str:
     """Draw shares of modalities (diagonal) and of their pairs as a heat map."""
     labels = [textwrap.shorten(_short(name, 24), 24, placeholder=" …") for name in names]
     lower = np.where(np.tri(len(names), dtype=bool), matrix, np.nan)
-    return _heat_map(lower, labels, labels, lambda v: f"{v:.0%}" if v >= 0.1 else f"{v:.1%}")
+    return _heat_map(lower, labels, labels, _percent)
+
+
+def _percent(share: float) -> str:
+    """Return a share in percent, in which only a zero reads as one."""
+    if 0 < share < 0.0005:
+        return "<0.1%"
+    return f"{share:.0%}" if share >= 0.1 or share == 0 else f"{share:.1%}"
 
 
 def confusion_figure(labels: Sequence[str], counts: npt.NDArray[np.int64]) -> str:

@@ -9,9 +9,18 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics
 
-from sklearn_mmfusion.report._subject import Subject
+from sklearn_mmfusion.metrics._correlation import weighted_correlation
+from sklearn_mmfusion.report._subject import Subject, part, parts, spreads
 
-__all__ = ["Calibration", "brier_score", "calibration", "confusion", "per_class", "score_rows"]
+__all__ = [
+    "Calibration",
+    "brier_score",
+    "calibration",
+    "confusion",
+    "per_class",
+    "per_output",
+    "score_rows",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,23 +38,22 @@ def score_rows(subject: Subject) -> list[tuple[str, float | None, float | None]]
         return _multilabel(subject)
     y, predicted, weight, share = subject.y, subject.predicted, subject.weight, subject.share
     labels = np.unique(y)
-    frequency: Floats = np.array([share @ (y == label) for label in labels])
+    frequency: Floats = np.array([part(share @ (y == label)) for label in labels])
     positive = frequency[frequency > 0]
     recalls = [
-        float(share[y == label] @ (predicted[y == label] == label)) / rate
+        part(float(share[y == label] @ (predicted[y == label] == label)) / rate)
         for label, rate in zip(labels, frequency, strict=True)
         if rate > 0
     ]
-    f1 = metrics.f1_score(
-        y, predicted, average="macro", labels=labels, sample_weight=weight, zero_division=0
-    )
+    # A class that is predicted but is not among the rows counts too, with a score of 0.
+    f1 = metrics.f1_score(y, predicted, average="macro", sample_weight=weight, zero_division=0)
     f1_constant = 2 * positive.max() / (1 + positive.max()) / len(labels)
     areas = [area for area in _areas(subject) if area is not None]
     return [
         ("accuracy", metrics.accuracy_score(y, predicted, sample_weight=weight), positive.max()),
         ("balanced accuracy", float(np.mean(recalls)), 1 / len(recalls)),
         ("F1, mean over classes", f1, f1_constant),
-        ("log loss", _log_loss(subject), float(-(positive * np.log(positive)).sum())),
+        ("log loss", _log_loss(subject), float((positive * -np.log(positive)).sum()) + 0.0),
         ("ROC AUC", _area_of(subject, areas), 0.5 if areas else None),
     ]
 
@@ -86,32 +94,58 @@ def _areas(subject: Subject) -> list[float | None]:
 
 
 def _regression(subject: Subject) -> list[tuple[str, float | None, float | None]]:
-    y, predicted, weight, share = subject.y, subject.predicted, subject.weight, subject.share
-    truth, guess = y.reshape(len(y), -1), predicted.reshape(len(y), -1)
-    medians = np.array([_weighted_median(column, share) for column in truth.T])
-    spread = np.sqrt(share @ np.square(truth - share @ truth))
-    correlations = [_correlation(t, g, share) for t, g in zip(truth.T, guess.T, strict=True)]
-    known = [r for r in correlations if r is not None]
-    return [
-        ("R²", float(metrics.r2_score(y, predicted, sample_weight=weight)), 0.0),
-        (
-            "mean absolute error",
-            float(metrics.mean_absolute_error(y, predicted, sample_weight=weight)),
-            float((share @ np.abs(truth - medians)).mean()),
-        ),
-        (
-            "root mean squared error",
-            float(np.sqrt(share @ np.square(truth - guess)).mean()),
-            float(spread.mean()),
-        ),
-        ("correlation", float(np.mean(known)) if known else None, None),
-    ]
+    outputs = _output_scores(subject)
+    if len(outputs) == 1:
+        return outputs[0]
+    # Errors of outputs in different units have no mean.
+    rows: list[tuple[str, float | None, float | None]] = []
+    for place, constant in ((0, 0.0), (3, None)):
+        known = [scores[place][1] for scores in outputs]
+        values = [value for value in known if value is not None]
+        mean = float(np.mean(values)) if values else None
+        rows.append((f"{outputs[0][place][0]}, mean over outputs", mean, constant))
+    return rows
 
 
-def _correlation(truth: Floats, guess: Floats, share: Floats) -> float | None:
-    a, b = truth - share @ truth, guess - share @ guess
-    scale = np.sqrt((share @ np.square(a)) * (share @ np.square(b)))
-    return float(share @ (a * b) / scale) if scale > 0 else None
+def _output_scores(subject: Subject) -> list[list[tuple[str, float | None, float | None]]]:
+    """Return the scores of each output of a regressor."""
+    n, weight, share = subject.n_samples, subject.weight, subject.share
+    found = []
+    for t, g in zip(subject.y.reshape(n, -1).T, subject.predicted.reshape(n, -1).T, strict=True):
+        error = np.abs(t - g)
+        found.append(
+            [
+                ("R²", float(metrics.r2_score(t, g, sample_weight=weight)) if n > 1 else None, 0.0),
+                (
+                    "mean absolute error",
+                    float(share @ error),
+                    float(share @ np.abs(t - _weighted_median(t, share))),
+                ),
+                (
+                    "root mean squared error",
+                    float(np.sqrt(share @ np.square(error))),
+                    float(spreads(t[:, None], share)[0]),
+                ),
+                ("correlation", weighted_correlation(t, g, share), None),
+            ]
+        )
+    return found
+
+
+def per_output(subject: Subject) -> tuple[list[str], list[list[Any]]]:
+    """Return the columns and rows of a table of the outputs of a regressor."""
+    columns, rows = ["output"], []
+    for name, scores in zip(subject.output_names, _output_scores(subject), strict=True):
+        row: list[Any] = [name]
+        columns = ["output"]
+        for score, value, constant in scores:
+            columns.append(score)
+            row.append(value)
+            if score.endswith("error"):
+                columns.append(f"{score} of a constant")
+                row.append(constant)
+        rows.append(row)
+    return columns, rows
 
 
 def _weighted_median(values: Floats, share: Floats) -> float:
@@ -144,8 +178,8 @@ def _multilabel(subject: Subject) -> list[tuple[str, float | None, float | None]
         ),
         (
             "labels right",
-            float((share @ (y == predicted)).mean()),
-            float((share @ (y == constant)).mean()),
+            part((share @ (y == predicted)).mean()),
+            part((share @ (y == constant)).mean()),
         ),
         ("F1, mean over labels", f1(predicted), f1(constant)),
         ("log loss, mean over labels", loss, entropy),
@@ -175,8 +209,8 @@ def per_class(subject: Subject) -> tuple[list[str], list[list[Any]]]:
         share = subject.share
         hit = float(share @ (truth[:, k] & guess[:, k]))
         found, real = float(share @ guess[:, k]), float(share @ truth[:, k])
-        precision = hit / found if found else None
-        recall = hit / real if real else None
+        precision = part(hit / found) if found else None
+        recall = part(hit / real) if real else None
         rows.append([str(label), int(truth[:, k].sum()), precision, recall, areas[k]])
     word = "label" if subject.kind == "multilabel" else "class"
     return [word, "rows", "precision", "recall", "ROC AUC"], rows
@@ -245,6 +279,7 @@ def calibration(subject: Subject) -> Calibration | None:
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.bincount(bins, weights=share * stated, minlength=_BINS) / mass
         rate = np.bincount(bins, weights=share * true, minlength=_BINS) / mass
+    mean, rate = parts(mean), parts(rate)
     filled = mass > 0
     error = float((mass[filled] * np.abs(mean - rate)[filled]).sum())
     counts = np.bincount(bins, minlength=_BINS)

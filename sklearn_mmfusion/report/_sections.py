@@ -6,7 +6,7 @@ import numpy as np
 
 from sklearn_mmfusion.report._data_summary import summarise_modality, target_rows
 from sklearn_mmfusion.report._examples import choose_examples
-from sklearn_mmfusion.report._html import number, plain
+from sklearn_mmfusion.report._html import counted, number, plain
 from sklearn_mmfusion.report._page import Figure, Section, Table, Text
 from sklearn_mmfusion.report._report_figures import (
     calibration_figure,
@@ -20,6 +20,7 @@ from sklearn_mmfusion.report._scores import (
     calibration,
     confusion,
     per_class,
+    per_output,
     score_rows,
 )
 from sklearn_mmfusion.report._subject import Subject
@@ -44,7 +45,7 @@ def data_section(subject: Subject) -> Section:
     columns = ["modality", "kind", "shape of a row", "type", "missing rows", "padding"]
     columns += ["minimum", "mean", "maximum", "standard deviation"]
     blocks: list[Text | Table | Figure] = [
-        Text(f"{number(subject.n_samples)} rows, as the model sees them."),
+        Text(f"{counted(subject.n_samples, 'row')}, as the model sees them."),
         Table("modalities", columns, modalities),
         Table("target", *target_rows(subject), caption="Target"),
     ]
@@ -78,18 +79,23 @@ def scores_section(
             )
         )
     if subject.kind == "regression":
+        if subject.n_outputs > 1:
+            section.blocks.append(Table("per_output", *per_output(subject)))
         truth = subject.y.reshape(len(subject.y), -1)
         guess = subject.predicted.reshape(len(subject.y), -1)
-        names = subject.output_names if truth.shape[1] > 1 else ["y"]
-        for name, t, g in list(zip(names, truth.T, guess.T, strict=True))[:_MOST_OUTPUTS]:
-            svg = errors_figure(t, g, name)
+        outputs = zip(subject.output_names, truth.T, guess.T, strict=True)
+        for name, t, g in list(outputs)[:_MOST_OUTPUTS]:
+            svg = errors_figure(t, g, plain(name))
             section.blocks.append(Figure(svg, f"Predictions of {name} against the truth"))
         return section
     if subject.kind != "multilabel":
         labels, counts = confusion(subject)
         if len(labels) <= _MOST_CLASSES:
             svg = confusion_figure([plain(label) for label in labels], counts)
-            section.blocks.append(Figure(svg, "Confusion matrix: true class by predicted class"))
+            caption = "Numbers: rows. Colour: their share in the rows of the true class."
+            section.blocks.append(
+                Figure(svg, "Confusion matrix: true class by predicted class", caption)
+            )
         section.blocks.append(Table("per_class", *per_class(subject)))
         section.blocks.append(
             Table(
@@ -172,17 +178,22 @@ def examples_section(subject: Subject, n_examples: int, random_state: object) ->
     positions = np.array([example.row for example in examples])
     contributions = subject.contributions_of(positions)
     intercept = np.ravel(subject.model.intercept_)
-    quantity = "contribution to the logit" if subject.is_classifier else "contribution to y"
     terms = subject.model.term_modalities_
     panels, numbers = [], []
+    limits: dict[int, float] = {}
     for example, parts in zip(examples, contributions, strict=True):
         output = subject.output_names[example.output]
         values = parts[:, example.output]
         n_shown = min(max(1, int(np.count_nonzero(values))), _MOST_PANEL_TERMS)
         largest = np.argsort(-np.abs(values), kind="stable")[:n_shown]
         names = [short_term([plain(name) for name in terms[t]]) for t in largest]
-        of = "" if subject.kind == "regression" else f", for {plain(output)[:20]}"
-        panels.append((f"row {example.row}: {example.why}{of}", names, values[largest]))
+        one = subject.kind == "regression" and subject.n_outputs == 1
+        of = "" if one else f", for {plain(output)[:20]}"
+        # Contributions to several targets are in their units: each has an axis of its own.
+        scale = example.output if subject.kind == "regression" else 0
+        limits[scale] = max(limits.get(scale, 0.0), float(np.abs(values).max()))
+        to = "the logit" if subject.is_classifier else plain(output)[:30]
+        panels.append((f"row {example.row}: {example.why}{of}", names, values[largest], scale, to))
         total = float(values.sum() + intercept[example.output])
         numbers.append([example.row, output, "intercept", float(intercept[example.output])])
         numbers += [
@@ -190,10 +201,12 @@ def examples_section(subject: Subject, n_examples: int, random_state: object) ->
             for t in np.argsort(-np.abs(values), kind="stable")
         ]
         numbers.append([example.row, output, "sum", total])
-    limit = max(float(np.abs(values).max()) for _, _, values in panels)
     figures = [
-        Figure(local_figure(*panel, limit, quantity), f"Largest contributions, {panel[0]}")
-        for panel in panels
+        Figure(
+            local_figure(title, names, values, limits[scale], f"contribution to {to}"),
+            f"Largest contributions, {title}",
+        )
+        for title, names, values, scale, to in panels
     ]
     section.blocks += [
         Text(

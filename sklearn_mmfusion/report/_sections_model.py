@@ -14,7 +14,7 @@ from sklearn_mmfusion._explanations import GlobalExplanation
 from sklearn_mmfusion._version import __version__
 from sklearn_mmfusion.plotting import RelevanceDisplay, TrainingCurveDisplay
 from sklearn_mmfusion.plotting._training_curve import merged_epochs
-from sklearn_mmfusion.report._html import plain
+from sklearn_mmfusion.report._html import number, plain
 from sklearn_mmfusion.report._importance import (
     contribution_shares,
     pair_matrix,
@@ -79,13 +79,8 @@ def relevance_section(subject: Subject, display: RelevanceDisplay | None) -> Sec
                 at = place[name]
                 low, high = (None, None) if interval is None else interval[at].tolist()
                 cell += [float(display.mean[at]), low, high]
-            one = RelevanceDisplay(
-                display.relevance[:, [place[name] for name in names]],
-                term_names=names,
-                term_modalities=_plain_terms(model),
-                test_ratio=display.test_ratio,
-                unlearned=display.unlearned,
-            )
+            places = [place[name] for name in names]
+            one = display._with_terms(names, _plain_terms(model), places)
         svg = relevance_figure(one)
         section.blocks.append(Figure(svg, "Relevance of each term"))
     if len(getattr(model, "_results", ())) > 1:
@@ -122,9 +117,15 @@ def _words(display: RelevanceDisplay | None) -> str:
             "Relevance of one fit. It is one draw: another sample or another seed gives other "
             "values. Give cv_results to see how far they move."
         )
+    shared = (
+        "as of one cross-validation with as many folds; of other fits give test_ratio, or call "
+        "cross_validate with return_indices=True"
+        if display.assumed_folds
+        else f"test parts have {number(display.test_ratio)} times the rows of their training parts"
+    )
     return (
         f"Relevance over {len(display.relevance)} fits, with the 95 % interval of the mean, "
-        "corrected for the training rows that the fits share."
+        f"corrected for the training rows that the fits share ({shared})."
     )
 
 

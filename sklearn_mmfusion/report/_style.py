@@ -18,7 +18,7 @@ header{padding-top:1.5rem}
 h1{font-size:1.6rem;line-height:1.2;margin:0 0 .4rem}
 h2{font-size:1.2rem;margin:0 0 .6rem}
 p{margin:.4rem 0;max-width:46rem}
-.quiet,caption{color:var(--quiet);font-size:.875rem}
+.quiet,caption,figcaption{color:var(--quiet);font-size:.875rem}
 section{background:var(--paper);border:1px solid var(--line);border-radius:.5rem;
 padding:1rem 1.1rem;margin:1rem 0}
 nav{display:flex;flex-wrap:wrap;gap:.2rem 1rem;margin:.8rem 0;font-size:.9rem}

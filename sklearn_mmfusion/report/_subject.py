@@ -18,7 +18,7 @@ from sklearn_mmfusion._validation_targets import check_target_names
 from sklearn_mmfusion.data import ModalityFrame
 from sklearn_mmfusion.data._blocks import ModalityData
 
-__all__ = ["Subject", "take_rows"]
+__all__ = ["Subject", "part", "parts", "spreads", "take_rows"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -73,7 +73,7 @@ class Subject:
         InputTypeError
             If there is no estimator of this package inside.
         InputError
-            If X and y differ in length.
+            If X and y differ in length, or y is no target of this estimator.
         NotFittedError
             If the estimator is not fitted.
         """
@@ -92,6 +92,11 @@ class Subject:
                     f"{type(model).__name__} is no estimator of this package; expected a fitted "
                     "one, or a Pipeline or search that ends in one."
                 )
+        if y is None:
+            raise InputError(
+                f"y: expected {_words_for(model)}, got None; a report compares it with what is "
+                "predicted"
+            )
         check_target_names(y, model._target)
         array = _target(y)
         n = len(check_rows(model, X_model).blocks[0].values)
@@ -101,6 +106,12 @@ class Subject:
         kind = model._target.kind
         if kind == "multilabel" and array.ndim == 1:
             array = array[:, None]
+        if kind == "regression":
+            array = _numbers(array, model)
+        n_columns = model._target.n_outputs if kind in ("multilabel", "regression") else 1
+        if array.size != n * n_columns:
+            shape = f"({n}, {n_columns})" if n_columns > 1 else f"({n},)"
+            raise InputError(f"y: expected the shape {shape}, as in fit, got {array.shape}")
         return cls(estimator, model, transformers, X, X_model, array, weight, kind)
 
     @property
@@ -140,14 +151,12 @@ class Subject:
 
     @property
     def output_names(self) -> list[str]:
-        """Names of the columns of contributions."""
+        """Names of the columns of contributions, as explanations have them."""
         if self.kind == "binary" and self.n_outputs == 1:
             return [str(self.classes[1])]
         if self.kind == "regression":
-            single = self.n_outputs == 1
-            if self.target_names:
-                return self.target_names
-            return ["prediction"] if single else [f"output {k}" for k in range(self.n_outputs)]
+            names: list[str] = self.model._target.number_names
+            return names
         return [str(label) for label in self.classes]
 
     @property
@@ -202,13 +211,10 @@ class Subject:
         if self.kind != "regression" or self.n_outputs == 1:
             return np.ones(self.n_outputs)
         y = self.y.reshape(self.n_samples, -1).astype(np.float64)
-        size = np.abs(y).max(axis=0)
-        size = np.where(size > 0, size, 1.0)  # squares of scaled numbers do not overflow
-        spread = size * np.sqrt(self.share @ np.square((y - self.share @ y) / size))
-        varies = spread > 1e-12 * size
-        if not varies.any():
+        spread = spreads(y, self.share)
+        if not spread.any():
             return np.ones(self.n_outputs)
-        return np.where(varies, spread, np.inf)
+        return np.where(spread > 0, spread, np.inf)
 
     @cached_property
     def absolute_contributions(self) -> Floats:
@@ -238,11 +244,54 @@ def check_rows(model: Any, X: Any) -> ModalityData:
     )[1]
 
 
+def parts(values: Any) -> Floats:
+    """Return shares within 0 and 1: of all weights it is 1, which sums of rounded ones miss."""
+    values = np.clip(values, 0.0, 1.0)
+    return np.where(values > 1 - 1e-12, 1.0, values)
+
+
+def part(value: float) -> float:
+    """Return one of :func:`parts`."""
+    return float(parts(value))
+
+
+def spreads(columns: Floats, share: Floats) -> Floats:
+    """Return the standard deviation of each column, 0 where there is nothing but round-off."""
+    size = np.abs(columns).max(axis=0)
+    size = np.where(size > 0, size, 1.0)  # squares of scaled numbers do not overflow
+    spread = size * np.sqrt(share @ np.square((columns - share @ columns) / size))
+    return np.where(spread > 1e-12 * size, spread, 0.0)
+
+
 def take_rows(X: Any, rows: npt.NDArray[np.intp]) -> Any:
     """Return some rows of X, whatever its form."""
     if isinstance(X, Mapping):
         return ModalityFrame(X).iloc[rows]
     return _safe_indexing(X, rows)
+
+
+def _words_for(model: Any) -> str:
+    if model._target.kind == "regression":
+        return "the target of the rows of X, numbers"
+    return "the target of the rows of X, labels"
+
+
+def _numbers(array: npt.NDArray[Any], model: Any) -> Floats:
+    """Return the target of a regressor as finite numbers."""
+    try:
+        numbers = array.astype(np.float64)
+    except (TypeError, ValueError):
+        shown = list(dict.fromkeys(map(str, array.ravel())))[:3]
+        raise InputError(
+            f"y: expected numbers, for {type(model).__name__} is a regressor, got "
+            f"{', '.join(map(repr, shown))}"
+        ) from None
+    if not np.isfinite(numbers).all():
+        row = int(np.flatnonzero(~np.isfinite(numbers.reshape(len(numbers), -1)).all(axis=1))[0])
+        raise InputError(
+            f"y: expected finite numbers, got {numbers[row]} in row {row}; leave such rows out"
+        )
+    return numbers
 
 
 def _target(y: Any) -> npt.NDArray[Any]:

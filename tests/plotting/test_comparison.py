@@ -1,5 +1,7 @@
 """ComparisonDisplay: its marks against the scores."""
 
+from itertools import pairwise
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -31,9 +33,8 @@ def test_scores_means_and_intervals_are_drawn_best_on_top():
     ranked = ["b", "a", "a long name of a third model"]
     assert [x.get_text().replace("\n", " ") for x in ax.get_yticklabels()] == ranked
     assert ax.get_xlabel() == "accuracy"
-    for row, (name, (mean, position), line) in enumerate(
-        zip(ranked, _means(ax), ax.lines, strict=True)
-    ):
+    marks = zip(ranked, ax.get_yticks(), _means(ax), ax.lines, strict=True)
+    for name, row, (mean, position), line in marks:
         values = SCORES[name].ravel()
         assert (mean, position) == (pytest.approx(values.mean()), row)
         scale = values.std(ddof=1) * np.sqrt(1 / 10 + 0.25)
@@ -73,3 +74,12 @@ def test_unusable_input_is_refused():
             ComparisonDisplay(scores)
     with pytest.raises(InputError, match="'c'; expected one of"):
         ComparisonDisplay(SCORES).plot(reference="c")
+
+
+def test_labels_of_long_names_of_models_do_not_overlap():
+    names = ("a very long name " * 6, "b " * 60, *"cdefghij")
+    scores = {name: RNG.random(6) - place for place, name in enumerate(names)}
+    display = ComparisonDisplay(scores).plot()
+    display.figure_.canvas.draw()
+    boxes = [label.get_window_extent() for label in display.ax_.get_yticklabels()]
+    assert all(low.y1 < high.y0 for high, low in pairwise(boxes))

@@ -92,7 +92,8 @@ def test_only_the_most_relevant_pairs_are_drawn_and_the_rest_is_named():
     ax = display.plot(max_pairs=4).ax_
     hidden = np.sort(display.mean[6:])[::-1][4:]
     assert len(ax.lines) == 4
-    assert f"{len(hidden)} more terms, each at most {hidden.max():.2g}" in ax.get_title(loc="left")
+    bound = np.ceil(100 * hidden.max()) / 100
+    assert f"{len(hidden)} more terms, each at most {bound:.2f}" in ax.get_title(loc="left")
 
 
 def test_higher_orders_are_outlines_with_letters_and_a_legend():
@@ -117,6 +118,8 @@ def test_terms_without_relevance_are_counted_and_not_drawn():
     assert "4 interactions with relevance 0" in ax.get_title(loc="left")
     faces = [collection.get_facecolor()[0, :3].tolist() for collection in ax.collections]
     assert faces[2] == [1, 1, 1]  # hollow
+    # An exact zero is told from what is rounded to it.
+    assert [text.get_text().split("\n")[-1] for text in ax.texts] == ["0.50", "0.50", "0"]
 
 
 def test_what_the_fits_do_not_agree_on_is_dashed():

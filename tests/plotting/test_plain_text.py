@@ -1,4 +1,5 @@
-"""Names and labels with dollars are drawn as they are, when the user saves the figure, too."""
+"""Names and labels with dollars are drawn as they are, with line breaks as spaces; one drawing to
+axes."""
 
 import io
 
@@ -9,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from sklearn_mmfusion import MNLClassifier, RoutingClassifier
+from sklearn_mmfusion import InputError, MNLClassifier, RoutingClassifier
 from sklearn_mmfusion.plotting import ComparisonDisplay, InteractionDisplay, RelevanceDisplay
 
 pytestmark = [
@@ -82,3 +83,27 @@ def test_dollars_in_names_and_labels_are_drawn_as_they_are(mnl, routing, draw):
     texts = [text for text in figure.findobj(Text) if "$" in text.get_text()]
     assert texts and not any(text.get_parse_math() for text in texts)
     assert "$x_1$" in svg.getvalue()
+
+
+@pytest.mark.parametrize(
+    "draw", [_bars, _circle, _comparison, _global, _local, _routed, _routed_rows]
+)
+def test_axes_take_one_drawing(mnl, routing, draw):
+    display = draw(mnl, routing)
+    axes = getattr(display, "axes_", display.ax_)
+    with pytest.raises(InputError, match="ax holds a drawing already"):
+        display.plot(axes)
+
+
+def test_line_breaks_in_names_are_spaces_on_a_circle():
+    names = ["one\nmodality", "another\tone", "third"]
+    terms = [*((name,) for name in names), tuple(names)]
+    labels = [" x ".join(term) for term in terms]
+    display = InteractionDisplay(
+        [0.3, 0.2, 0.1, 0.4], term_names=labels, term_modalities=terms
+    ).plot()
+    said = [text.get_text() for text in display.ax_.texts]
+    assert "one modality\n0.30" in said and "another one\n0.20" in said
+    assert display.ax_.get_legend().get_texts()[0].get_text() == (
+        "A  one modality × another one × third  0.40"
+    )

@@ -1,7 +1,7 @@
 """RelevanceDisplay: its numbers against NumPy and SciPy, and what it draws."""
 
 import sys
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,12 +10,13 @@ from matplotlib.colors import to_hex
 from scipy import stats
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import RepeatedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._explanations import GlobalExplanation
-from sklearn_mmfusion.plotting import RelevanceDisplay
+from sklearn_mmfusion.plotting import InteractionDisplay, RelevanceDisplay
 from sklearn_mmfusion.plotting._bars import LABEL_WIDTH, ORDER_COLORS
 
 
@@ -82,7 +83,25 @@ def test_max_terms_draws_the_most_relevant_and_says_what_is_left_out():
     display = RelevanceDisplay.from_estimator(estimator, max_terms=2)
     np.testing.assert_array_equal(_bar_widths(display), values[:2])
     title = display.ax_.get_title(loc="left")
-    assert title == f"4 more terms, each at most {values[2]:.2f}"
+    assert title == f"4 more terms, each at most {np.ceil(100 * values[2]) / 100:.2f}"
+
+
+@pytest.mark.parametrize(
+    ("values", "max_terms", "written", "title"),
+    [
+        ([0.99996, 3e-5, 1e-5, 0, 0], None, ["1.00", "<0.01", "<0.01", "0", "0"], ""),
+        ([0.999, 0.001, 0, 0, 0], 1, ["1.00"], "4 more terms, each at most 0.01"),
+        ([0.96, 0.04, 0, 0, 0], 4, ["0.96", "0.04", "0", "0"], "1 more term, 0"),
+        ([0.6, 0.4, 0, 0, 0], 2, ["0.60", "0.40"], "3 more terms, each 0"),
+        ([0.5, 0.46, 0.04, 0, 0], 2, ["0.50", "0.46"], "3 more terms, each at most 0.04"),
+        ([0.04, 0.0004, 0, 0, 0], None, ["0.040", "<0.001", "0", "0", "0"], ""),
+    ],
+)
+def test_exact_zeros_are_told_from_small_values(values, max_terms, written, title):
+    terms = {"term_names": "abcde", "term_modalities": [(name,) for name in "abcde"]}
+    display = RelevanceDisplay(values, **terms).plot(max_terms=max_terms)
+    assert [text.get_text() for text in display.ax_.texts] == written
+    assert display.ax_.get_title(loc="left") == title
 
 
 def test_colour_tells_the_order_of_a_term():
@@ -112,7 +131,28 @@ def test_cv_results_interval_equals_corrected_students_t_per_term():
         scale = np.sqrt(np.var(values, ddof=1) * (1 / 5 + 1 / 4))
         lower, upper = stats.t(df=4, loc=values.mean(), scale=scale).interval(0.95)
         np.testing.assert_allclose(display.mean[column], values.mean(), rtol=1e-12)
-        np.testing.assert_allclose(display.interval[column], [max(lower, 0), upper], rtol=1e-12)
+        expected = [max(lower, 0), min(upper, 1)]
+        np.testing.assert_allclose(display.interval[column], expected, rtol=1e-12)
+
+
+def test_interval_of_shares_stays_within_0_and_1_in_figure_and_table():
+    pd = pytest.importorskip("pandas")
+    shares, terms = [[0.9, 0.1], [0.2, 0.8]], {"term_names": "ab", "term_modalities": ["a", "b"]}
+    display = RelevanceDisplay(shares, test_ratio=1.0, **terms).plot()
+    # Student's t of two fits is far wider: 12.7 standard errors to both sides.
+    np.testing.assert_array_equal(display.interval, [[0, 1], [0, 1]])
+    frame = display.frame()
+    pd.testing.assert_series_equal(frame["upper"], frame["lower"] + 1, check_names=False)
+    assert display.ax_.get_xlim()[1] < 1.2
+    # What is no share has no upper bound.
+    values = 10 * np.array(shares)
+    lower, upper = stats.t.interval(
+        0.95, 1, loc=values.mean(axis=0), scale=stats.sem(values, axis=0)
+    )
+    free = RelevanceDisplay(values, **terms).interval
+    np.testing.assert_allclose(free, np.transpose([np.maximum(lower, 0), upper]))
+    rounded = RelevanceDisplay([[1 + 1e-15], [1.0]], term_names=["a"], term_modalities=["a"])
+    assert rounded.interval[0, 0] <= rounded.mean[0] <= rounded.interval[0, 1] < 1 + 1e-12
 
 
 def test_cv_results_with_indices_take_the_ratio_of_the_parts():
@@ -121,12 +161,32 @@ def test_cv_results_with_indices_take_the_ratio_of_the_parts():
     assert display.test_ratio == 0.5
 
 
+@pytest.mark.parametrize("display", [RelevanceDisplay, InteractionDisplay])
+def test_a_guess_of_the_ratio_is_told_in_the_figure(display):
+    fits, indices = _five_fits(), {"train": [range(40)] * 5, "test": [range(10)] * 5}
+    said = "interval: as of 5-fold cross-validation"
+    assert said in display.from_cv_results(fits).ax_.get_title(loc="left")
+    for cv_results, test_ratio in (({"estimator": fits, "indices": indices}, None), (fits, 0.25)):
+        known = display.from_cv_results(cv_results, test_ratio=test_ratio)
+        assert known.test_ratio == 0.25
+        assert "as of" not in known.ax_.get_title(loc="left")
+    assert "as of" not in display.from_cv_results(fits[:1]).ax_.get_title(loc="left")
+
+
+def test_indices_of_repeated_cross_validation_give_the_ratio_of_one():
+    splitter = RepeatedKFold(n_splits=5, n_repeats=2, random_state=0)
+    train, test = zip(*splitter.split(np.zeros(50)), strict=True)
+    results = {"estimator": 2 * _five_fits(), "indices": {"train": train, "test": test}}
+    assert RelevanceDisplay.from_cv_results(results).test_ratio == pytest.approx(1 / 4)
+
+
 def test_independent_fits_give_the_ordinary_interval_of_a_mean():
     display = RelevanceDisplay.from_cv_results(_five_fits(), test_ratio=0)
     lower, upper = stats.t.interval(
         0.95, 4, loc=display.mean, scale=stats.sem(display.relevance, axis=0)
     )
-    np.testing.assert_allclose(display.interval.T, [np.maximum(lower, 0), upper], rtol=1e-12)
+    expected = np.clip([lower, upper], 0, 1)
+    np.testing.assert_allclose(display.interval.T, expected, rtol=1e-12)
 
 
 def test_cv_results_draw_a_dot_per_fit_and_term():
@@ -207,6 +267,47 @@ def test_labels_of_long_names_are_wrapped_and_inside_the_figure(n_modalities):
     assert all(box.x0 >= 0 and box.x1 <= width for box in boxes)
     labels = sorted(boxes[: len(estimator.term_names_)], key=lambda box: box.y0)
     assert all(low.y1 <= high.y0 for low, high in zip(labels, labels[1:], strict=False))
+
+
+def test_labels_of_very_long_names_keep_their_ends_and_do_not_overlap():
+    names = ["a" * 60, "with a long name of " * 4 + "one", "with a long name of " * 4 + "two"]
+    estimator = FittedFusion((*names, *"bcdefgh"), order=2).fit()
+    display = RelevanceDisplay.from_estimator(estimator, sort=False)
+    display.figure_.canvas.draw()
+    boxes = [label.get_window_extent() for label in display.ax_.get_yticklabels()]
+    assert len({label.count("\n") for label in _labels(display)}) > 2  # of different heights
+    assert all(low.y1 < high.y0 for high, low in pairwise(boxes))
+    assert len(set(_labels(display))) == 55
+    # Each bar stands at its label.
+    bars = sorted((b for c in display.ax_.containers for b in c), key=lambda bar: bar.get_y())
+    places = [bar.get_y() + bar.get_height() / 2 for bar in bars]
+    np.testing.assert_allclose(places, display.ax_.get_yticks())
+
+
+def test_rows_of_one_line_stand_at_whole_numbers():
+    ax = RelevanceDisplay.from_estimator(FittedFusion().fit()).ax_
+    np.testing.assert_array_equal(ax.get_yticks(), np.arange(6))
+    assert ax.get_ylim() == (5.6, -0.6)
+
+
+def test_line_breaks_and_tabs_in_names_are_spaces():
+    names = ["with\nnewline", "with\ttab"]
+    display = RelevanceDisplay.from_estimator(FittedFusion(names).fit(), sort=False)
+    said = ["with newline", "with tab", "with newline × with tab"]
+    assert _labels(display) == said
+
+
+def test_axes_that_hold_a_drawing_are_refused_until_they_are_cleared():
+    ax = plt.subplots()[1]
+    ax.axvline(0.1)  # a line of the user's is no drawing of other terms
+    display = RelevanceDisplay.from_estimator(FittedFusion().fit(), ax=ax)
+    other = FittedFusion(("left", "right")).fit()
+    before = _labels(display)
+    with pytest.raises(InputError, match=r"ax holds a drawing already.*ax\.clear\(\)"):
+        RelevanceDisplay.from_estimator(other, ax=ax)
+    assert _labels(display) == before
+    ax.clear()
+    assert len(_bar_widths(RelevanceDisplay.from_estimator(other, ax=ax))) == 3
 
 
 def test_all_relevance_zero_is_drawn():

@@ -143,3 +143,32 @@ def test_unusable_input_is_refused():
         TrainingCurveDisplay.from_estimator(3)
     with pytest.raises(InputError, match="return_estimator=True"):
         TrainingCurveDisplay.from_cv_results({"test_score": [1.0]})
+
+
+def test_several_on_one_axes_have_names_in_the_legend_and_colours_of_their_own():
+    ax = plt.subplots()[1]
+    small = LateFusionRegressor(early_stopping=True, **SETTINGS).fit(X, Y)
+    large = LateFusionRegressor(early_stopping=False, **SETTINGS | {"max_epochs": 3}).fit(X, Y)
+    TrainingCurveDisplay.from_estimator(small, name="small\n$net$", ax=ax)
+    TrainingCurveDisplay.from_cv_results([large, large], name="large", ax=ax)
+    best = int(np.argmin([epoch["valid_loss"] for epoch in small.history_])) + 1
+    said = ["training rows", "held-out rows", f"best epoch, {best}"]
+    entries = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert entries == [*(f"small $net$: {words}" for words in said), "large: training rows"]
+    drawn = [_line(ax, entry) for entry in (entries[0], entries[1], entries[3])]
+    assert len({line.get_color() for line in drawn}) == 3
+    assert ax.get_title(loc="left").split("\n") == [
+        "large: 2 fits, a line each",
+        "large: no held-out rows in this fit",
+    ]
+    np.testing.assert_array_equal(drawn[0].get_ydata(), [e["train_loss"] for e in small.history_])
+    np.testing.assert_array_equal(drawn[2].get_ydata(), [e["train_loss"] for e in large.history_])
+
+
+def test_notes_of_earlier_curves_stay_and_more_than_three_share_colours():
+    ax = plt.subplots()[1]
+    for name in "abcd":
+        TrainingCurveDisplay([_history([None] * 4)], name=name).plot(ax)
+    said = [f"{name}: no held-out rows in this fit" for name in "abcd"]
+    assert ax.get_title(loc="left").split("\n") == said
+    assert len({line.get_color() for line in ax.lines}) == 3

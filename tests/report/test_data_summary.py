@@ -103,6 +103,10 @@ def test_target_rows_of_numbers_are_those_of_numpy():
     _, rows = target_rows(Subject.of(est, X, y))
     expected = np.column_stack([y.min(0), y.mean(0), y.max(0), y.std(0)])
     np.testing.assert_allclose([row[1:] for row in rows], expected)
+    # A constant does not vary by the rounding of its mean.
+    weight = rng.uniform(0.1, 3, size=50)
+    _, rows = target_rows(Subject.of(est, X, np.full((50, 2), 0.1), weight))
+    assert [row[1:] for row in rows] == [[0.1, 0.1, 0.1, 0.0]] * 2
 
 
 def test_target_rows_of_labels_count_each_label(sequences):

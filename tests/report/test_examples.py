@@ -59,3 +59,13 @@ def test_output_of_an_example_is_that_of_the_predicted_class(fits, subject_of):
     for example in choose_examples(subject_of("multiclass"), 10, 0):
         assert est.classes_[example.output] == predicted[example.row]
     assert {e.output for e in choose_examples(subject_of("binary"), 10, 0)} == {0}
+
+
+def test_output_of_an_example_of_several_numbers_is_the_one_farthest_off_in_its_unit(
+    fits, subject_of
+):
+    est, X, y = fits["multioutput"]
+    off = np.abs(est.predict(X) - y) / y.std(axis=0)
+    found = choose_examples(subject_of("multioutput"), 12, 0)
+    assert [example.output for example in found] == [off[e.row].argmax() for e in found]
+    assert {example.output for example in found} == {0, 1}

@@ -14,11 +14,11 @@ from sklearn_mmfusion.report._html import Markup, breakable, data_uri, join, num
     [
         ("text", "text"),
         ("esc\x1b[31m", "esc␛[31m"),
-        ("a\nb\r\tc", "a␊b␍␉c"),
+        ("a\nb\r\tc\x85d\x0be", "a b  c d e"),
         ("\x7f\x80\x9f", "␡��"),
         ("\ud800 half", "� half"),
         ("a\u202eb\u2066c\u200f", "a�b�c�"),
-        ("\u2028\uffff", "��"),
+        ("\u2028\uffff", " �"),
         ("日本語 é ␛", "日本語 é ␛"),
         (3, "3"),
     ],

@@ -36,6 +36,15 @@ def test_interval_of_shares_agrees_with_a_bootstrap_over_rows(absolute):
     np.testing.assert_allclose((found.high - found.low) / 2, 1.96 * spread, rtol=0.08, atol=1e-12)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_the_only_term_and_all_orders_together_have_a_share_of_1(absolute, seed):
+    weight = np.random.default_rng(seed).uniform(0.1, 3, size=400)
+    weight = weight / weight.sum()
+    assert contribution_shares(absolute[:, :1], weight).share.tolist() == [1]
+    share = contribution_shares(absolute, weight).share
+    assert shares_by_order(share, [1] * 6) == {1: 1}
+
+
 def test_whole_weights_count_rows_in_shares(absolute):
     repeats = np.random.default_rng(2).integers(0, 3, size=400)
     weighted = contribution_shares(absolute, repeats / repeats.sum())

@@ -1,6 +1,7 @@
 """The report as a whole: well-formed HTML that loads nothing, sections, numbers, files."""
 
 import base64
+import copy
 import json
 import re
 import sys
@@ -20,6 +21,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_mmfusion import (
+    FileError,
+    FusionReport,
     InputError,
     InputTypeError,
     InTenseClassifier,
@@ -36,6 +39,7 @@ from sklearn_mmfusion import (
     TensorFusionRegressor,
     fusion_report,
 )
+from sklearn_mmfusion.report._page import Table
 
 QUICK = {"encoders": LinearEncoder(), "max_epochs": 4, "random_state": 0}
 VOID = {"meta", "img", "br", "wbr", "hr", "link", "input"}
@@ -244,7 +248,7 @@ def test_cross_validation_gives_intervals_and_scores_of_the_folds(fits):
     upper = column(report, "relevance", "terms", "upper (fits)")
     for t, name in enumerate(est.term_names_):
         assert mean[name] == pytest.approx(fits_of_term[:, t].mean())
-        assert upper[name] == pytest.approx(fits_of_term[:, t].mean() + half[t])
+        assert upper[name] == pytest.approx(min(fits_of_term[:, t].mean() + half[t], 1))
     folds = report.data["scores"]["cross_validation"]["rows"]
     scores = cv["test_score"]
     assert folds == [["score", pytest.approx(scores.mean()), pytest.approx(scores.std(ddof=1)), 3]]
@@ -354,6 +358,97 @@ def test_save_writes_the_page_whole_or_leaves_the_old_one(fits, tmp_path, monkey
     monkeypatch.undo()
     assert report.save(str(path)) == path
     assert path.read_bytes().decode("utf-8") == report.html
+
+
+def test_paths_that_can_not_be_written_are_refused_before_anything_is_computed(
+    fits, tmp_path, monkeypatch
+):
+    est, X, y = fits["regression"]
+    monkeypatch.setattr(est, "predict", None)
+    missing = tmp_path / "nowhere" / "report.html"
+    for path, message in ((missing, "create the directory first"), (tmp_path, "it is a directory")):
+        with pytest.raises(FileError, match=f"cannot write '{path}': .*{message}"):
+            fusion_report(est, X, y, path=path)
+    with pytest.raises(FileError, match=f"cannot write '{missing}'"):
+        FusionReport("<p>", {}).save(missing)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_colours_of_the_confusion_matrix_are_explained(report_of):
+    caption = "<figcaption>Numbers: rows. Colour: their share in the rows of the true class."
+    assert report_of("binary").html.count(caption) == 1
+    assert "<figcaption>" not in report_of("regression").html
+
+
+def test_report_says_what_the_interval_over_fits_rests_on(fits):
+    est, X, y = fits["binary"]
+    rows = X.iloc[:10], y[:10]
+    fit = {"estimator": [est, est]}
+    guess = fusion_report(est, *rows, cv_results=fit, n_examples=0)
+    page = checked(guess.html)
+    assert "as of one cross-validation with as many folds; of other fits give" in "".join(page.text)
+    svgs = [base64.b64decode(source.partition(",")[2]).decode() for source in page.images]
+    assert sum("interval: as of 2-fold cross-validation" in svg for svg in svgs) == 1
+    told = fusion_report(est, *rows, cv_results=fit, test_ratio=0.25, n_examples=0)
+    page = checked(told.html)
+    assert "test parts have 0.25 times the rows of their training parts" in "".join(page.text)
+    assert not any(
+        "as of" in base64.b64decode(source.partition(",")[2]).decode() for source in page.images
+    )
+    with pytest.raises(InputError, match="test_ratio is that of the fits in cv_results"):
+        fusion_report(est, *rows, test_ratio=0.25)
+
+
+def test_test_ratio_sets_the_interval_over_fits(fits):
+    est, X, y = fits["binary"]
+    other = copy.copy(est)
+    names = est.term_names_
+    shares = np.random.default_rng(0).dirichlet(np.ones(len(names)))
+    other.relevance_scores_ = dict(zip(names, shares, strict=True))
+    cv = [est, other, est]
+    report = fusion_report(est, X, y, cv_results=cv, test_ratio=0.1, n_examples=0)
+    values = np.array([[fit.relevance_scores_[name] for name in names] for fit in cv])
+    half = stats.t.ppf(0.975, 2) * values.std(0, ddof=1) * np.sqrt(1 / 3 + 0.1)
+    upper = column(report, "relevance", "terms", "upper (fits)")
+    expected = np.minimum(values.mean(0) + half, 1)
+    assert upper == pytest.approx(dict(zip(names, expected, strict=True)))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning")
+def test_several_targets_are_named_in_scores_and_examples():
+    rng = np.random.default_rng(0)
+    X = ModalityFrame({"a": rng.normal(size=(60, 2)), "b": rng.normal(size=(60, 2))})
+    y = np.column_stack([X["a"][:, 0], 300 * X["b"][:, 0] + 10])
+    est = MNLRegressor(**QUICK).fit(X, y)
+    report = fusion_report(est, X, y)
+    page = checked(report.html)
+    assert list(column(report, "scores", "per_output", "R²")) == ["y0", "y1"]
+    assert list(column(report, "scores", "scores", "these rows")) == [
+        "R², mean over outputs",
+        "correlation, mean over outputs",
+    ]
+    outputs = {row: name for row, name, *_ in report.data["examples"]["contributions"]["rows"]}
+    svgs = [base64.b64decode(source.partition(",")[2]).decode() for source in page.images]
+    for row, name in outputs.items():
+        (panel,) = [svg for svg in svgs if f"row {row}: " in svg]
+        assert f", for {name}" in panel and f"contribution to {name}" in panel
+    assert set(outputs.values()) == {"y0", "y1"}
+
+
+def test_one_row_is_told_as_one_row(fits):
+    est, X, y = fits["binary"]
+    one = X.iloc[:1], y[:1]
+    page = checked(fusion_report(est, *one, X_train=one[0], y_train=one[1]).html)
+    text = "".join(page.text)
+    assert "1 row, two classes." in text and "1 row, as the model sees them." in text
+    assert "1 row is few" in text and "1 of the 1 row is a training row" in text
+    assert "1 rows" not in text
+
+
+def test_zeros_of_the_data_have_no_minus():
+    table = Table("t", ["a"], [[-0.0], [np.float64(-0.0)], [-1e-300]])
+    assert [np.copysign(1, value) for (value,) in table.data()["rows"]] == [1, 1, -1]
 
 
 def test_report_in_a_notebook_is_a_frame_of_its_own(report_of):

@@ -37,7 +37,9 @@ def test_shares_figure_draws_the_largest_terms_largest_first():
     svg = shares_figure(terms, share, share * 0.9, share * 1.1)
     shown = [text for text in texts(svg) if re.fullmatch(r"m\d+", text)]
     assert shown == [f"m{i}" for i in range(29, 14, -1)]
-    assert "15 more terms" in texts(svg)
+    assert "15 more terms, each at most 0.04" in texts(svg)  # the largest is 0.0341
+    one = shares_figure(terms[-16:], share[-16:], share[-16:], share[-16:])
+    assert "1 more term, at most 0.04" in texts(one)
 
 
 def test_terms_of_zero_fill_a_figure_and_no_more():
@@ -66,9 +68,9 @@ def test_confusion_figure_holds_the_counts():
 
 
 def test_pairs_figure_holds_the_shares_below_the_diagonal_once():
-    matrix = np.array([[0.5, 0.25, np.nan], [0.25, 0.2, 0.05], [np.nan, 0.05, 0.0]])
+    matrix = np.array([[0.5, 1e-5, np.nan], [1e-5, 0.2, 0.05], [np.nan, 0.05, 0.0]])
     found = [text for text in texts(pairs_figure(["a", "b", "c"], matrix)) if text.endswith("%")]
-    assert sorted(found) == ["0.0%", "20%", "25%", "5.0%", "50%"]
+    assert sorted(found) == ["0%", "20%", "5.0%", "50%", "<0.1%"]
 
 
 @pytest.mark.parametrize("n", [10, 100_000])

@@ -12,6 +12,7 @@ from sklearn_mmfusion.report._scores import (
     calibration,
     confusion,
     per_class,
+    per_output,
     score_rows,
 )
 from sklearn_mmfusion.report._subject import Subject
@@ -68,38 +69,97 @@ def test_constant_of_classes_is_the_dummy_classifier(fits, subject_of, kind, wei
     assert _constants(subject_of(kind, weight)) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("weight", [None, WEIGHT])
-@pytest.mark.parametrize("kind", ["regression", "multioutput"])
-def test_scores_of_numbers_equal_those_of_scikit_learn(fits, subject_of, kind, weight):
-    est, X, y = fits[kind]
-    predicted = est.predict(X)
-    columns = zip(np.atleast_2d(y.T), np.atleast_2d(predicted.T), strict=True)
-    correlations = []
-    for truth, guess in columns:
-        covariance = np.cov(truth, guess, aweights=weight, ddof=0)
-        correlations.append(covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]))
-    expected = {
+def _numbers_of(y, predicted, weight):
+    """Return the scores of one output, and those of the best constant."""
+    covariance = np.cov(y, predicted, aweights=weight, ddof=0)
+    scores = {
         "R²": metrics.r2_score(y, predicted, sample_weight=weight),
         "mean absolute error": metrics.mean_absolute_error(y, predicted, sample_weight=weight),
         "root mean squared error": metrics.root_mean_squared_error(
             y, predicted, sample_weight=weight
         ),
-        "correlation": np.mean(correlations),
+        "correlation": covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]),
     }
-    subject = subject_of(kind, weight)
-    assert _scores(subject) == pytest.approx(expected)
     nothing = np.zeros((len(y), 1))
     mean = DummyRegressor().fit(nothing, y, sample_weight=weight).predict(nothing)
-    constants = _constants(subject)
-    assert constants["R²"] == 0
-    assert constants["root mean squared error"] == pytest.approx(
-        metrics.root_mean_squared_error(y, mean, sample_weight=weight)
-    )
-    grid = [
-        min(np.average(np.abs(column - value), weights=weight) for value in column)
-        for column in np.atleast_2d(y.T)
-    ]
-    assert constants["mean absolute error"] == pytest.approx(np.mean(grid))
+    constants = {
+        "R²": 0,
+        "mean absolute error": min(np.average(np.abs(y - v), weights=weight) for v in y),
+        "root mean squared error": metrics.root_mean_squared_error(y, mean, sample_weight=weight),
+        "correlation": None,
+    }
+    return scores, constants
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+def test_scores_of_numbers_equal_those_of_scikit_learn(fits, subject_of, weight):
+    est, X, y = fits["regression"]
+    subject = subject_of("regression", weight)
+    scores, constants = _numbers_of(y, est.predict(X), weight)
+    assert _scores(subject) == pytest.approx(scores)
+    assert _constants(subject) == pytest.approx(constants)
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+def test_several_outputs_have_scores_each_and_share_those_without_units(fits, weight):
+    est, X, y = fits["multioutput"]
+    predicted = est.predict(X)
+    subject = Subject.of(est, X, y, weight)
+    columns, rows = per_output(subject)
+    for k, row in enumerate(rows):
+        found = dict(zip(columns, row, strict=True))
+        assert found.pop("output") == f"y{k}"
+        scores, constants = _numbers_of(y[:, k], predicted[:, k], weight)
+        errors = {f"{name} of a constant": v for name, v in constants.items() if "error" in name}
+        assert found == pytest.approx(scores | errors)
+    each = [_numbers_of(y[:, k], predicted[:, k], weight)[0] for k in range(2)]
+    over_all = {
+        "R², mean over outputs": est.score(X, y, sample_weight=weight),
+        "correlation, mean over outputs": np.mean([scores["correlation"] for scores in each]),
+    }
+    assert _scores(subject) == pytest.approx(over_all)
+    assert _constants(subject)["R², mean over outputs"] == 0
+
+
+@pytest.mark.parametrize("kind", ["regression", "multioutput"])
+def test_constant_targets_have_no_correlation_and_no_spread(fits, kind):
+    est, X, y = fits[kind]
+    subject = Subject.of(est, X, np.full(y.shape, 0.1), WEIGHT)
+    columns, rows = per_output(subject)
+    for row in rows:
+        found = dict(zip(columns, row, strict=True))
+        assert found["correlation"] is None
+        assert found["mean absolute error of a constant"] == 0
+        assert found["root mean squared error of a constant"] == 0
+    name = "correlation" if kind == "regression" else "correlation, mean over outputs"
+    assert _scores(subject)[name] is None
+
+
+def test_one_row_has_errors_but_neither_r2_nor_correlation(fits):
+    est, X, y = fits["regression"]
+    scores = _scores(Subject.of(est, X.iloc[:1], y[:1]))
+    assert scores["R²"] is scores["correlation"] is None
+    assert scores["mean absolute error"] == pytest.approx(abs(est.predict(X.iloc[:1])[0] - y[0]))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_shares_of_weights_are_never_above_1_and_losses_have_no_minus(fits, seed):
+    weight = np.random.default_rng(seed).uniform(0.1, 3, size=40)
+    est, X, y = fits["binary"]
+    # All rows of one class, and predicted right: every share is 1, up to the rounding of sums.
+    rows = np.flatnonzero((est.predict(X) == y) & (y == "yes"))
+    subject = Subject.of(est, X.iloc[rows], y[rows], weight[rows])
+    scores = {name: (score, constant) for name, score, constant in score_rows(subject)}
+    assert scores["accuracy"] == scores["balanced accuracy"] == (1, 1)
+    assert scores["F1, mean over classes"] == (1, 1)
+    assert np.copysign(1, scores["log loss"][1]) == 1
+    assert per_class(subject)[1][1][2:4] == [1, 1]
+    found = calibration(subject)
+    filled = found.counts > 0
+    assert found.observed[filled].max() <= 1
+    labels, X, y = fits["multilabel"]
+    subject = Subject.of(labels, X, labels.predict(X), weight)
+    assert _scores(subject)["labels right"] <= 1
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHT])
@@ -154,6 +214,25 @@ def test_rows_of_one_class_alone_have_no_area(fits):
     scores = {name: (score, constant) for name, score, constant in score_rows(subject)}
     assert scores["ROC AUC"] == (None, None)
     assert scores["log loss"][1] == 0
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+def test_class_that_is_predicted_but_not_there_counts_as_in_scikit_learn(fits, weight):
+    est, X, y = fits["multiclass"]
+    rows = np.flatnonzero(y != "middle")
+    X, y = X.iloc[rows], y[rows]
+    weight = None if weight is None else weight[rows]
+    predicted = est.predict(X)
+    assert "middle" in predicted
+    scores = _scores(Subject.of(est, X, y, weight))
+    weighted = {"sample_weight": weight}
+    assert scores["accuracy"] == pytest.approx(metrics.accuracy_score(y, predicted, **weighted))
+    assert scores["F1, mean over classes"] == pytest.approx(
+        metrics.f1_score(y, predicted, average="macro", zero_division=0, **weighted)
+    )
+    with pytest.warns(UserWarning, match="y_pred contains classes not in y_true"):
+        expected = metrics.balanced_accuracy_score(y, predicted, **weighted)
+    assert scores["balanced accuracy"] == pytest.approx(expected)
 
 
 def test_calibration_of_two_classes_is_the_curve_of_scikit_learn(fits, subject_of):

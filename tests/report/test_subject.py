@@ -8,6 +8,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_mmfusion import (
+    InputError,
     LateVotingClassifier,
     MNLRegressor,
     ModalityConcatenator,
@@ -81,10 +82,49 @@ def test_outputs_and_classes_have_names(subject_of):
         "binary": ["yes"],
         "multiclass": ["high", "low", "middle"],
         "multilabel": ["0", "1"],
-        "regression": ["prediction"],
-        "multioutput": ["output 0", "output 1"],
+        "regression": ["y"],
+        "multioutput": ["y0", "y1"],
     }
     assert {kind: subject_of(kind).output_names for kind in names} == names
+
+
+@pytest.mark.parametrize(
+    "kind", ["binary", "multiclass", "multilabel", "regression", "multioutput"]
+)
+def test_outputs_have_the_names_of_explanations(fits, subject_of, kind):
+    est, X, _ = fits[kind]
+    explained = est.explain_global(X).data["output_names"]
+    assert subject_of(kind).output_names == list(map(str, explained))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning")
+def test_outputs_have_the_names_of_the_columns_in_fit():
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    X = {"a": rng.normal(size=(50, 2))}
+    y = pd.DataFrame(X["a"], columns=["valence", "arousal"])
+    model = MNLRegressor(max_epochs=2, random_state=0).fit(X, y)
+    assert Subject.of(model, X, y.to_numpy()).output_names == ["valence", "arousal"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "y", "message"),
+    [
+        ("binary", None, "y: expected the target of the rows of X, labels, got None"),
+        ("regression", None, "y: expected the target of the rows of X, numbers, got None"),
+        ("regression", ["lo", "hi"] * 20, "InTenseRegressor is a regressor, got 'lo', 'hi'"),
+        ("regression", [1.0, np.nan] * 20, "expected finite numbers, got nan in row 1"),
+        ("regression", np.ones((40, 2)), r"expected the shape \(40,\), as in fit, got \(40, 2\)"),
+        ("multioutput", np.ones(40), r"expected the shape \(40, 2\), as in fit, got \(40,\)"),
+        ("multilabel", np.ones((40, 3)), r"expected the shape \(40, 2\), as in fit"),
+        ("binary", np.ones((40, 3)), r"expected the shape \(40,\), as in fit"),
+    ],
+)
+def test_targets_of_another_kind_are_refused_with_what_is_expected(fits, kind, y, message):
+    est, X, _ = fits[kind]
+    with pytest.raises(InputError, match=message):
+        Subject.of(est, X, y)
 
 
 def test_weights_become_shares(subject_of):
