@@ -72,8 +72,12 @@ def _weighted_median(target: Tensor, share: Tensor) -> Tensor:
 
 
 def input_scalings(
-    plan: FusionPlan, fit_input: FitInput
+    plan: FusionPlan, fit_input: FitInput, *, more_to_come: bool = False
 ) -> tuple[tuple[Floats, Floats] | None, ...]:
+    """Return mean and scale of each modality.
+
+    What is constant is left out, unless there are ``more_to_come``, where it need not be.
+    """
     scalings: list[tuple[Floats, Floats] | None] = []
     for m, block in enumerate(fit_input.data.blocks):
         if plan.takes_codes(m):
@@ -82,7 +86,7 @@ def input_scalings(
         if not plan.standardizes(m):
             scalings.append((np.zeros(()), np.ones(())))
             continue
-        mean, scale = block_moments(block, fit_input.weight)
+        mean, scale = block_moments(block, fit_input.weight, leave_out_constants=not more_to_come)
         warn_of_lost_digits(block.name, mean, scale)
         scalings.append((mean, scale))
     return tuple(scalings)

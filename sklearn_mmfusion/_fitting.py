@@ -121,7 +121,9 @@ def fit_steps(
         The step before: its scalings, weights and optimiser go on.
     """
     if last is None:
-        plan = replace(plan, scalings=input_scalings(plan, train_input), linear=())
+        plan = replace(
+            plan, scalings=input_scalings(plan, train_input, more_to_come=one_epoch), linear=()
+        )
         scale = target_scale(train_input, more_to_come=one_epoch)
     else:
         plan, scale, start = last.plan, last.target_scale, last.state

@@ -15,15 +15,18 @@ import numpy.typing as npt
 from sklearn_mmfusion._errors import NumericalWarning, warn
 from sklearn_mmfusion.data._blocks import ModalityBlock
 
-__all__ = ["CHUNK_VALUES", "block_moments", "column_moments", "warn_of_lost_digits"]
+__all__ = ["CHUNK_VALUES", "LEFT_OUT", "block_moments", "column_moments", "warn_of_lost_digits"]
 
 Floats = npt.NDArray[np.float64]
 
 CHUNK_VALUES = 4_000_000
+LEFT_OUT = float(np.finfo(np.float64).max)  # scale of what counts for nothing
 _FEWEST_DIGITS = 9  # that values have left once their mean is taken off
 
 
-def block_moments(block: ModalityBlock, weight: Floats | None) -> tuple[Floats, Floats]:
+def block_moments(
+    block: ModalityBlock, weight: Floats | None, *, leave_out_constants: bool = False
+) -> tuple[Floats, Floats]:
     """Mean and scale of a modality, of a shape that broadcasts against one row.
 
     Flat features and the channels of a sequence are taken one by one, the pixels of an image
@@ -35,12 +38,16 @@ def block_moments(block: ModalityBlock, weight: Floats | None) -> tuple[Floats, 
         The rows of the training set.
     weight : ndarray of shape (n_samples,) or None
         Row weights.
+    leave_out_constants : bool, default=False
+        Whether the scale of what does not vary is :data:`LEFT_OUT`: standardised it is 0, in new
+        rows too. Nothing can be learned of it, and what it means that a new row differs, nobody
+        knows.
 
     Returns
     -------
     mean, scale : ndarray
         Shape ``(d,)`` for flat and sequence inputs, ``()`` for images. The scale of what does not
-        vary is its magnitude (1 for zeros).
+        vary is its magnitude (1 for zeros), unless it is left out.
     """
     values = block.values
     pooled = values.ndim > 3 or (values.ndim == 3 and values.dtype == np.uint8)
@@ -64,7 +71,7 @@ def block_moments(block: ModalityBlock, weight: Floats | None) -> tuple[Floats, 
             else:
                 yield part, w
 
-    mean, scale = _moments(chunks)
+    mean, scale = _moments(chunks, LEFT_OUT if leave_out_constants else None)
     return (mean.reshape(()), scale.reshape(())) if pooled else (mean, scale)
 
 
@@ -103,8 +110,13 @@ def warn_of_lost_digits(name: str, mean: Floats, scale: Floats) -> None:
     )
 
 
-def _moments(chunks: Callable[[], Iterator[tuple[Floats, Floats]]]) -> tuple[Floats, Floats]:
-    """Mean and scale of values that come in chunks, which are overwritten."""
+def _moments(
+    chunks: Callable[[], Iterator[tuple[Floats, Floats]]], of_constants: float | None = None
+) -> tuple[Floats, Floats]:
+    """Mean and scale of values that come in chunks, which are overwritten.
+
+    ``of_constants`` is the scale of constants; None is their size.
+    """
 
     def counted() -> Iterator[tuple[Floats, Floats]]:
         for part, w in chunks():
@@ -138,6 +150,6 @@ def _moments(chunks: Callable[[], Iterator[tuple[Floats, Floats]]]) -> tuple[Flo
     # Below the rounding of values, what is left of the variance is noise.
     constant = spread <= 8 * np.finfo(np.float64).eps * np.abs(mean)
     # A constant is divided by its own size: what rounding leaves of it stays rounding.
-    scale = np.where(constant, unit, spread * unit)
+    scale = np.where(constant, unit if of_constants is None else of_constants, spread * unit)
     scale = np.where(scale > 0, scale, 1.0)
     return np.asarray(mean * unit), scale

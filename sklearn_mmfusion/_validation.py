@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._errors import InputError, warn
 from sklearn_mmfusion._input_forms import as_known_form, check_2d, check_mapping
 from sklearn_mmfusion._input_schema import InputSchema
 from sklearn_mmfusion._lazy_blocks import scan
 from sklearn_mmfusion._terms import check_terms, term_name
 from sklearn_mmfusion._validation_targets import TargetSchema, check_sample_weight, check_target
-from sklearn_mmfusion.data._blocks import ModalityData
+from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
 
 __all__ = [
     "InputSchema",
@@ -33,6 +33,9 @@ __all__ = [
     "set_input_attributes",
     "term_name",
 ]
+
+# A modality that fewer rows have, and less than this share of all, is warned of.
+_FEW_ROWS, _FEW_SHARE = 10, 0.1
 
 
 def set_input_attributes(estimator: Any, schema: InputSchema) -> None:
@@ -143,6 +146,11 @@ def check_fit_inputs(
     ------
     InputError, InputTypeError
         See :func:`check_X`, :func:`check_target` and :func:`check_sample_weight`.
+
+    Warns
+    -----
+    UserWarning
+        A modality that less than ten rows, and less than a tenth of them, have.
     """
     first_fit = schema is None
     schema, data = check_X(
@@ -174,7 +182,22 @@ def check_fit_inputs(
             if block.present is not None and not block.present.any():
                 msg = f"modality {block.name!r}: missing in every row of the training data"
                 raise InputError(msg)
+            _warn_of_few(block)
     return schema, data, target, encoded, weights
+
+
+def _warn_of_few(block: ModalityBlock) -> None:
+    """Warn of a modality that a handful of many rows have."""
+    if block.present is None:
+        return
+    n, n_present = len(block.present), int(block.present.sum())
+    if n_present < _FEW_ROWS and n_present < _FEW_SHARE * n:
+        warn(
+            f"modality {block.name!r}: {n_present} of {n} training rows have it, too few to learn "
+            "from: for new rows that have it the model goes by what these say. Leave the modality "
+            "out, or collect more",
+            UserWarning,
+        )
 
 
 def _drop_rows(data: ModalityData, rows: npt.NDArray[np.intp]) -> ModalityData:

@@ -11,6 +11,7 @@ from sklearn_mmfusion import (
     MRORegressor,
     MulTRegressor,
     TensorFusionRegressor,
+    load,
 )
 
 pytestmark = [
@@ -61,7 +62,7 @@ def test_what_rounding_leaves_of_a_constant_is_no_target():
 def test_constant_target_survives_a_file(tmp_path):
     estimator = MNLRegressor(max_epochs=4, random_state=0).fit(X, np.full(60, 3.25))
     estimator.save(tmp_path / "model")
-    np.testing.assert_array_equal(MNLRegressor.load(tmp_path / "model").predict(NEW), 3.25)
+    np.testing.assert_array_equal(load(tmp_path / "model").predict(NEW), 3.25)
 
 
 def test_stream_that_begins_with_a_constant_learns_on():

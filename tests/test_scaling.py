@@ -2,13 +2,20 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sklearn_mmfusion import _scaling
 from sklearn_mmfusion._errors import NumericalWarning
-from sklearn_mmfusion._scaling import block_moments, column_moments, warn_of_lost_digits
+from sklearn_mmfusion._scaling import (
+    LEFT_OUT,
+    block_moments,
+    column_moments,
+    warn_of_lost_digits,
+)
 from sklearn_mmfusion.data._blocks import ModalityBlock
+from sklearn_mmfusion.modules.network import InputScaler
 
 
 def rng(seed=0):
@@ -98,6 +105,19 @@ def test_what_does_not_vary_is_standardised_to_zero(constant, n):
     values = np.full((n, 1), constant)
     mean, scale = column_moments(values, None)
     np.testing.assert_allclose((values - mean) / scale, 0, atol=1e-6)
+
+
+def test_what_does_not_vary_is_left_out_where_it_is_asked_for():
+    values = np.column_stack([np.arange(5.0), np.full(5, 0.1), np.zeros(5)])
+    mean, scale = block_moments(ModalityBlock("a", values), None, leave_out_constants=True)
+    own, _ = block_moments(ModalityBlock("a", values), None)
+    np.testing.assert_array_equal(mean, own)
+    np.testing.assert_array_equal(scale == LEFT_OUT, [False, True, True])
+    for dtype in (torch.float32, torch.float64):
+        scaler = InputScaler(torch.tensor(mean), torch.tensor(scale))
+        new = torch.full((1, 3), 7e9, dtype=dtype)
+        scaled = scaler(new, None, None, dtype)
+        assert scaled[0, 0] > 1e9 and scaled[0, 1:].tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("n", [300, 800, 5000, 100_000])

@@ -77,7 +77,7 @@ class InputScaler(nn.Module):
     mean, scale : Tensor
         Statistics of the training set in float64, of a shape that broadcasts against one row.
         Values are computed in their own dtype where that is float64, so that neither 1e300 nor
-        1e-300 is lost before it is scaled.
+        1e-300 is lost before it is scaled. The largest float64 as a scale makes zeros.
     """
 
     mean: Tensor
@@ -90,14 +90,19 @@ class InputScaler(nn.Module):
         # Kept beside the float64 statistics for float32 values: no cast per batch.
         self.register_buffer("mean32", mean.float(), persistent=False)
         self.register_buffer("inverse32", (1.0 / scale).float(), persistent=False)
-        self.extreme = bool(((scale < 1e-30) | (scale > 1e30)).any())
+        left_out = scale.double() == torch.finfo(torch.float64).max
+        self.leaves_out = bool(left_out.any())
+        self.extreme = bool(((scale < 1e-30) | ((scale > 1e30) & ~left_out)).any())
 
     def forward(
         self, values: Tensor, lengths: Tensor | None, present: Tensor | None, dtype: torch.dtype
     ) -> Tensor:
         """Return standardised values of the network's dtype, 0 where padded or absent."""
         if self.extreme or torch.float64 in (values.dtype, dtype):
-            scaled = ((values.double() - self.mean) / self.scale).to(dtype)
+            scaled = (values.double() - self.mean) / self.scale
+            if self.leaves_out:  # to exactly 0, as in float32: no feature says where it is then
+                scaled = scaled * (self.scale < torch.finfo(torch.float64).max)
+            scaled = scaled.to(dtype)
         else:
             scaled = (values.to(dtype) - self.mean32) * self.inverse32
         if present is not None:
