@@ -17,6 +17,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -144,7 +145,8 @@ def _spec(value: Any) -> KernelSpec:
             msg = f"kernel {value!r} has no parameters {unknown}, expected some of {accepted}"
             raise InputError(msg)
         gamma = params.get("gamma")
-        if isinstance(gamma, str) and gamma not in ("scale", "auto"):
+        is_word = isinstance(gamma, str) and gamma not in ("scale", "auto")
+        if is_word or (isinstance(gamma, Real) and not float(gamma) > 0):
             raise InputError(
                 f"kernel {value!r}: gamma must be a positive number, 'scale' or 'auto', got "
                 f"{gamma!r}"

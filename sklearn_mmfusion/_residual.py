@@ -75,8 +75,9 @@ class MROClassifier(FusionClassifierMixin, _MRO):
     r"""Multimodal residual optimisation (MRO): a classifier.
 
     Single modalities explain what they can; pairs learn what is left over, triples what pairs
-    leave, and so on. Use it to see how much the higher orders add. Every order has encoders of its
-    own, so that what it needs does not move the predictions below it.
+    leave, and so on. Use it to see how much the higher orders add: compare scores with
+    ``interactions=1``. Every order has encoders of its own, so that what it needs does not move the
+    predictions below it.
 
     .. math:: \hat y_o = \mathrm{stopgrad}\Big(\sum_{q < o} y_q\Big) + y_o, \qquad
               \min \sum_o \ell(\hat y_o, y), \qquad f(x) = \sum_o y_o(x)
@@ -109,7 +110,9 @@ class MROClassifier(FusionClassifierMixin, _MRO):
     order_importances_ : dict of int to float
         Standard deviation over the training rows of what the terms of each order add, as a share
         of the sum over orders; outputs are added up in square. Squares over their sum are shares
-        of variance: a small one looks larger here (2 % of the variance are an eighth).
+        of variance: a small one looks larger here (2 % of the variance are an eighth). Of classes
+        they say little: once single modalities tell these apart, pairs lower the loss by making
+        the same decision surer, and had shares of 0.3 to 0.6 on rows whose truth is additive.
     contribution_std_ : ndarray of shape (n_terms, n_outputs)
         Standard deviation of each contribution over the training rows, in units of the output.
     {attributes_fit}
@@ -217,8 +220,9 @@ class MRORegressor(FusionRegressorMixin, _MRO):
     r"""Multimodal residual optimisation (MRO): a regressor.
 
     Single modalities explain what they can; pairs learn what is left over, triples what pairs
-    leave, and so on. Use it to see how much the higher orders add. Every order has encoders of its
-    own, so that what it needs does not move the predictions below it.
+    leave, and so on. Use it to see how much the higher orders add: compare scores with
+    ``interactions=1``. Every order has encoders of its own, so that what it needs does not move the
+    predictions below it.
 
     .. math:: \hat y_o = \mathrm{stopgrad}\Big(\sum_{q < o} y_q\Big) + y_o, \qquad
               \min \sum_o \ell(\hat y_o, y), \qquad f(x) = \sum_o y_o(x)

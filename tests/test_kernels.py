@@ -262,6 +262,8 @@ def test_one_kernel_serves_all_and_a_mapping_names_each():
         ({"a": "rbf", "b": "rbf", "bb": "rbf"}, ["unexpected: ['bb']", "'b' instead"]),
         ({"a": "no", "b": {"gamma": 1}}, ["modality 'a'", "modality 'b'", "as 'kernel'"]),
         ({"a": {"kernel": "rbf", "gamma": "no"}, "b": "rbf"}, ["'a'", "gamma", "'auto'", "'no'"]),
+        ({"a": {"kernel": "rbf", "gamma": -1}, "b": "rbf"}, ["a positive number", "got -1"]),
+        ({"a": {"kernel": "rbf", "gamma": 0.0}, "b": "rbf"}, ["a positive number", "got 0.0"]),
         ({"a": "rbf", "b": {"kernel": "rbf", "degree": 2}}, ["'b'", "['degree']", "['gamma']"]),
     ],
 )

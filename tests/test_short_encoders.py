@@ -79,7 +79,7 @@ def test_longer_steps_are_tried_for_encoders_without_hidden_layers_alone():
 
 
 def test_steps_stay_short_where_held_out_rows_say_so(monkeypatch):
-    monkeypatch.setattr(LateFusionRegressor, "_long_lr", 3.0)
+    monkeypatch.setattr(LateFusionRegressor, "_long_lr", 1e-6)  # of steps that lead nowhere
     linear = dict.fromkeys("ab", LinearEncoder())
     estimator = LateFusionRegressor(encoders=linear, random_state=0).fit(X, Y)
     assert first_lr(estimator) == 0.003
