@@ -33,7 +33,7 @@ class EffectiveScores:
         The scores.
     variance : float
         Of their sum, up to a factor.
-    loads : ndarray of shape (n, q)
+    loadings : ndarray of shape (n, q)
         :math:`w D^\top V \tilde c` of each row.
     share : ndarray of shape (n,)
         The weights.
@@ -48,7 +48,7 @@ class EffectiveScores:
 
     values: Floats
     variance: float = 0.0
-    loads: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+    loadings: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     share: Floats = field(default_factory=lambda: np.zeros(0))
     inverse: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     inner: Floats = field(default_factory=lambda: np.zeros((0, 0)))
@@ -60,8 +60,8 @@ class EffectiveScores:
         """
         if self.variance <= 0:
             return np.ones(len(signs))
-        first = signs @ self.loads
-        second = signs @ (self.share[:, None] * self.loads)
+        first = signs @ self.loadings
+        second = signs @ (self.share[:, None] * self.loadings)
         found = first @ self.inverse
         variance = (
             self.variance

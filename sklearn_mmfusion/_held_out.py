@@ -259,7 +259,7 @@ class HeldOut:
         return EffectiveScores(
             self.share * (effective * (y - self._mean(outputs))).sum(axis=1),
             variance=float(self.share @ (own_weighted[:, :, 0] * effective).sum(axis=1)),
-            loads=np.einsum("nkq,nk->nq", weighted, effective),
+            loadings=np.einsum("nkq,nk->nq", weighted, effective),
             share=self.share,
             inverse=inverse,
             inner=np.einsum("nkq,nkr,n->qr", weighted, design, self.share),

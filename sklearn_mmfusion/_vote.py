@@ -22,6 +22,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from sklearn_mmfusion._polish import clearly_less
+from sklearn_mmfusion._scaling import LEFT_OUT
 from sklearn_mmfusion.modules.losses import LOSSES
 from sklearn_mmfusion.modules.network import FusionNetwork
 
@@ -156,6 +157,7 @@ def set_vote(
     for z, norm, scaler in zip(blocks, norms, scalers, strict=True):
         # Feature z = (v - mean) / scale, element-wise: undo both normalisations.
         mean, scale = scaler.mean.to(prior.device), scaler.scale.to(prior.device)
+        scale = torch.where(scale < LEFT_OUT, scale, 0.0)  # a constant is its mean
         scales.append(scale * (norm.running_variance + norm.eps).sqrt())
         means.append(mean + scale * norm.running_mean - prior)
         votes.append(z * scales[-1] + means[-1])

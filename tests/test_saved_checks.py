@@ -175,7 +175,8 @@ REFUSED = [
         for part, value in [
             *(("mean", np.zeros(2)), ("mean", np.zeros(0)), ("mean", np.zeros((1, 1)))),
             *(("mean", np.array([np.inf])), ("scale", np.ones(2)), ("scale", np.array([np.nan]))),
-            *(("scale", np.zeros(1)), ("scale", np.array([1.0, 0.0, 1.0])), ("scale", -np.ones(1))),
+            *(("scale", np.array([np.inf])), ("scale", np.array([1.0, -1.0, 1.0]))),
+            ("scale", -np.ones(1)),
         ]
     ),
 ]
