@@ -83,3 +83,10 @@ def test_steps_stay_short_where_held_out_rows_say_so(monkeypatch):
     linear = dict.fromkeys("ab", LinearEncoder())
     estimator = LateFusionRegressor(encoders=linear, random_state=0).fit(X, Y)
     assert first_lr(estimator) == 0.003
+
+
+def test_second_fit_takes_the_steps_of_the_first():
+    # Four fifths of these rows count as few, all of them do not.
+    X, y = rows(1100, 3)
+    estimator = MNLRegressor(max_epochs=20, random_state=0).fit(X, y)
+    assert estimator.validation_history_[0]["lr"] == first_lr(estimator) == 0.01
