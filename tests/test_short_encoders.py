@@ -90,3 +90,4 @@ def test_second_fit_takes_the_steps_of_the_first():
     X, y = rows(1100, 3)
     estimator = MNLRegressor(max_epochs=20, random_state=0).fit(X, y)
     assert estimator.validation_history_[0]["lr"] == first_lr(estimator) == 0.01
+    assert estimator._result.n_rows == 1100  # with shorter ones it lagged, and was not kept
