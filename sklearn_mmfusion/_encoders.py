@@ -53,6 +53,7 @@ __all__ = [
 SMALL_SAMPLE = 1000
 """Up to this many rows the choice by shape keeps to encoders that have little to learn."""
 
+_SUMMARY_WIDTH = 32  # of a linear map behind a summary, at most
 _N_COMPONENTS = 16  # tried in place of more than twice as many features
 
 _FLAT = {"hidden_dim": 128, "skip": True, "dropout": 0.5, "input_dropout": 0.2, "n_quantiles": 32}
@@ -171,7 +172,9 @@ class EncoderByShape(BaseEncoder):
         if n_axes == 2:
             if not is_small:
                 return GRUEncoder(**hidden, **given)
-            return SummaryEncoder(**given) if linear else SummaryEncoder(head=flat)
+            # A learned map is as wide as it has to be: relevance is not that of 5 d numbers then.
+            mapped = {"output_dim": min(5 * layout.shape[-1], _SUMMARY_WIDTH), **given}
+            return SummaryEncoder(**mapped) if linear else SummaryEncoder(head=flat)
         raise self._refuse(
             layout,
             "2-D (n, d), 3-D (n, T, d) or (n, H, W), and 4-D (n, C, H, W) or (n, H, W, C)",

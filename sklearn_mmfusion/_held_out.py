@@ -32,24 +32,28 @@ _RIDGE = 1e-8  # of the largest curvature: keeps flat directions finite
 _PULL = 1e-4  # weight of "the model is right" against a mean loss; separable rows need it
 
 
-def check_additive(estimator: Any) -> None:
+def check_additive(estimator: Any, *, fitted: bool = True) -> None:
     """Refuse estimators whose output is no sum of contributions."""
     if not hasattr(estimator, "contributions"):
         raise InputTypeError(
             f"{type(estimator).__name__} has no contributions; expected an additive estimator "
             "such as InTenseClassifier, MNLRegressor, RoutingClassifier or MKLClassifier"
-            f"{step_remedy(estimator)}"
+            f"{step_remedy(estimator, fitted=fitted)}"
         )
 
 
-def step_remedy(estimator: Any) -> str:
-    """Return what to do with a Pipeline that an estimator is expected in place of; else ""."""
+def step_remedy(estimator: Any, *, fitted: bool) -> str:
+    """Return what to do with a Pipeline that an estimator is expected in place of; else "".
+
+    Steps that are fitted must not be fitted again: to new rows, the last one does not belong.
+    """
     if not hasattr(estimator, "steps"):
         return ""
-    return (
+    remedy = (
         "; of a Pipeline pass the last step, and what the steps before make of X: pipeline[-1] and "
-        "pipeline[:-1].fit_transform(X)"
+        f"pipeline[:-1].{'transform' if fitted else 'fit_transform'}(X)"
     )
+    return remedy if fitted else f"{remedy}, which learn from all rows then, outside the splits"
 
 
 def check_groups(groups: Any, n_samples: int) -> None:

@@ -16,6 +16,7 @@ from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._held_out import check_groups, row_frame, step_remedy
 from sklearn_mmfusion._refits import Refit, in_companies, refit, take_rows, warn_of_refits
 from sklearn_mmfusion._relevance_results import RelevanceIntervals
+from sklearn_mmfusion._relevance_test import fixed_strength
 from sklearn_mmfusion._validation import check_fit_inputs, check_sample_weight
 
 __all__ = ["relevance_intervals"]
@@ -132,7 +133,8 @@ def relevance_intervals(
     **Null.** For each interaction, relevance from refits on targets in which there is none by
     construction: out-of-fold predictions of the additive model (``interactions=1``) plus their
     residuals in random order, for regression; classes drawn from its out-of-fold probabilities, for
-    classification. X stays as it is, and with it every dependence between modalities, so that
+    classification; with ``reg="auto"`` taken at its number, so that no interaction is left out. X
+    stays as it is, and with it every dependence between modalities, so that
     what dependence alone makes of an interaction is in the null; permuting the rows of modalities
     against each other would take it out. Out of fold, since residuals of training rows are too
     small.
@@ -241,7 +243,7 @@ def _all_scores(jobs: list[Refit], parallel: Parallel) -> list[Scores]:
 def _no_scores(estimator: Any) -> str:
     return (
         f"{type(estimator).__name__} has no relevance_scores_; take an estimator that has, such as "
-        f"MNL, InTense or Routing{step_remedy(estimator)}"
+        f"MNL, InTense or Routing{step_remedy(estimator, fitted=False)}"
     )
 
 
@@ -354,9 +356,12 @@ def _null_scores(
         whole[test] = part
     seeds = rng.randint(2**31 - 1, size=n_refits).tolist()
     targets = [_null_target(estimator, y, whole, rng) for _ in seeds]
+    # An interaction that was kept is set against others that were: with "auto" strength nearly all
+    # of these fits would leave them out, and any that the fit has would be above the null.
+    kept = fixed_strength(estimator, X, y)
     fits = _all_scores(
         [
-            Refit(estimator, X, target, weight, None, seed)
+            Refit(estimator, X, target, weight, None, seed, kept)
             for target, seed in zip(targets, seeds, strict=True)
         ],
         parallel,

@@ -124,8 +124,9 @@ class RelevanceIntervals(_TermTable):
         What was given.
     interval : ndarray of shape (n_terms, 2)
         Ends of the interval.
-    above_null : ndarray of bool of shape (n_terms,)
-        Whether the estimate is above the quantile of its null; False without a null.
+    above_null : ndarray of bool of shape (n_terms,) or None
+        Whether the estimate is above the quantile of its null; False for single modalities, which
+        have none, and None where no null was asked for.
 
     Raises
     ------
@@ -138,7 +139,7 @@ class RelevanceIntervals(_TermTable):
     >>> result = RelevanceIntervals({
     ...     "term_names": ["a", "a x b"], "estimate": [0.7, 0.3], "scores": [[0.7, 0.3]],
     ...     "mean": [0.7, 0.3], "std": [0.1, 0.1], "low": [0.5, 0.1], "high": [0.9, 0.5],
-    ...     "null_scores": None, "null_quantile": [float("nan"), 0.05],
+    ...     "null_scores": [[float("nan"), 0.05]], "null_quantile": [float("nan"), 0.05],
     ...     "method": "bootstrap", "confidence": 0.95, "n_refits": 20,
     ... })
     >>> result.above_null
@@ -161,8 +162,10 @@ class RelevanceIntervals(_TermTable):
         return np.column_stack([self.data["low"], self.data["high"]])
 
     @property
-    def above_null(self) -> np.ndarray:
-        """Whether the estimate is above the quantile of its null."""
+    def above_null(self) -> np.ndarray | None:
+        """Whether the estimate is above the quantile of its null; None without a null."""
+        if self.data["null_scores"] is None:
+            return None
         return np.asarray(self.data["estimate"] > self.data["null_quantile"])
 
 

@@ -152,7 +152,7 @@ def relevance_test(
     >>> [name for name, p in zip(result.term_names, result.p_value) if p < 0.05]
     ['a', 'b', 'a x b']
     """
-    check_additive(estimator)
+    check_additive(estimator, fitted=False)
     if n_null < 1 or n_splits < 1 or not 0 < test_size < 1:
         raise InputError(
             "expected n_null and n_splits of at least 1 and test_size in (0, 1), got "
@@ -310,16 +310,21 @@ def _test_split(
 
 def _without_selection(estimator: Any, X: Any, y: Any) -> dict[str, Any]:
     """Parameters with which no term is left out."""
-    known = estimator.get_params(deep=False)
-    changes: dict[str, Any] = {}
-    if "polish" in known:
+    changes: dict[str, Any] = fixed_strength(estimator, X, y)
+    if "polish" in estimator.get_params(deep=False):
         changes["polish"] = False
-    if known.get("reg") == "auto":
-        _, _, target, _, _ = check_fit_inputs(
-            estimator, X, y, None, classifier=is_classifier(estimator)
-        )
-        changes["reg"] = auto_reg(float(known["p"]), target.n_outputs)
     return changes
+
+
+def fixed_strength(estimator: Any, X: Any, y: Any) -> dict[str, Any]:
+    """Return ``reg`` as a number where it is "auto": interactions are not chosen then."""
+    known = estimator.get_params(deep=False)
+    if known.get("reg") != "auto":
+        return {}
+    _, _, target, _, _ = check_fit_inputs(
+        estimator, X, y, None, classifier=is_classifier(estimator)
+    )
+    return {"reg": auto_reg(float(known["p"]), target.n_outputs)}
 
 
 def _positions(

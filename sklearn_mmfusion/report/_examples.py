@@ -82,7 +82,7 @@ def _output(subject: Subject, row: int) -> int:
     if subject.n_outputs == 1:
         return 0
     if subject.kind == "multiclass":
-        return subject.classes.index(subject.predicted[row].item())
+        return subject.predicted_class(row)
     if subject.kind == "multilabel" and subject.scores is not None:
         return int(np.argmax(subject.scores[row]))
     if subject.kind == "regression":

@@ -240,4 +240,4 @@ def _probability(subject: Subject, row: int) -> float | None:
     if subject.kind == "multilabel":
         p = probabilities[row]
         return float(np.where(subject.predicted[row] != 0, p, 1 - p).min())
-    return float(probabilities[row, subject.classes.index(subject.predicted[row].item())])
+    return float(probabilities[row, subject.predicted_class(row)])

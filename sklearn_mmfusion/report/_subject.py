@@ -143,6 +143,11 @@ class Subject:
             return self.target_names or list(range(self.y.shape[1]))
         return list(np.asarray(self.model.classes_).tolist())
 
+    def predicted_class(self, row: int) -> int:
+        """Return the place of the predicted class of a row among the classes."""
+        (label,) = self.predicted[row : row + 1].tolist()  # of objects, too
+        return self.classes.index(label)
+
     @property
     def target_names(self) -> list[str] | None:
         """Columns of the target in fit, where they had names."""
