@@ -37,7 +37,6 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
 
     _explains: ClassVar[str] = "relevance scores"
     _small_lr: ClassVar[float] = 0.01  # under the penalty few steps have to be long
-    _long_lr: ClassVar[float | None] = None
     _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
         **BaseFusion._parameter_constraints,
         "p": [Interval(Real, 1, None, closed="both")],
@@ -67,6 +66,8 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         if start is not None:
             return []
         tries = super()._others(plan, n_rows, start)
+        if self.polish and self.reg != 0 and plan.modality_dropout == 0:
+            tries = [changes for changes in tries if "lr" not in changes]  # weights are solved for
         if plan.linear:
             tries.insert(0, {"encoders": plan.linear})
         if plan.reads_components:
@@ -94,7 +95,8 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         vote: bool = False,
         **chosen: Any,
     ) -> FitSteps:
-        polish = bool(self.polish) and polish
+        # Weights that are solved for on whole rows would undo what hidden modalities have taught.
+        polish = bool(self.polish) and polish and plan.modality_dropout == 0
         if vote:
             # The weights are solved for at the end, and nothing else is there to train.
             chosen = {**chosen, "max_epochs": 1}

@@ -104,12 +104,19 @@ def usual_device() -> Iterator[None]:
 
 @contextmanager
 def usual_torch() -> Iterator[None]:
-    """Train as ever inside ``torch.no_grad``, ``inference_mode`` and another default device.
+    """Train as ever inside ``torch.no_grad``, ``inference_mode``, another default device or dtype.
 
     A fit is often called where the features were made, in such a block.
     """
-    with torch.inference_mode(False), torch.enable_grad(), usual_device():
-        yield
+    dtype = torch.get_default_dtype()
+    if dtype != torch.float32:  # initial weights are drawn in it
+        torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False), torch.enable_grad(), usual_device():
+            yield
+    finally:
+        if dtype != torch.float32:
+            torch.set_default_dtype(dtype)
 
 
 class _WholeFloat32:

@@ -112,7 +112,10 @@ class IdentityEncoder(BaseEncoder):
     """Hand flat features on as they are.
 
     Use it where the features are representations already, such as embeddings of a large model.
-    It takes values of shape (n, d) and has no parameters.
+    It takes values of shape (n, d) and has no parameters. Relevance in MNL and InTense is then that
+    of d features with a weight each, and for the same effect grows with the root of d: to compare
+    modalities, take :class:`LinearEncoder`, whose map turns towards what matters, or read
+    ``contribution_std_``.
 
     Examples
     --------
@@ -290,7 +293,8 @@ class SummaryEncoder(BaseEncoder):
     dropout : float, default=0.0
         Probability, from 0 to 1, with which a number of the summary is zeroed in training.
     output_dim : int, default=None
-        Width of a linear map behind the summary; None hands on its 5 d numbers.
+        Width of a linear map behind the summary; None hands on its 5 d numbers, whose relevance
+        is larger than that of a map's output (see :class:`IdentityEncoder`).
     head : MLPEncoder, default=None
         Perceptron behind the summary, in place of ``dropout`` and ``output_dim``.
 

@@ -75,6 +75,7 @@ class EpochKeeper(Callback):
         self.last_: dict[str, Tensor] | None = None
         self.best_: dict[str, Tensor] | None = None
         self.best_loss_, self.best_epoch_, self.waited_ = math.inf, 0, 0
+        self.lr_: float | None = None  # that we have set for the last epoch
         return self
 
     def on_train_begin(self, net: Any, **kwargs: object) -> None:
@@ -104,8 +105,11 @@ class EpochKeeper(Callback):
             self.part_.begin_step()
         lr = options.lr * options.lr_decay ** (len(net.history) - 1)
         for group in net.optimizer_.param_groups:
-            group["lr"] = lr
-        net.history.record("lr", lr)
+            # A scheduler among the callbacks has the word where it has set another rate.
+            is_ours = self.lr_ is None or group["lr"] == self.lr_
+            group["lr"] = lr if is_ours else group["lr"] * options.lr_decay
+        self.lr_ = lr
+        net.history.record("lr", net.optimizer_.param_groups[0]["lr"])
         # Dropout fades out: noisy data stop early, under much of it, clean data end without.
         epoch = len(net.history) - 1
         set_dropout_strength(net.module_, max(0.0, 1 - epoch / options.dropout_epochs))

@@ -27,8 +27,8 @@ class FitOptions:
 
     _small_lr: ClassVar[float] = 0.003  # of one step an epoch
     # Tried too where an encoder has no hidden layer: a weight of its own for each feature has
-    # further to go than those of many hidden units. None where the weights are solved for.
-    _long_lr: ClassVar[float | None] = 0.03
+    # further to go than those of many hidden units.
+    _long_lr: ClassVar[float] = 0.03
     batch_size: int | str
     max_epochs: int | str
     lr: float | str

@@ -152,8 +152,9 @@ class FitRuns(FitOptions):
         if start is not None:
             return []
         tries: list[dict[str, Any]] = []
-        is_open = self.lr == "auto" and self._long_lr is not None and n_rows <= SMALL_SAMPLE
-        if is_open and plan.has_short_encoder:
+        # Of one step an epoch there are few.
+        one_step = self.batch_size == "auto" and n_rows <= SMALL_SAMPLE
+        if self.lr == "auto" and one_step and plan.has_short_encoder:
             tries.append({"lr": self._long_lr})
         if plan.reads_components:
             tries.append({"encoders": plan.on_components(plan.encoders)})

@@ -172,6 +172,26 @@ def test_null_is_low_and_a_real_interaction_is_above_it(kind):
     assert found.null_quantile[2] in found.null_scores[:, 2]
 
 
+def test_without_a_null_nothing_is_said_of_it():
+    X, y = draw(np.random.default_rng(4), n=60)
+    found = relevance_intervals(LeastSquares(), X, y, n_refits=3, null=False, random_state=0)
+    assert found.above_null is None
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning")
+def test_pair_of_noise_beside_a_real_one_is_not_above_its_null():
+    # With the default strength fits to null targets leave all interactions out: 0 is no null for
+    # what a fit has that keeps them.
+    rng = np.random.default_rng(0)
+    X = {name: rng.normal(size=(200, 2)) for name in "abc"}
+    y = X["a"][:, 0] * X["b"][:, 0] + 0.3 * rng.normal(size=200)
+    found = relevance_intervals(InTenseRegressor(), X, y, n_refits=5, random_state=0)
+    above = dict(zip(found.term_names, found.above_null, strict=True))
+    assert above == {name: name == "a x b" for name in found.term_names}
+    assert np.nanmin(found.null_quantile[3:]) > 0
+
+
 @pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning")  # five epochs
 def test_trained_estimator_refits_with_weights_and_with_folds():
     X, y = draw(np.random.default_rng(5), n=60)

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_mmfusion import (
     GAMClassifier,
     InputError,
+    InputTypeError,
     InTenseRegressor,
     LateFusionClassifier,
     MKLClassifier,
@@ -203,3 +206,9 @@ def test_wrong_arguments_are_refused():
         relevance_scores(est, X, kind="permutation")
     with pytest.raises(InputError, match="n_repeats is 0"):
         relevance_scores(est, X, NUMBERS, n_repeats=0)
+
+
+def test_fitted_pipeline_is_told_to_transform_and_not_to_fit_again():
+    pipeline = make_pipeline(StandardScaler(), HandRegressor())
+    with pytest.raises(InputTypeError, match=r"pipeline\[:-1\]\.transform\(X\)$"):
+        relevance_scores(pipeline, X, NUMBERS)

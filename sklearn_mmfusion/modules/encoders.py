@@ -290,7 +290,13 @@ class UserModule(BorrowsDraws):
         names = inspect.signature(module.forward).parameters
         self.takes_lengths = "lengths" in names
         self.takes_weight = "weight" in names
-        self.output_dim = self._find_width(input_shape, codes) if output_dim is None else output_dim
+        self.takes_codes = codes
+        # A lazy module has no parameters before its first call.
+        has_all = not any(is_lazy(parameter) for parameter in module.parameters())
+        if output_dim is None or not has_all:
+            found = self._find_width(input_shape, codes)
+            output_dim = found if output_dim is None else output_dim
+        self.output_dim = output_dim
         if not trainable:
             module.requires_grad_(False)
         self.train(self.training)
@@ -342,6 +348,8 @@ class UserModule(BorrowsDraws):
             extra["lengths"] = lengths
         if self.takes_weight:
             extra["weight"] = weight
+        if self.takes_codes:
+            values = values.long()  # what embeddings take, whatever whole numbers came
         with self.borrowed():
             encoded: Tensor = module(values, **extra)
         return encoded

@@ -323,6 +323,8 @@ class FusionNetwork(nn.Module):
     def _encode(self, batch: FusionBatch, present: list[Tensor | None]) -> list[Tensor]:
         values = batch.values if batch.prepared else self._scaled(batch, present)
         if self.is_joint:
+            if batch.prepared and self.training and self.modality_dropout:
+                values = self._without_hidden(values, present)
             by_term: list[Tensor] = self.encoders[0](values, batch.lengths, present, batch.weight)
             return by_term
         by_group: dict[int, Tensor] = {}
@@ -346,6 +348,15 @@ class FusionNetwork(nn.Module):
                 call = encoder.forward_prepared
             encodings.append(call(values[m], batch.lengths[m], weight))
         return encodings
+
+    def _without_hidden(self, values: list[Tensor], present: list[Tensor | None]) -> list[Tensor]:
+        """Put zeros where a modality is hidden, as scaling puts them where it is missing."""
+        return [
+            value
+            if mask is None or not isinstance(scaler, InputScaler)
+            else value.masked_fill(~mask.reshape(mask.shape + (1,) * (value.ndim - 1)), 0)
+            for scaler, value, mask in zip(self.scalers, values, present, strict=True)
+        ]
 
     def noise(self, shape: torch.Size) -> Tensor:
         """Draw from [0, 1), for masks of training."""

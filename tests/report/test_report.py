@@ -170,6 +170,22 @@ def test_report_works_for_every_kind_of_estimator(fits, est, kind, more):
     assert set(report.data) == ALWAYS | more
 
 
+@pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("dtype", ["object", "str", "category", "string"])
+@pytest.mark.parametrize("labels", [["no", "yes"], ["a", "b", "c"]], ids=len)
+def test_labels_may_be_of_any_kind_that_pandas_has(labels, dtype):
+    pd = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    X = {"a": rng.normal(size=(60, 3)), "b": rng.normal(size=(60, 2))}
+    y = pd.Series(np.array(labels, dtype=object)[np.arange(60) % len(labels)], dtype=dtype)
+    est = MNLClassifier(**QUICK).fit(X, y)
+    report = fusion_report(est, X, y)
+    expected = (est.predict(X) == np.asarray(y, dtype=object)).mean()
+    rows = report.data["scores"]["scores"]["rows"]
+    assert rows[0][1] == pytest.approx(expected)
+
+
 def test_numbers_of_the_report_are_those_of_the_estimator(fits, report_of):
     est, X, y = fits["binary"]
     report = report_of("binary")
