@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.base import is_classifier
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -22,9 +23,9 @@ from sklearn_mmfusion._fitted import AdditivePredictions
 from sklearn_mmfusion._fitting import FitSteps
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._sweep import SweptTerms
-from sklearn_mmfusion._validation import TargetSchema
+from sklearn_mmfusion._validation import TargetSchema, check_fit_inputs
 
-__all__ = ["BlockNormFusion", "auto_reg"]
+__all__ = ["BlockNormFusion", "auto_reg", "fixed_strength"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -177,6 +178,17 @@ def auto_reg(p: float, n_outputs: int) -> float:
     # Block norms grow with the outputs that share them, and the penalty of the same norms falls
     # as p grows.
     return _AUTO_REG * (3.0 - 2.0 / p) / n_outputs**1.5
+
+
+def fixed_strength(estimator: Any, X: Any, y: Any) -> dict[str, Any]:
+    """Return ``reg`` as a number where it is "auto": interactions are not chosen then."""
+    known = estimator.get_params(deep=False)
+    if known.get("reg") != "auto":
+        return {}
+    _, _, target, _, _ = check_fit_inputs(
+        estimator, X, y, None, classifier=is_classifier(estimator)
+    )
+    return {"reg": auto_reg(float(known["p"]), target.n_outputs)}
 
 
 def _without_terms(

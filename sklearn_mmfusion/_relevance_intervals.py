@@ -12,11 +12,17 @@ from sklearn.base import is_classifier
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, check_cv
 from sklearn.utils import check_random_state
 
+from sklearn_mmfusion._block_norm import fixed_strength
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._held_out import check_groups, row_frame, step_remedy
-from sklearn_mmfusion._refits import Refit, in_companies, refit, take_rows, warn_of_refits
+from sklearn_mmfusion._refits import (
+    Refit,
+    in_companies,
+    refit,
+    take_rows,
+    warn_of_refits,
+)
 from sklearn_mmfusion._relevance_results import RelevanceIntervals
-from sklearn_mmfusion._relevance_test import fixed_strength
 from sklearn_mmfusion._validation import check_fit_inputs, check_sample_weight
 
 __all__ = ["relevance_intervals"]

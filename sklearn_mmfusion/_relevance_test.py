@@ -12,7 +12,7 @@ from sklearn.base import is_classifier
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils import check_random_state
 
-from sklearn_mmfusion._block_norm import auto_reg
+from sklearn_mmfusion._block_norm import fixed_strength
 from sklearn_mmfusion._effective_scores import EffectiveScores
 from sklearn_mmfusion._errors import InputError, RelevanceWarning, warn
 from sklearn_mmfusion._held_out import HeldOut, check_additive, check_groups, row_frame
@@ -314,17 +314,6 @@ def _without_selection(estimator: Any, X: Any, y: Any) -> dict[str, Any]:
     if "polish" in estimator.get_params(deep=False):
         changes["polish"] = False
     return changes
-
-
-def fixed_strength(estimator: Any, X: Any, y: Any) -> dict[str, Any]:
-    """Return ``reg`` as a number where it is "auto": interactions are not chosen then."""
-    known = estimator.get_params(deep=False)
-    if known.get("reg") != "auto":
-        return {}
-    _, _, target, _, _ = check_fit_inputs(
-        estimator, X, y, None, classifier=is_classifier(estimator)
-    )
-    return {"reg": auto_reg(float(known["p"]), target.n_outputs)}
 
 
 def _positions(

@@ -44,6 +44,7 @@ def params(**changes):
         "max_epochs": 3,
         "early_stopping": False,
         "polish": False,
+        "lr": 0.01,
         "random_state": 0,
         "n_bags": 3,
     } | changes

@@ -149,7 +149,7 @@ if HAS_CALLBACKS:
 
     def test_estimator_of_an_epoch_is_the_fit_that_ends_there():
         recorder = Recorder()
-        settings = QUICK | {"max_epochs": 5, "lr_decay": 1.0}
+        settings = QUICK | {"max_epochs": 5, "lr_decay": 1.0, "lr": 0.01}
         est = MNLClassifier(**settings, early_stopping=False, polish=False)
         told(est, recorder)
         epochs = [e for e in recorder.estimators if e is not None]
