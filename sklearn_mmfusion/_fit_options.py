@@ -22,6 +22,13 @@ from sklearn_mmfusion.modules.losses import LOSSES
 __all__ = ["FitOptions", "refuse_watchers", "watchers"]
 
 
+# Parameters of skorch's net that an estimator has parameters of its own for.
+_OF_THE_ESTIMATOR = {
+    "lr", "max_epochs", "batch_size", "optimizer", "criterion", "module", "dataset", "train_split",
+    "iterator_train", "iterator_valid",
+}  # fmt: skip
+
+
 class FitOptions:
     """Parameters of training, with their "auto" settled."""
 
@@ -86,7 +93,7 @@ class FitOptions:
             dropout_epochs=int(max_epochs),
             patience=patience,
             callbacks=self.callbacks,
-            net_params=dict(self.net_params or {}),
+            net_params=_checked(self.net_params or {}),
             verbose=0 if parallel is not None and parallel.rank else int(self.verbose),
             parallel=parallel,
             device=training_device(
@@ -103,6 +110,17 @@ class FitOptions:
             return torch.float64 if self.dtype == "float64" else torch.float32
         double = any(block.values.dtype == np.float64 for block in data.blocks)
         return torch.float64 if double and device == "cpu" else torch.float32
+
+
+def _checked(net_params: dict[str, Any]) -> dict[str, Any]:
+    """Refuse parameters of the net that the estimator sets, and that would change nothing."""
+    ours = [key for key in net_params if str(key).split("__")[0] in _OF_THE_ESTIMATOR]
+    if ours:
+        raise InputError(
+            f"net_params: {ours} are not for the net to say; set lr, max_epochs, batch_size, "
+            "optimizer, loss, encoders, early_stopping and validation_fraction of the estimator"
+        )
+    return dict(net_params)
 
 
 def watchers(callbacks: list[Any] | None) -> list[Any]:

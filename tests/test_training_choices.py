@@ -11,6 +11,7 @@ from sklearn_mmfusion import (
     EarlyFusionClassifier,
     EarlyFusionRegressor,
     IdentityEncoder,
+    InputError,
     InTenseClassifier,
     InTenseRegressor,
     LateFusionClassifier,
@@ -43,6 +44,18 @@ def test_scheduler_of_the_user_sets_the_learning_rate(cls):
     estimator = cls(callbacks=[halves], lr_decay=0.9, **settings).fit(X, Y)
     rates = np.array([epoch["lr"] for epoch in estimator.history_])
     np.testing.assert_allclose(rates, 0.02 * 0.45 ** np.arange(5))
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"lr": 0.1}, {"optimizer__weight_decay": 1.0}, {"criterion": nn.MSELoss}, {"max_epochs": 3},
+     {"iterator_train__shuffle": False}, {"train_split": None}, {"module": nn.Identity}],
+    ids=str,
+)  # fmt: skip
+def test_parameters_of_the_net_that_would_change_nothing_are_refused(params):
+    with pytest.raises(InputError, match=rf"net_params: \['{next(iter(params))}'\] are not for"):
+        MNLClassifier(net_params=params, random_state=0).fit(X, Y)
+    MNLClassifier(net_params={"warm_start": False}, max_epochs=2, random_state=0).fit(X, Y)
 
 
 def test_rate_decays_as_told_without_a_scheduler():
