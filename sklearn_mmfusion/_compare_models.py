@@ -94,9 +94,8 @@ def compare_models(
         (name, s, fold) for name in models for s in range(len(chosen)) for fold in range(n_folds)
     ]
     found = Parallel(n_jobs=n_jobs)(
-        delayed(cross_validate)(
-            _with_seed(models[name], chosen[s]), X, y, cv=[splits[s][fold]], scoring=scoring,
-            error_score="raise",
+        delayed(_cross_validated)(
+            name, _with_seed(models[name], chosen[s]), X, y, splits[s][fold], scoring
         )
         for name, s, fold in tasks
     )  # fmt: skip
@@ -117,6 +116,20 @@ def compare_models(
         fit_times=collected("fit_time"),
         same_folds=all(_equal_splits(splits[0], other) for other in splits[1:]),
     )
+
+
+def _cross_validated(
+    name: str, model: Any, X: Any, y: Any, split: tuple[Any, Any], scoring: Any
+) -> dict[str, Any]:
+    """Cross-validate a model on one fold; an error says which model it was."""
+    try:
+        found: dict[str, Any] = cross_validate(
+            model, X, y, cv=[split], scoring=scoring, error_score="raise"
+        )
+    except Exception as error:
+        error.add_note(f"This was the model {name!r} of compare_models.")
+        raise
+    return found
 
 
 def _chosen(seeds: int | Iterable[int]) -> list[int]:

@@ -146,6 +146,15 @@ def test_groups_reach_the_splitter():
     )
 
 
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_error_names_the_model(n_jobs):
+    gaps = np.where(FLAT > 1, np.nan, FLAT)
+    models = {"most frequent": DummyClassifier(), "no gaps": LogisticRegression()}
+    with pytest.raises(ValueError, match="contains NaN") as caught:
+        compare_models(models, gaps, Y, cv=2, n_jobs=n_jobs)
+    assert caught.value.__notes__ == ["This was the model 'no gaps' of compare_models."]
+
+
 def test_processes_change_nothing():
     one = compare_models([fusion(), table()], X, Y, cv=2).scores["score"]
     with parallel_config("threading"):
