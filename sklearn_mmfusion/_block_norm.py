@@ -67,7 +67,7 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         if start is not None:
             return []
         tries = super()._others(plan, n_rows, start)
-        if self.polish and self.reg != 0 and plan.modality_dropout == 0:
+        if self.reg != 0 and self._polishes(plan):
             tries = [changes for changes in tries if "lr" not in changes]  # weights are solved for
         if plan.linear:
             tries.insert(0, {"encoders": plan.linear})
@@ -81,6 +81,13 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         if self.polish and plan.votes:
             tries.append({"terms": single, "vote": True})
         return tries
+
+    def _polishes(self, plan: FusionPlan) -> bool:
+        """Whether the weights are solved for at the end.
+
+        On whole rows that would undo what hidden modalities have taught.
+        """
+        return bool(self.polish) and plan.modality_dropout == 0
 
     def _chosen(self, inner: FitResult) -> dict[str, Any]:
         chosen = {"reg": inner.reg, "polish": not np.isnan(inner.polish_gap)}
@@ -96,8 +103,7 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         vote: bool = False,
         **chosen: Any,
     ) -> FitSteps:
-        # Weights that are solved for on whole rows would undo what hidden modalities have taught.
-        polish = bool(self.polish) and polish and plan.modality_dropout == 0
+        polish = polish and self._polishes(plan)
         if vote:
             # The weights are solved for at the end, and nothing else is there to train.
             chosen = {**chosen, "max_epochs": 1}

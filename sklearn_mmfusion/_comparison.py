@@ -244,11 +244,8 @@ class ModelComparison:
         from sklearn_mmfusion.plotting import ComparisonDisplay
 
         metric = self._metric(metric)
-        scores = self.scores[metric]
-        shown = {name: np.atleast_2d(self._over_folds(values)) for name, values in scores.items()}
-        display = ComparisonDisplay(
-            shown if self.same_folds else scores, test_ratio=self.test_ratio, metric=metric
-        )
+        scores = {name: self._over_folds(v) for name, v in self.scores[metric].items()}
+        display = ComparisonDisplay(scores, test_ratio=self.test_ratio, metric=metric)
         return display.plot(**kwargs)
 
     def _metric(self, metric: str | None) -> str:

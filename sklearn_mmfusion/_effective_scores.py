@@ -5,7 +5,7 @@ Letters in einsum: n row or group, s draw of signs, q coefficient of the other t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -33,10 +33,8 @@ class EffectiveScores:
         The scores.
     variance : float
         Of their sum, up to a factor.
-    loadings : ndarray of shape (n, q)
-        :math:`w D^\top V \tilde c` of each row.
-    share : ndarray of shape (n,)
-        The weights.
+    loadings, weighted_loadings : ndarray of shape (n, q)
+        :math:`w D^\top V \tilde c` of each row, and w times that.
     inverse, inner : ndarray of shape (q, q)
         :math:`(D^\top W V D)^{-1}` and :math:`D^\top W V W D`.
 
@@ -49,9 +47,28 @@ class EffectiveScores:
     values: Floats
     variance: float = 0.0
     loadings: Floats = field(default_factory=lambda: np.zeros((0, 0)))
-    share: Floats = field(default_factory=lambda: np.zeros(0))
+    weighted_loadings: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     inverse: Floats = field(default_factory=lambda: np.zeros((0, 0)))
     inner: Floats = field(default_factory=lambda: np.zeros((0, 0)))
+
+    def of_groups(self, label: npt.NDArray[np.intp]) -> EffectiveScores:
+        """Return the scores of groups, whose rows change their signs together.
+
+        ``label`` is the group of each row, from 0.
+        """
+        order = np.argsort(label, kind="stable")
+        starts = np.flatnonzero(np.diff(label[order], prepend=-1))
+
+        def summed(rows: Floats) -> Floats:
+            sums: Floats = np.add.reduceat(rows[order], starts, axis=0) if len(rows) else rows
+            return sums
+
+        return replace(
+            self,
+            values=summed(self.values),
+            loadings=summed(self.loadings),
+            weighted_loadings=summed(self.weighted_loadings),
+        )
 
     def relative_std(self, signs: Floats) -> Floats:
         """Return the standard deviations of the sum with flipped signs (s, n), unflipped 1; (s,).
@@ -61,7 +78,7 @@ class EffectiveScores:
         if self.variance <= 0:
             return np.ones(len(signs))
         first = signs @ self.loadings
-        second = signs @ (self.share[:, None] * self.loadings)
+        second = signs @ self.weighted_loadings
         found = first @ self.inverse
         variance = (
             self.variance

@@ -93,7 +93,7 @@ class FitOptions:
             dropout_epochs=int(max_epochs),
             patience=patience,
             callbacks=self.callbacks,
-            net_params=_checked(self.net_params or {}),
+            net_params=_net_params(self.net_params or {}),
             verbose=0 if parallel is not None and parallel.rank else int(self.verbose),
             parallel=parallel,
             device=training_device(
@@ -112,7 +112,7 @@ class FitOptions:
         return torch.float64 if double and device == "cpu" else torch.float32
 
 
-def _checked(net_params: dict[str, Any]) -> dict[str, Any]:
+def _net_params(net_params: dict[str, Any]) -> dict[str, Any]:
     """Refuse parameters of the net that the estimator sets, and that would change nothing."""
     ours = [key for key in net_params if str(key).split("__")[0] in _OF_THE_ESTIMATOR]
     if ours:

@@ -12,7 +12,12 @@ from torch import Tensor
 from sklearn_mmfusion._dataset import FusionDataset
 from sklearn_mmfusion._fit_data import FitInput, TargetScale
 from sklearn_mmfusion._plan import FusionPlan
-from sklearn_mmfusion._scaling import block_moments, column_moments, warn_of_lost_digits
+from sklearn_mmfusion._scaling import (
+    LEFT_OUT,
+    block_moments,
+    column_moments,
+    warn_of_lost_digits,
+)
 
 __all__ = [
     "best_constant",
@@ -86,7 +91,8 @@ def input_scalings(
         if not plan.standardizes(m):
             scalings.append((np.zeros(()), np.ones(())))
             continue
-        mean, scale = block_moments(block, fit_input.weight, leave_out_constants=not more_to_come)
+        left_out = None if more_to_come else LEFT_OUT
+        mean, scale = block_moments(block, fit_input.weight, of_constants=left_out)
         warn_of_lost_digits(block.name, mean, scale)
         scalings.append((mean, scale))
     return tuple(scalings)
@@ -99,12 +105,8 @@ def target_scale(fit_input: FitInput, *, more_to_come: bool = False) -> TargetSc
     there are ``more_to_come``, of which it need not be true.
     """
     if fit_input.kind == "regression":
-        target = fit_input.target.astype(np.float64)
-        mean, scale = column_moments(target, fit_input.weight)
-        size = np.abs(target).max(axis=0, initial=0.0)
-        is_constant = np.ptp(target, axis=0) <= 16 * np.finfo(np.float64).eps * size
-        if not more_to_come:
-            scale = np.where(is_constant, 0.0, scale)
+        target, of_constants = fit_input.target.astype(np.float64), None if more_to_come else 0.0
+        mean, scale = column_moments(target, fit_input.weight, of_constants=of_constants)
         return TargetScale(mean, scale)
     return TargetScale(np.zeros(1), np.ones(1))
 

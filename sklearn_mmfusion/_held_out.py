@@ -260,11 +260,12 @@ class HeldOut:
         inverse = np.asarray(np.linalg.inv(information), np.float64)
         effective = own - design @ (inverse @ np.einsum("nkq,nk->q", weighted, own))
         own_weighted, _ = self._information(effective[:, :, None], outputs)
+        loadings = np.einsum("nkq,nk->nq", weighted, effective)
         return EffectiveScores(
             self.share * (effective * (y - self._mean(outputs))).sum(axis=1),
             variance=float(self.share @ (own_weighted[:, :, 0] * effective).sum(axis=1)),
-            loadings=np.einsum("nkq,nk->nq", weighted, effective),
-            share=self.share,
+            loadings=loadings,
+            weighted_loadings=self.share[:, None] * loadings,
             inverse=inverse,
             inner=np.einsum("nkq,nkr,n->qr", weighted, design, self.share),
         )

@@ -28,7 +28,7 @@ from sklearn_mmfusion._errors import FusionError, FusionMemoryError, InputError,
 from sklearn_mmfusion._estimator_encoder import sequence_summary
 from sklearn_mmfusion._input_schema import labelled
 from sklearn_mmfusion._modality_spec import hint
-from sklearn_mmfusion._scaling import block_moments
+from sklearn_mmfusion._scaling import LEFT_OUT, block_moments
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData, ModalityLayout
 from sklearn_mmfusion.data._values import raise_faults
 
@@ -172,11 +172,11 @@ class _Scaler:
 
     @classmethod
     def fit(cls, block: ModalityBlock, weight: Floats, spec: KernelSpec) -> _Scaler:
-        moments = None if spec.function in _NON_NEGATIVE else block_moments(block, weight)
+        moments = None if spec.function in _NON_NEGATIVE else _moments(block, weight)
         if not _is_sequence(block):
             return cls(moments, None)
         summary = ModalityBlock(block.name, cls(moments, None)(block), present=block.present)
-        return cls(moments, None if moments is None else block_moments(summary, weight))
+        return cls(moments, None if moments is None else _moments(summary, weight))
 
     def __call__(self, block: ModalityBlock) -> Floats:
         values = np.asarray(block.values, dtype=np.float64)
@@ -190,6 +190,11 @@ class _Scaler:
         if block.present is not None:
             values = np.where(block.present[:, None], values, 0.0)
         return values
+
+
+def _moments(block: ModalityBlock, weight: Floats) -> tuple[Floats, Floats]:
+    """Mean and scale, with which constants count for nothing in new rows."""
+    return block_moments(block, weight, of_constants=LEFT_OUT)
 
 
 def _is_sequence(block: ModalityBlock) -> bool:

@@ -20,7 +20,15 @@ from scipy import sparse
 
 from sklearn_mmfusion._errors import InputError, InputTypeError
 
-__all__ = ["as_numbers", "check_columns_differ", "column_names", "feature_names", "is_frame"]
+__all__ = [
+    "as_numbers",
+    "check_columns_differ",
+    "column_names",
+    "feature_names",
+    "is_frame",
+    "names_fault",
+    "split_levels",
+]
 
 Array = npt.NDArray[Any]
 

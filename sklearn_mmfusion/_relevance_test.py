@@ -197,38 +197,32 @@ def sign_flip_test(
     terms: Sequence[EffectiveScores],
     n_null: int,
     rng: np.random.RandomState,
-    groups: npt.NDArray[np.intp] | None = None,
 ) -> tuple[Floats, Floats]:
     """Test for each term whether its scores have a mean above 0.
 
     Parameters
     ----------
     terms : sequence of EffectiveScores
-        Scores of n rows for each term.
+        Scores of n rows, or groups of rows, for each term.
     n_null : int
         Number of draws, the same signs for all terms.
     rng : RandomState
         Where the signs come from.
-    groups : ndarray of int of shape (n,), optional
-        Group of each row, from 0: rows of a group change their signs together.
 
     Returns
     -------
     statistic, p_value : ndarray of shape (n_terms,)
-        Sum over the root of the sum of squares (of groups), and the share of standardised sums
-        that are no smaller.
+        Sum over the root of the sum of squares, and the share of standardised sums that are no
+        smaller.
     """
-    n = len(terms[0].values)
-    label = np.arange(n) if groups is None else groups
-    n_signs = int(label.max()) + 1
-    sums = np.array([np.bincount(label, weights=term.values) for term in terms])
-    size = np.sqrt(np.square(sums).sum(axis=1))
-    total = sums.sum(axis=1)
+    scores = np.array([term.values for term in terms])
+    size = np.sqrt(np.square(scores).sum(axis=1))
+    total = scores.sum(axis=1)
     counts = np.ones(len(terms))
     tolerance = 1e-12 * size
     for start in range(0, n_null, _DRAWS):
-        shape = (min(_DRAWS, n_null - start), n_signs)
-        signs = np.asarray(2.0 * rng.randint(0, 2, size=shape) - 1.0, np.float64)[:, label]
+        shape = (min(_DRAWS, n_null - start), scores.shape[1])
+        signs = np.asarray(2.0 * rng.randint(0, 2, size=shape) - 1.0, np.float64)
         for t, term in enumerate(terms):
             bound = (total[t] - tolerance[t]) * term.relative_std(signs)
             counts[t] += (signs @ term.values >= bound - tolerance[t]).sum()
@@ -303,8 +297,10 @@ def _test_split(
     rows = HeldOut(fitted, take_rows(X, test), take_rows(y, test), take_rows(weight, test))
     n_terms = len(fitted.term_names_)
     scores = [rows.effective_scores(term) for term in range(n_terms)]
-    label = None if groups is None else np.unique(np.asarray(groups)[test], return_inverse=True)[1]
-    statistic, p = sign_flip_test(scores, n_null, np.random.RandomState(seed), label)
+    if groups is not None:
+        _, label = np.unique(np.asarray(groups)[test], return_inverse=True)
+        scores = [term.of_groups(label) for term in scores]
+    statistic, p = sign_flip_test(scores, n_null, np.random.RandomState(seed))
     return list(fitted.term_names_), list(fitted.term_modalities_), statistic, p
 
 

@@ -14,18 +14,18 @@ import numpy.typing as npt
 
 from sklearn_mmfusion._errors import NumericalWarning, warn
 from sklearn_mmfusion.data._blocks import ModalityBlock
+from sklearn_mmfusion.modules.network import LEFT_OUT
 
 __all__ = ["CHUNK_VALUES", "LEFT_OUT", "block_moments", "column_moments", "warn_of_lost_digits"]
 
 Floats = npt.NDArray[np.float64]
 
 CHUNK_VALUES = 4_000_000
-LEFT_OUT = float(np.finfo(np.float64).max)  # scale of what counts for nothing
 _FEWEST_DIGITS = 9  # that values have left once their mean is taken off
 
 
 def block_moments(
-    block: ModalityBlock, weight: Floats | None, *, leave_out_constants: bool = False
+    block: ModalityBlock, weight: Floats | None, *, of_constants: float | None = None
 ) -> tuple[Floats, Floats]:
     """Mean and scale of a modality, of a shape that broadcasts against one row.
 
@@ -38,16 +38,15 @@ def block_moments(
         The rows of the training set.
     weight : ndarray of shape (n_samples,) or None
         Row weights.
-    leave_out_constants : bool, default=False
-        Whether the scale of what does not vary is :data:`LEFT_OUT`: standardised it is 0, in new
-        rows too. Nothing can be learned of it, and what it means that a new row differs, nobody
-        knows.
+    of_constants : float, default=None
+        Scale of what does not vary; None is its magnitude, 1 for zeros. With :data:`LEFT_OUT` it
+        is 0 when it is standardised, in new rows too: nothing can be learned of it, and what it
+        means that a new row differs, nobody knows.
 
     Returns
     -------
     mean, scale : ndarray
-        Shape ``(d,)`` for flat and sequence inputs, ``()`` for images. The scale of what does not
-        vary is its magnitude (1 for zeros), unless it is left out.
+        Shape ``(d,)`` for flat and sequence inputs, ``()`` for images.
     """
     values = block.values
     pooled = values.ndim > 3 or (values.ndim == 3 and values.dtype == np.uint8)
@@ -71,14 +70,16 @@ def block_moments(
             else:
                 yield part, w
 
-    mean, scale = _moments(chunks, LEFT_OUT if leave_out_constants else None)
+    mean, scale = _moments(chunks, of_constants)
     return (mean.reshape(()), scale.reshape(())) if pooled else (mean, scale)
 
 
-def column_moments(values: Floats, weight: Floats | None) -> tuple[Floats, Floats]:
-    """Mean and scale of the columns of a 2-D array."""
+def column_moments(
+    values: Floats, weight: Floats | None, *, of_constants: float | None = None
+) -> tuple[Floats, Floats]:
+    """Mean and scale of the columns of a 2-D array; see :func:`block_moments`."""
     w = np.ones(len(values)) if weight is None else weight
-    return _moments(lambda: iter([(values.astype(np.float64), w)]))
+    return _moments(lambda: iter([(values.astype(np.float64), w)]), of_constants)
 
 
 def warn_of_lost_digits(name: str, mean: Floats, scale: Floats) -> None:
@@ -111,12 +112,9 @@ def warn_of_lost_digits(name: str, mean: Floats, scale: Floats) -> None:
 
 
 def _moments(
-    chunks: Callable[[], Iterator[tuple[Floats, Floats]]], of_constants: float | None = None
+    chunks: Callable[[], Iterator[tuple[Floats, Floats]]], of_constants: float | None
 ) -> tuple[Floats, Floats]:
-    """Mean and scale of values that come in chunks, which are overwritten.
-
-    ``of_constants`` is the scale of constants; None is their size.
-    """
+    """Mean and scale of values that come in chunks, which are overwritten."""
 
     def counted() -> Iterator[tuple[Floats, Floats]]:
         for part, w in chunks():
@@ -150,6 +148,6 @@ def _moments(
     # Below the rounding of values, what is left of the variance is noise.
     constant = spread <= 8 * np.finfo(np.float64).eps * np.abs(mean)
     # A constant is divided by its own size: what rounding leaves of it stays rounding.
-    scale = np.where(constant, unit if of_constants is None else of_constants, spread * unit)
-    scale = np.where(scale > 0, scale, 1.0)
+    scale = np.where(spread * unit > 0, spread * unit, 1.0)
+    scale = np.where(constant, unit if of_constants is None else of_constants, scale)
     return np.asarray(mean * unit), scale

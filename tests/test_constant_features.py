@@ -7,6 +7,7 @@ from sklearn_mmfusion import (
     EarlyFusionClassifier,
     InTenseClassifier,
     LateFusionClassifier,
+    MKLClassifier,
     MNLClassifier,
     RoutingClassifier,
     TensorFusionClassifier,
@@ -22,6 +23,7 @@ CLASSIFIERS = [
     EarlyFusionClassifier,
     InTenseClassifier,
     LateFusionClassifier,
+    MKLClassifier,
     MNLClassifier,
     RoutingClassifier,
     TensorFusionClassifier,
@@ -41,6 +43,17 @@ def test_constant_feature_says_nothing_in_new_rows(cls, dtype):
     other["a"][:, 2] = 1e6 * RNG.normal(size=80)
     np.testing.assert_array_equal(
         estimator.decision_function(other), estimator.decision_function(train)
+    )
+
+
+@pytest.mark.draws_from_numpy  # libsvm's seed
+@pytest.mark.parametrize("kernel", ["rbf", "linear", "poly"])
+def test_constant_feature_says_nothing_to_kernels(kernel):
+    estimator = MKLClassifier(kernel=kernel).fit(X, Y)
+    other = {name: values.copy() for name, values in X.items()}
+    other["a"][:, 2] = 1e6 * RNG.normal(size=80)
+    np.testing.assert_array_equal(
+        estimator.decision_function(other), estimator.decision_function(X)
     )
 
 

@@ -101,6 +101,17 @@ def test_std_of_classes_is_that_of_the_linear_model_in_the_metric_of_the_informa
     np.testing.assert_allclose(found, expected / expected[0], rtol=1e-4)
 
 
+def test_groups_are_rows_that_change_their_signs_together():
+    X, y = columns(30), np.random.default_rng(5).normal(size=30)
+    scores = HeldOut(ColumnsRegressor().fit(), X, y).effective_scores(0)
+    label = np.random.default_rng(6).integers(0, 8, size=30)
+    label[:8] = np.arange(8)
+    groups = scores.of_groups(label)
+    np.testing.assert_allclose(groups.values, np.bincount(label, weights=scores.values))
+    signs = some_signs(8)
+    np.testing.assert_allclose(groups.relative_std(signs), scores.relative_std(signs[:, label]))
+
+
 def test_level_is_held_with_few_rows_for_each_term():
     # Nothing but noise: fifteen rows, an intercept and four other terms.
     rng = np.random.default_rng(4)

@@ -109,7 +109,7 @@ def test_what_does_not_vary_is_standardised_to_zero(constant, n):
 
 def test_what_does_not_vary_is_left_out_where_it_is_asked_for():
     values = np.column_stack([np.arange(5.0), np.full(5, 0.1), np.zeros(5)])
-    mean, scale = block_moments(ModalityBlock("a", values), None, leave_out_constants=True)
+    mean, scale = block_moments(ModalityBlock("a", values), None, of_constants=LEFT_OUT)
     own, _ = block_moments(ModalityBlock("a", values), None)
     np.testing.assert_array_equal(mean, own)
     np.testing.assert_array_equal(scale == LEFT_OUT, [False, True, True])

@@ -24,7 +24,7 @@ from sklearn_mmfusion.modules.dropout import (
 from sklearn_mmfusion.modules.fusion import masked_weight
 from sklearn_mmfusion.modules.grouping import Group, MLPGroup, group_encoders
 
-__all__ = ["FusionBatch", "FusionNetwork", "InputScaler", "joined"]
+__all__ = ["LEFT_OUT", "FusionBatch", "FusionNetwork", "InputScaler", "joined"]
 
 
 @dataclass
@@ -69,6 +69,10 @@ class FusionBatch:
         )
 
 
+LEFT_OUT = torch.finfo(torch.float64).max
+"""Scale of what counts for nothing: finite, as all that is saved."""
+
+
 class InputScaler(nn.Module):
     """Standardise one modality with fixed statistics, and cast it to the network's dtype.
 
@@ -77,7 +81,7 @@ class InputScaler(nn.Module):
     mean, scale : Tensor
         Statistics of the training set in float64, of a shape that broadcasts against one row.
         Values are computed in their own dtype where that is float64, so that neither 1e300 nor
-        1e-300 is lost before it is scaled. The largest float64 as a scale makes zeros.
+        1e-300 is lost before it is scaled. :data:`LEFT_OUT` as a scale makes zeros.
     """
 
     mean: Tensor
@@ -90,7 +94,7 @@ class InputScaler(nn.Module):
         # Kept beside the float64 statistics for float32 values: no cast per batch.
         self.register_buffer("mean32", mean.float(), persistent=False)
         self.register_buffer("inverse32", (1.0 / scale).float(), persistent=False)
-        left_out = scale.double() == torch.finfo(torch.float64).max
+        left_out = scale.double() == LEFT_OUT
         self.leaves_out = bool(left_out.any())
         self.extreme = bool(((scale < 1e-30) | ((scale > 1e30) & ~left_out)).any())
 
@@ -101,7 +105,7 @@ class InputScaler(nn.Module):
         if self.extreme or torch.float64 in (values.dtype, dtype):
             scaled = (values.double() - self.mean) / self.scale
             if self.leaves_out:  # to exactly 0, as in float32: no feature says where it is then
-                scaled = scaled * (self.scale < torch.finfo(torch.float64).max)
+                scaled = scaled * (self.scale < LEFT_OUT)
             scaled = scaled.to(dtype)
         else:
             scaled = (values.to(dtype) - self.mean32) * self.inverse32
