@@ -23,7 +23,6 @@ CLASSIFIERS = [
     EarlyFusionClassifier,
     InTenseClassifier,
     LateFusionClassifier,
-    MKLClassifier,
     MNLClassifier,
     RoutingClassifier,
     TensorFusionClassifier,
