@@ -95,7 +95,7 @@ class BaseFusion(
         "distributed": [None, StrOptions({"auto"})],
         "dtype": [StrOptions({"auto", "float32", "float64", "bfloat16"})],
         "n_threads": [Interval(Integral, 1, None, closed="left"), None],
-        "compile": ["boolean"],
+        "compile": ["boolean", StrOptions({"cudagraphs"})],
         "warm_start": ["boolean"],
         "callbacks": [list, None],
         "net_params": [dict, None],

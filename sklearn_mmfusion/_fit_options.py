@@ -49,7 +49,7 @@ class FitOptions:
     distributed: str | None
     device: str
     dtype: str
-    compile: bool
+    compile: bool | str
     early_stopping: bool | str
 
     def _loss_name(self, kind: str) -> str:

@@ -20,6 +20,7 @@ from sklearn_mmfusion._compiled import CompiledForward
 from sklearn_mmfusion._dataset import Batches, FusionDataset
 from sklearn_mmfusion._distributed import DataParallel
 from sklearn_mmfusion._epochs import EpochKeeper, EpochLog, TrainingResult, raised_by_callback
+from sklearn_mmfusion._graphed import GraphedSteps, can_be_graphed
 from sklearn_mmfusion._progress import FitTask
 from sklearn_mmfusion._seeds import seed_for
 from sklearn_mmfusion._stages import ProgressFile
@@ -52,7 +53,7 @@ class TrainingOptions:
     net_params: dict[str, object] = field(default_factory=dict)
     verbose: int = 0
     device: str = "cpu"
-    compile: bool = False
+    compile: bool | str = False
     bfloat16: bool = False  # matrix products of the encoders
     n_phases: int = 1  # orders that are trained one after the other
     phase_epochs: tuple[int, ...] | None = None  # of each; None: max_epochs
@@ -94,9 +95,12 @@ class FusionNet(NeuralNet):
     def initialize_module(self) -> FusionNet:
         super().initialize_module()
         self.shuffler_ = torch.Generator().manual_seed(seed_for(self.options.seed, "shuffle"))
-        self._compiled = None
-        if self.options.compile:
-            self._compiled = CompiledForward(self.module_, self.options.batch_size)
+        options = self.options
+        self._compiled = self._graphed = None
+        if options.compile is True:
+            self._compiled = CompiledForward(self.module_, options.batch_size)
+        elif options.compile and can_be_graphed(self.module_, options):
+            self._graphed = GraphedSteps(self.module_, options.batch_size, self._step)
         return self
 
     def _set_training(self, training: bool = True) -> None:
@@ -132,12 +136,15 @@ class FusionNet(NeuralNet):
             penalty = self.module_.fusion.penalty(self.options.p)
             if parallel is not None:
                 penalty = penalty / parallel.world
-            loss = loss + self._ramp() * self.options.reg * penalty.to(loss.dtype)
+            loss = loss + self._penalty_factor() * penalty.to(loss.dtype)
         return loss
 
-    def _ramp(self) -> float:
-        """Share of the penalty in force: an XOR has no signal to hold against it at first."""
-        return penalty_ramp(len(self.history) - 1, self.options.ramp_epochs)
+    def _penalty_factor(self) -> float | Tensor:
+        """Strength of the penalty at present: an XOR has no signal to hold against it at first."""
+        if self._graphed is not None and self._graphed.is_in_graph:
+            return self._graphed.factor
+        ramp = penalty_ramp(len(self.history) - 1, self.options.ramp_epochs)
+        return ramp * self.options.reg
 
     def run_single_epoch(
         self,
@@ -192,10 +199,21 @@ class FusionNet(NeuralNet):
     def train_step_single(
         self, batch: tuple[FusionBatch, Tensor], **fit_params: object
     ) -> dict[str, Tensor]:
+        if self._graphed is not None:
+            self._set_training(True)
+            step = self._graphed(batch, self._penalty_factor())
+            self.data_loss_ = step.pop("data_loss")
+            if self._listens("on_batch_end"):  # who may keep what the next step overwrites
+                step = {name: tensor.clone() for name, tensor in step.items()}
+            return step
         step = super().train_step_single(batch, **fit_params)
         if self.options.parallel is not None:
             self.options.parallel.reduce_gradients(self.module_)
         return step
+
+    def _step(self, batch: tuple[FusionBatch, Tensor]) -> dict[str, Tensor]:
+        """Compute loss and gradients of a batch."""
+        return super().train_step_single(batch) | {"data_loss": self.data_loss_}
 
     def _listens_to_gradients(self) -> bool:
         if not hasattr(self, "_gradient_listener"):

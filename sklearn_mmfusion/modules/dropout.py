@@ -41,15 +41,16 @@ def draw_noise(shape: torch.Size | tuple[int, ...], generator: torch.Generator) 
 class MaskTape:
     """Masks of a training step that are drawn before it.
 
-    A compiled network draws nothing itself: one eager step is recorded, and from then on all masks
-    of a step are drawn before it, in the order in which that step drew them. So the generator gives
-    what it would have given.
+    A compiled network, or one whose steps are replayed, draws nothing itself: one eager step is
+    recorded, and from then on all masks of a step are drawn before it, in the order in which that
+    step drew them. So the generator gives what it would have given.
     """
 
     def __init__(self) -> None:
         self.is_recording = self.is_playing = False
         self._recorded: list[tuple[Callable[[torch.Size], Tensor], torch.Size]] = []
         self._drawn: list[Tensor] = []
+        self._places: list[Tensor] = []
         self._next = 0
 
     def take(self, make: Callable[[torch.Size], Tensor], shape: torch.Size) -> Tensor:
@@ -65,11 +66,23 @@ class MaskTape:
     def begin_recording(self) -> None:
         """Keep what is drawn from now on, and forget what was."""
         self.is_recording = True
-        self._recorded = []
+        self._recorded, self._places = [], []
 
     def draw(self) -> None:
         """Draw what the next step takes."""
         self._drawn = [make(shape) for make, shape in self._recorded]
+
+    def draw_in_place(self) -> None:
+        """Draw what the next step takes, into the same tensors each time."""
+        if not self._places:
+            self._places = [
+                make(shape).expand(shape).clone(memory_format=torch.contiguous_format)
+                for make, shape in self._recorded
+            ]
+        else:
+            for place, (make, shape) in zip(self._places, self._recorded, strict=True):
+                place.copy_(make(shape))
+        self._drawn = self._places
 
     def rewind(self) -> None:
         """Begin a step."""
