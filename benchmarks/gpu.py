@@ -325,7 +325,12 @@ def members(device: torch.device, n: int, batch_size: int, n_members: int) -> di
     """Return seconds of a fit with members trained side by side, and one after the other."""
     X, y = make_data(make_cases()[0], n)
     seconds_of = {}
-    for name, limit in (("together", together_module._MAX_FITS), ("one by one", 1)):
+    ways = (
+        ("together", together_module._MAX_FITS, False),
+        ("one by one", 1, False),
+        ("CUDA graphs", 1, "cudagraphs"),
+    )
+    for name, limit, compile_ in ways:
         with patch.object(together_module, "_MAX_FITS", limit):
             times = []
             for repetition in range(3):  # the first one warms up
@@ -333,7 +338,7 @@ def members(device: torch.device, n: int, batch_size: int, n_members: int) -> di
                 estimator = InTenseClassifier(
                     encoders=encoder, batch_size=batch_size, max_epochs=3, early_stopping=False,
                     reg=0.001, polish=False, n_bags=n_members, random_state=repetition,
-                    device=str(device), dtype="float32",
+                    device=str(device), dtype="float32", compile=compile_,
                 )  # fmt: skip
                 start = time.perf_counter()
                 estimator.fit(X, y)
@@ -345,6 +350,7 @@ def members(device: torch.device, n: int, batch_size: int, n_members: int) -> di
         "batch": batch_size,
         **{f"{name}, s": value for name, value in seconds_of.items()},
         "one by one / together": seconds_of["one by one"] / seconds_of["together"],
+        "one by one / CUDA graphs": seconds_of["one by one"] / seconds_of["CUDA graphs"],
     }
 
 

@@ -20,7 +20,11 @@ Rows = tuple[FusionBatch, Tensor]
 Step = Callable[[Rows], dict[str, Tensor]]
 
 _TYPES = {"cuda"}  # of devices that record
-_RECORDING = threading.Lock()  # one graph at a time, whoever fits in other threads
+
+# What is recorded comes from one stream, where other fits may be in threads of their own: with each
+# new stream cuBLAS would take memory that it never gives back.
+_ON_STREAM = threading.Lock()
+_STREAMS: dict[torch.device, torch.cuda.Stream] = {}
 
 
 def can_be_graphed(network: FusionNetwork, options: Any) -> bool:
@@ -70,7 +74,6 @@ class GraphedSteps:
         self.is_in_graph = False  # whether a step is being taken that reads it
         self._factor = 1.0
         self._device: torch.device = bias.device
-        self._stream = torch.cuda.Stream(self._device) if self._device.type == "cuda" else None
         self._rows: Rows | None = None  # which the graph reads
         self._n_steps = 0
         self._replay: Callable[[], object] | None = None
@@ -98,7 +101,7 @@ class GraphedSteps:
         if self._replay is None:
             self._n_steps += 1
             if self._n_steps == 1:
-                with self._beside():
+                with _ON_STREAM, self._beside():
                     return self._step_in_place()
             self._record()
         assert self._replay is not None
@@ -150,22 +153,23 @@ class GraphedSteps:
     @contextmanager
     def _beside(self) -> Iterator[None]:
         """Run on a stream of our own, after what is under way and before what comes."""
-        if self._stream is None:
+        stream = _stream_of(self._device)
+        if stream is None:
             yield
             return
         current = torch.cuda.current_stream(self._device)
-        self._stream.wait_stream(current)
-        with torch.cuda.stream(self._stream):
+        stream.wait_stream(current)
+        with torch.cuda.stream(stream):
             yield
-        current.wait_stream(self._stream)
+        current.wait_stream(stream)
 
     def _record(self) -> None:
         parameters = [parameter for _, parameter, _ in self.network.trained_parameters()]
         for parameter in parameters:
             parameter.grad = None  # the graph is to write gradients, not to add to some
         try:
-            with _RECORDING:
-                self._replay = _recorded(self._keep_step, self._device, self._stream)
+            with _ON_STREAM:
+                self._replay = _recorded(self._keep_step, self._device)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -180,11 +184,19 @@ class GraphedSteps:
         self._found = self._step_in_place()
 
 
-def _recorded(
-    function: Callable[[], None], device: torch.device, stream: torch.cuda.Stream | None
-) -> Callable[[], object]:
+def _stream_of(device: torch.device) -> torch.cuda.Stream | None:
+    """Return the stream of a GPU that steps are recorded from; None on other devices."""
+    if device.type != "cuda":
+        return None
+    if device not in _STREAMS:
+        _STREAMS[device] = torch.cuda.Stream(device)
+    return _STREAMS[device]
+
+
+def _recorded(function: Callable[[], None], device: torch.device) -> Callable[[], object]:
     """Record the kernels of a function, and return what launches them; nothing has run then."""
-    if device.type != "cuda":  # where nothing can be recorded, the function is its own record
+    stream = _stream_of(device)
+    if stream is None:  # where nothing can be recorded, the function is its own record
         return function
     graph = torch.cuda.CUDAGraph()
     with (

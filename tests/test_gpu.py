@@ -249,9 +249,9 @@ def graphs(monkeypatch):
     """What has been recorded as CUDA graphs."""
     found = []
 
-    def counted(function, device, stream):
+    def counted(function, device):
         found.append(device.type)
-        return record(function, device, stream)
+        return record(function, device)
 
     record = graphed._recorded
     monkeypatch.setattr(graphed, "_recorded", counted)
@@ -295,6 +295,15 @@ def test_every_encoder_learns_the_same_from_cuda_graphs(name, graphs):
         _fit(X, encoders=encoders, dtype="float64", compile=compile)
         for compile in (False, "cudagraphs")
     )
+    _assert_same(one, other, 1e-6)
+    assert graphs
+
+
+def test_mult_of_several_lengths_learns_the_same_from_cuda_graphs(graphs):
+    X = {name: RNG.normal(size=(N, steps, 3)) for name, steps in zip("abc", (9, 2, 9), strict=True)}
+    encoder = MulTEncoder(hidden_dim=8, n_heads=2, n_layers=2, dropout=0.1)
+    params = {"cls": MulTClassifier, "encoders": encoder, "dtype": "float64"}
+    one, other = (_fit(X, compile=compile, **params) for compile in (False, "cudagraphs"))
     _assert_same(one, other, 1e-6)
     assert graphs
 
@@ -354,7 +363,7 @@ def test_modules_of_the_users_own_are_not_recorded(graphs):
 
 def test_what_cannot_be_recorded_is_named(monkeypatch):
     def waiting(self, y_pred, *args, **kwargs):
-        float(y_pred.sum())
+        y_pred.sum().item()
         return loss(self, y_pred, *args, **kwargs)
 
     loss = FusionNet.get_loss

@@ -53,10 +53,10 @@ class Records:
     def __init__(self):
         self.replays = []
 
-    def __call__(self, function, device, stream):
+    def __call__(self, function, device):
         place = len(self.replays)
         self.replays.append(0)
-        made = record(function, device, stream)
+        made = record(function, device)
 
         def replay():
             self.replays[place] += 1
@@ -203,7 +203,7 @@ def test_partial_fit_goes_on_with_what_was_recorded(records):
 
 
 def test_what_cannot_be_recorded_is_named_with_the_remedy(records, monkeypatch):
-    def refuse(function, device, stream):
+    def refuse(function, device):
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     monkeypatch.setattr(graphed, "_recorded", refuse)
@@ -212,7 +212,7 @@ def test_what_cannot_be_recorded_is_named_with_the_remedy(records, monkeypatch):
 
 
 def test_out_of_memory_is_not_called_a_step_that_cannot_be_recorded(records, monkeypatch):
-    def refuse(function, device, stream):
+    def refuse(function, device):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr(graphed, "_recorded", refuse)

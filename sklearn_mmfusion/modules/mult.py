@@ -105,6 +105,8 @@ class MulTModule(nn.Module):
     sections 3.1-3.2; Tsai et al. (2020), "Multimodal Routing", appendix A.1.
     """
 
+    places: Tensor
+
     def __init__(
         self,
         input_dims: Sequence[int],
@@ -138,6 +140,7 @@ class MulTModule(nn.Module):
         sizes = (hidden_dim, n_heads, inner, dropout, n_layers)
         self.singles = [term[0] for term in ordered if len(term) == 1]
         self.self_streams = SelfStreams(len(self.singles), *sizes) if self.singles else None
+        self.register_buffer("places", torch.arange(len(self.singles)), persistent=False)
         pairs = sorted({pair for term in ordered for pair in _ordered_pairs(term)})
         self.cross_streams = CrossStreams(pairs, *sizes) if pairs else None
         self.pairs = [] if self.cross_streams is None else self.cross_streams.pairs
@@ -211,8 +214,8 @@ class MulTModule(nn.Module):
             keys = mask if is_padded else None
             streams = None
             if len(members) < len(self.singles):
-                positions = [self.singles.index(m) for m in members]
-                streams = torch.tensor(positions, device=x.device)
+                # Put together there: numbers sent to a GPU would have it waited for.
+                streams = torch.stack([self.places[self.singles.index(m)] for m in members])
             summaries = self.self_streams(x, last, keys, streams)
             found.update(zip(members, summaries.unbind(), strict=True))
         return found

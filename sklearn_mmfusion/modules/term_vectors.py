@@ -35,8 +35,8 @@ class _Terms(nn.Module):
         masks = [term_presence(present, term) for term in self.terms]
         absent = ~torch.stack([everywhere if mask is None else mask for mask in masks], 1)
         features = features.masked_fill(absent[..., None], 0.0)
-        last = torch.zeros(features.shape[2], dtype=torch.bool, device=features.device)
-        last[-1] = True
+        n = features.shape[2]
+        last = torch.arange(n, device=features.device) == n - 1
         return features.masked_fill(absent[..., None] & last, -math.inf)
 
 
