@@ -59,6 +59,8 @@ class Training:
         Options.
     net : FusionNet or None
         Net of an earlier call to go on with.
+    goes_on : bool
+        Whether a later call is to go on with the net.
     """
 
     network: FusionNetwork
@@ -66,12 +68,14 @@ class Training:
     stopping: FusionDataset | None
     options: TrainingOptions
     net: FusionNet | None = None
+    goes_on: bool = False
 
     def run(self) -> TrainingResult:
         """Train the network alone."""
         if self.options.n_phases > 1:
             return _train_in_phases(self.network, self.rows, self.stopping, self.options)
-        return train(self.network, self.rows, self.stopping, self.options, self.net)
+        result = train(self.network, self.rows, self.stopping, self.options, self.net)
+        return result if self.goes_on else _without_net(result)
 
 
 # Trainings that a fit asks for, one after the other; it takes their results and returns its own.
@@ -177,7 +181,8 @@ def fit_steps(
     watched = replace(options, so_far=lambda result: finished(result, False))
     stopping = held if options.patience is not None else None
     if one_epoch:
-        result = yield Training(network, rows, stopping, replace(watched, n_phases=1), net)
+        one = replace(watched, n_phases=1)
+        result = yield Training(network, rows, stopping, one, net, goes_on=True)
     else:
         seen = _prepared(network, rows)
         stopping = None if stopping is None else _prepared(network, stopping)
@@ -199,7 +204,7 @@ def _train_in_phases(
         epochs = options.phase_epochs[phase] if options.phase_epochs else options.max_epochs
         title = f"{options.title}, step {phase + 1} of {options.n_phases}"
         phase_options = replace(options, max_epochs=epochs, title=title)
-        results.append(train(network, rows, stopping, phase_options))
+        results.append(_without_net(train(network, rows, stopping, phase_options)))
         if results[-1].interrupted:
             break
     set_phase(network, None)
@@ -215,6 +220,13 @@ def _train_in_phases(
         stopped=all(part.stopped for part in results),
         phase_epochs=tuple(part.best_epoch or part.n_epochs for part in results),
     )
+
+
+def _without_net(result: TrainingResult) -> TrainingResult:
+    """Leave the net behind, and at once what it holds of a GPU: Python looks for circles late."""
+    if result.net is not None:
+        result.net.release()
+    return replace(result, net=None)
 
 
 @torch.no_grad()

@@ -60,12 +60,10 @@ class GraphedSteps:
         The network, on its device.
     batch_size : int
         Rows of a whole batch.
-    step : callable
-        Takes rows and leaves gradients in the parameters; returns tensors by name.
     """
 
-    def __init__(self, network: FusionNetwork, batch_size: int, step: Step) -> None:
-        self.network, self.batch_size, self.step = network, batch_size, step
+    def __init__(self, network: FusionNetwork, batch_size: int) -> None:
+        self.network, self.batch_size = network, batch_size
         self.tape = MaskTape()
         network.set_tape(self.tape)
         bias = network.fusion.bias
@@ -80,21 +78,24 @@ class GraphedSteps:
         self._found: dict[str, Tensor] = {}
         self._gradients: list[tuple[torch.nn.Parameter, Tensor]] = []
 
-    def __call__(self, rows: Rows, factor: Any) -> dict[str, Tensor]:
+    def __call__(self, step: Step, rows: Rows, factor: Any) -> dict[str, Tensor]:
         """Take a step, and return what it makes.
 
         Parameters
         ----------
+        step : callable
+            Takes rows and leaves gradients in the parameters; returns tensors by name. It is not
+            kept: a net that could reach itself would hold its graph until Python looks for cycles.
         rows : tuple of FusionBatch and Tensor
             Batch and target.
         factor : float
             Factor of the penalty, for steps that read it here.
         """
         if len(rows[0]) != self.batch_size or not self._has_the_form_of(rows):
-            return self._take(rows)
+            return _taken(step, rows)
         self._set_factor(factor)
         if self._rows is None:
-            return self._first(rows)
+            return self._first(step, rows)
         for place, tensor in zip(_tensors(self._rows), _tensors(rows), strict=True):
             place.copy_(tensor, non_blocking=True)
         self.tape.draw_in_place()
@@ -102,21 +103,13 @@ class GraphedSteps:
             self._n_steps += 1
             if self._n_steps == 1:
                 with _ON_STREAM, self._beside():
-                    return self._step_in_place()
-            self._record()
+                    return self._step_in_place(step)
+            self._record(step)
         assert self._replay is not None
         self._replay()
         for parameter, gradient in self._gradients:
             parameter.grad = gradient
         return dict(self._found)
-
-    def _take(self, rows: Rows) -> dict[str, Tensor]:
-        """Take a step, and leave nothing of autograd behind.
-
-        A node that lived on would have the next step add to a gradient on the stream of this one,
-        which cannot be recorded.
-        """
-        return {name: tensor.detach() for name, tensor in self.step(rows).items()}
 
     def _has_the_form_of(self, rows: Rows) -> bool:
         """Whether rows are as those that the graph reads."""
@@ -130,23 +123,23 @@ class GraphedSteps:
             self.factor.fill_(factor)
             self._factor = factor
 
-    def _first(self, rows: Rows) -> dict[str, Tensor]:
+    def _first(self, step: Step, rows: Rows) -> dict[str, Tensor]:
         """Take a step as ever, and keep which masks it draws."""
         self.tape.begin_recording()
         try:
-            found = self._take(rows)
+            found = _taken(step, rows)
         finally:
             self.tape.is_recording = False
         self._rows = _copied(rows)
         return found
 
-    def _step_in_place(self) -> dict[str, Tensor]:
+    def _step_in_place(self, step: Step) -> dict[str, Tensor]:
         """Take a step with the rows and masks that are in their places."""
         assert self._rows is not None
         self.tape.rewind()
         self.tape.is_playing = self.is_in_graph = True
         try:
-            return self._take(self._rows)
+            return _taken(step, self._rows)
         finally:
             self.tape.is_playing = self.is_in_graph = False
 
@@ -163,13 +156,17 @@ class GraphedSteps:
             yield
         current.wait_stream(stream)
 
-    def _record(self) -> None:
+    def _record(self, step: Step) -> None:
         parameters = [parameter for _, parameter, _ in self.network.trained_parameters()]
         for parameter in parameters:
             parameter.grad = None  # the graph is to write gradients, not to add to some
+
+        def keep() -> None:
+            self._found = self._step_in_place(step)
+
         try:
             with _ON_STREAM:
-                self._replay = _recorded(self._keep_step, self._device)
+                self._replay = _recorded(keep, self._device)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
@@ -180,8 +177,14 @@ class GraphedSteps:
             ) from error
         self._gradients = [(p, p.grad) for p in parameters if p.grad is not None]
 
-    def _keep_step(self) -> None:
-        self._found = self._step_in_place()
+
+def _taken(step: Step, rows: Rows) -> dict[str, Tensor]:
+    """Take a step, and leave nothing of autograd behind.
+
+    A node that lived on would have the next step add to a gradient on the stream of this one,
+    which cannot be recorded.
+    """
+    return {name: tensor.detach() for name, tensor in step(rows).items()}
 
 
 def _stream_of(device: torch.device) -> torch.cuda.Stream | None:

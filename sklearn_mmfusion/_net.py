@@ -100,8 +100,13 @@ class FusionNet(NeuralNet):
         if options.compile is True:
             self._compiled = CompiledForward(self.module_, options.batch_size)
         elif options.compile and can_be_graphed(self.module_, options):
-            self._graphed = GraphedSteps(self.module_, options.batch_size, self._step)
+            self._graphed = GraphedSteps(self.module_, options.batch_size)
         return self
+
+    def release(self) -> None:
+        """Give back what was compiled or recorded; the net trains no more."""
+        self._compiled = self._graphed = None
+        self.module_.set_tape(None)
 
     def _set_training(self, training: bool = True) -> None:
         if self.module_.training is not training:
@@ -201,7 +206,7 @@ class FusionNet(NeuralNet):
     ) -> dict[str, Tensor]:
         if self._graphed is not None:
             self._set_training(True)
-            step = self._graphed(batch, self._penalty_factor())
+            step = self._graphed(self._step, batch, self._penalty_factor())
             self.data_loss_ = step.pop("data_loss")
             if self._listens("on_batch_end"):  # who may keep what the next step overwrites
                 step = {name: tensor.clone() for name, tensor in step.items()}

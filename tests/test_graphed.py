@@ -3,7 +3,9 @@
 What a GPU makes of them is in test_gpu.py.
 """
 
+import gc
 import pickle
+import weakref
 from functools import partial
 
 import numpy as np
@@ -200,6 +202,29 @@ def test_partial_fit_goes_on_with_what_was_recorded(records):
         twin = pickle.loads(pickle.dumps(est))
         np.testing.assert_array_equal(twin.decision_function(X), est.decision_function(X))
         clone(est)
+
+
+def test_a_fit_gives_its_graphs_back_at_once(monkeypatch):
+    class Graph:
+        def __init__(self, function):
+            function()
+            alive.append(weakref.ref(self))
+
+        def replay(self):
+            pass
+
+    alive = []
+    monkeypatch.setattr(graphed, "_TYPES", {"cpu"})
+    monkeypatch.setattr(graphed, "_recorded", lambda function, device: Graph(function).replay)
+    gc.collect()
+    gc.disable()  # a circle would hold them
+    try:
+        est = _fit(compile="cudagraphs")
+        assert len(alive) == 2
+        assert all(graph() is None for graph in alive)
+    finally:
+        gc.enable()
+    assert est.n_iter_ > 0
 
 
 def test_what_cannot_be_recorded_is_named_with_the_remedy(records, monkeypatch):
