@@ -111,7 +111,7 @@ n_threads : int or None, default=1
 compile : {False, True, "cudagraphs"}, default=False
     The same fit up to round-off, faster. "cudagraphs" records a step on a GPU once and replays
     it, without a compiler or a warm-up to speak of; networks of small layers train several times
-    faster so, flat data in batches of 512 twelve times. It changes nothing on a CPU, for modules
+    faster so, flat data in batches of 512 eleven times. It changes nothing on a CPU, for modules
     of the user's own and for several processes. True trains through ``torch.compile``, after a
     warm-up of seconds to minutes for each network: for long fits. It needs a C++ compiler (triton
     on a GPU).
