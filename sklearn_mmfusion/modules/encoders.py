@@ -173,6 +173,12 @@ class SummaryModule(nn.Module):
         Width of a linear map behind the summary; None means no map.
     head : callable, optional
         Makes the module behind the summary from its width, in place of dropout and linear map.
+
+    Notes
+    -----
+    The places that a perceptron appends to its features (:class:`QuantileFeatures`) are those of
+    the summary before it is standardised. They are the same numbers, without the noise of a
+    batch's statistics, and computed once for all epochs.
     """
 
     def __init__(
@@ -196,6 +202,11 @@ class SummaryModule(nn.Module):
             made: Any = head(width)
             self.head, self.output_dim = made, made.output_dim
 
+    @property
+    def _quantiles(self) -> QuantileFeatures | None:
+        """Places that the head appends to its features."""
+        return self.head.quantiles if isinstance(self.head, MLPModule) else None
+
     def forward(
         self, values: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
     ) -> Tensor:
@@ -203,14 +214,20 @@ class SummaryModule(nn.Module):
         return self.forward_prepared(self.prepare(values, lengths), None, weight)
 
     def prepare(self, values: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return what training leaves as it is: the summary."""
-        return values if self.is_flat else _summary(values, lengths)
+        """Return what training leaves as it is: the summary, and its places if asked for."""
+        summary = values if self.is_flat else _summary(values, lengths)
+        return summary if self._quantiles is None else self._quantiles(summary)
 
     def forward_prepared(
         self, x: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
     ) -> Tensor:
         """Return the encoding of prepared values."""
-        encoded: Tensor = self.head(self.dropout(self._normalised(x, weight)))
+        if self._quantiles is None:
+            encoded: Tensor = self.head(self.dropout(self._normalised(x, weight)))
+            return encoded
+        summary, places = x.chunk(2, 1)
+        head: Any = self.head
+        encoded = head.forward_prepared(torch.cat([self._normalised(summary, weight), places], 1))
         return encoded
 
     def _normalised(self, x: Tensor, weight: Tensor | None) -> Tensor:
@@ -221,9 +238,11 @@ class SummaryModule(nn.Module):
         self, values: Tensor, lengths: Tensor | None = None, weight: Tensor | None = None
     ) -> None:
         """Learn what depends on the distribution of the summaries, before training."""
-        fit_head = getattr(self.head, "fit_inputs", None)
-        if fit_head is not None:
-            fit_head(self._normalised(self.prepare(values, lengths), weight), None, weight)
+        summary = values if self.is_flat else _summary(values, lengths)
+        if self._quantiles is not None:
+            self._quantiles.fit_inputs(summary, weight)
+        elif (fit_head := getattr(self.head, "fit_inputs", None)) is not None:
+            fit_head(self._normalised(summary, weight), None, weight)
 
 
 def _summary(x: Tensor, lengths: Tensor | None) -> Tensor:

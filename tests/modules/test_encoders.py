@@ -78,19 +78,30 @@ class TestSummaryWithPerceptron(TestSummary):
         return apply_linear(head.layers[2], hidden) + apply_linear(head.skip, x)
 
 
-def test_summary_hands_its_normalised_numbers_to_the_head_to_learn_from():
+def test_a_perceptron_behind_a_summary_gets_it_standardised_and_its_places_as_they_are():
     def make(width):
         return MLPModule(width, 4, (7,), n_quantiles=5)
 
-    module = seeded(lambda: SummaryModule(3, batch_norm=True, head=make))
+    module = seeded(lambda: SummaryModule(3, batch_norm=True, head=make)).double()
     rng = np.random.default_rng(0)
     values, weight = rng.normal(size=(20, 6, 3)), rng.integers(0, 3, size=20)
-    module.double().fit_inputs(torch.from_numpy(values), None, torch.from_numpy(weight).double())
-    described = np.repeat(np.array([summary(row) for row in values]), weight, axis=0)
-    described = (described - described.mean(0)) / np.sqrt(described.var(0) + module.norm.eps)
+    rows, counts = torch.from_numpy(values), torch.from_numpy(weight).double()
+    module.fit_inputs(rows, None, counts)
+    summaries = np.array([summary(row) for row in values])
+    described = np.repeat(summaries, weight, axis=0)
     positions = module.head.quantiles.positions.numpy()
     np.testing.assert_allclose(positions[:, 0], described.min(0), rtol=1e-9)
     np.testing.assert_allclose(positions[:, -1], described.max(0), rtol=1e-9)
+    prepared = module.prepare(rows)
+    np.testing.assert_allclose(prepared[:, :15], summaries, rtol=1e-9)
+    places = module.head.quantiles(torch.from_numpy(summaries))[:, 15:]
+    torch.testing.assert_close(prepared[:, 15:], places)
+    standardised = (summaries - described.mean(0)) / np.sqrt(described.var(0) + module.norm.eps)
+    x = torch.cat([torch.from_numpy(standardised), places], 1)
+    torch.testing.assert_close(module(rows, None, counts), module.head.forward_prepared(x))
+    torch.testing.assert_close(
+        module.forward_prepared(prepared, None, counts), module.head.forward_prepared(x)
+    )
     assert module.output_dim == 4
 
 
