@@ -18,6 +18,7 @@ from sklearn_mmfusion._moments import (
 )
 from sklearn_mmfusion._validation import TargetSchema
 from sklearn_mmfusion._validation_targets import check_shown_target
+from sklearn_mmfusion.data._row_labels import row_labels
 
 __all__ = ["ExplainedTerms"]
 
@@ -28,6 +29,7 @@ class ExplainedTerms:
     """Explanations, for estimators that have contributions, an intercept and names of terms."""
 
     _target: TargetSchema
+    modality_names_: list[str]
     term_names_: list[str]
     term_modalities_: list[tuple[str, ...]]
     intercept_: Floats
@@ -73,7 +75,9 @@ class ExplainedTerms:
         -------
         LocalExplanation
             Contributions of every row; with the intercept they add up to the decision, of a
-            regressor the prediction, and ``deviation`` says how closely.
+            regressor the prediction, and ``deviation`` says how closely. Samples are named by the
+            index of DataFrames in X, where it is more than row numbers and modalities agree on it;
+            they are taken by position.
         """
         check_is_fitted(self)
         parts = self._explain_rows(X)
@@ -84,6 +88,7 @@ class ExplainedTerms:
             "target": self._target.kind,
             **self._explained_names(),
             "sample_index": np.arange(n),
+            "sample_labels": row_labels(X, self.modality_names_),
             **parts,
             "intercept": self.intercept_,
             "y": shown,

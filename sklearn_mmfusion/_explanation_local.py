@@ -31,7 +31,8 @@ class LocalExplanation(Explanation):
     """What a model does with single samples.
 
     ``explain_local`` of an estimator returns one. ``explanation[3]`` and ``explanation[:5]``
-    (positions, slices, lists of positions, masks) are explanations of those samples.
+    (positions, slices, lists of positions, masks) are explanations of those samples; labels of rows
+    are for display and select nothing.
 
     Parameters
     ----------
@@ -39,6 +40,8 @@ class LocalExplanation(Explanation):
         With n samples, T terms and K outputs (for binary targets one output, the logit of
         ``classes_[1]``): ``term_names``, ``output_names``, ``sample_index`` (n,), and any of
 
+        - ``sample_labels`` (n,), labels of the rows where the data have them, to be shown in place
+          of ``sample_index``;
         - ``kind``, ``term_modalities``, ``class_names``, and ``target``, the kind of the target:
           ``"binary"``, ``"multiclass"``, ``"multilabel"`` or ``"regression"``;
         - ``contributions`` (n, T, K), ``intercept`` (K,), ``decision`` (n, K): the logits, of a
@@ -53,6 +56,8 @@ class LocalExplanation(Explanation):
         What was given, numbers as ndarrays.
     kind : str
         ``"relevance"``, ``"contribution"``, ``"routing"`` or ``"activation"``.
+    sample_names : list
+        What each sample is called: its label, or else its ``sample_index``.
     uniform : float or None
         Coefficient of uniform routing, 1/J; None without concepts.
     deviation : float or None
@@ -85,6 +90,7 @@ class LocalExplanation(Explanation):
     _scope = "local"
     _shapes = {
         "sample_index": "n",
+        "sample_labels": "n",
         "routing_coefficients": "nTJ",
         "activations": "nT",
         "routed_activations": "nTJ",
@@ -123,6 +129,12 @@ class LocalExplanation(Explanation):
         return type(self)(data)
 
     @property
+    def sample_names(self) -> list[Any]:
+        """What each sample is called."""
+        labelled = self._get("sample_labels") is not None
+        return list(self.data["sample_labels" if labelled else "sample_index"])
+
+    @property
     def deviation(self) -> float | None:
         """Largest difference between the decision and the sum of its parts."""
         parts = [self._get(key) for key in ("contributions", "intercept", "decision")]
@@ -154,7 +166,8 @@ class LocalExplanation(Explanation):
         Returns
         -------
         frame : pandas.DataFrame
-            ``sample`` is the position in the data that were explained.
+            ``sample`` is the label of the row in the index of the data that were explained, of
+            data without labels its position.
 
         Raises
         ------
@@ -186,8 +199,7 @@ class LocalExplanation(Explanation):
         return long_frame(pd, axes, columns)
 
     def _names(self, axis: str) -> list[Any]:
-        key = "sample_index" if axis == "sample" else f"{axis}_names"
-        return list(self.data[key])
+        return self.sample_names if axis == "sample" else list(self.data[f"{axis}_names"])
 
     def _has(self, axis: str) -> bool:
         return axis != "concept" or self._get("concept_names") is not None
@@ -265,9 +277,9 @@ class LocalExplanation(Explanation):
         headings = ["sample", *["true" if key == "y" else key for key in labels]]
         if adds_up:
             headings += ["output", self._decision_word, "intercept", "largest contributions"]
-        rows = []
+        rows, names = [], self.sample_names
         for row in range(min(len(self), HTML_ROWS)):
-            texts = [str(self.data["sample_index"][row])]
+            texts = [str(names[row])]
             texts += [self.label_text(row, key) for key in labels]
             for output in self._outputs_to_show(row) if adds_up else [None]:
                 parts = [] if output is None else self._largest_contributions(row, output)

@@ -41,8 +41,9 @@ def long_frame(
     """Return one row per combination of `axes`; a column with fewer axes has the first ones."""
     shape = tuple(len(names) for names in axes.values())
     positions = np.indices(shape).reshape(len(shape), -1)
+    # Labels of several levels stay tuples in one column.
     frame = {
-        axis: pd.Index(names)[position]
+        axis: pd.Index(names, tupleize_cols=False)[position]
         for (axis, names), position in zip(axes.items(), positions, strict=True)
     }
     for word, values in columns.items():

@@ -1,10 +1,13 @@
 """Explanations of every additive estimator against what its other methods return."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sklearn_mmfusion import (
     EarlyFusionClassifier,
@@ -19,6 +22,7 @@ from sklearn_mmfusion import (
     MKLRegressor,
     MNLClassifier,
     MNLRegressor,
+    ModalityTransformer,
     MROClassifier,
     MRORegressor,
     RoutingClassifier,
@@ -27,6 +31,7 @@ from sklearn_mmfusion import (
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion.data import ModalityFrame
 from sklearn_mmfusion.inspection import emap
+from sklearn_mmfusion.plotting import ContributionDisplay
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -294,3 +299,82 @@ def test_target_of_another_shape_than_in_fit_is_refused():
     est = quick(MNLClassifier).fit(X, SIGNAL > 0)
     column = (SIGNAL > 0)[:, None]
     np.testing.assert_array_equal(est.explain_local(X, column).data["y"], SIGNAL > 0)
+
+
+# -- labels of rows --------------------------------------------------------------------------
+
+CALLED = [f"id{i}" for i in range(N)]
+
+
+def tables(index, columns=("text", "audio")):
+    return {name: pd.DataFrame(X[name], index=index).add_prefix("c") for name in columns}
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        dict,
+        ModalityFrame,
+        lambda rows: pd.concat(rows, axis=1),
+        lambda rows: {"text": rows["text"], "audio": rows["audio"].to_numpy()},
+        lambda rows: {"text": rows["text"], "audio": rows["audio"].reset_index(drop=True)},
+    ],
+    ids=["dict", "frame", "two levels", "beside an array", "beside row numbers"],
+)
+def test_samples_are_named_by_the_index_and_taken_by_position(form):
+    rows = form(tables(CALLED))
+    est = quick(MNLClassifier).fit(rows, LABELS)
+    explanation = est.explain_local(rows)[[7, 3]]
+    assert explanation.sample_names == ["id7", "id3"]
+    assert explanation.data["sample_index"].tolist() == [7, 3]
+    frame = explanation.to_frame()
+    assert list(dict.fromkeys(frame["sample"])) == ["id7", "id3"]
+    assert "<td>id7</td>" in explanation._repr_html_()
+    display = explanation.plot()
+    assert [ax.get_title("left").split("\n")[0] for ax in display.axes_] == [
+        "sample id7",
+        "sample id3",
+    ]
+    assert list(dict.fromkeys(display.frame()["sample"])) == ["id7", "id3"]
+    plt.close("all")
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.MultiIndex.from_product([["a", "b"], range(N // 2)]),
+        pd.date_range("2020", periods=N, tz="UTC"),
+        np.arange(N) + 100,
+    ],
+    ids=["two levels", "dates", "numbers"],
+)
+def test_labels_of_any_kind_are_a_column_of_the_table(index):
+    rows = tables(index)
+    est = quick(MNLClassifier).fit(rows, LABELS)
+    explanation = est.explain_local(rows)
+    frame = explanation.to_frame("decision")
+    expected = list(pd.Index(index)) if not isinstance(index, pd.MultiIndex) else list(index)
+    assert list(dict.fromkeys(frame["sample"])) == expected
+    display = ContributionDisplay.from_estimator(est, rows, samples=[2])
+    assert display.ax_.get_title("left").startswith("sample " + str(expected[2])[:9])
+    assert list(display.frame()["sample"].unique()) == [expected[2]]
+    plt.close("all")
+
+
+def test_labels_survive_a_pipeline_that_drops_them():
+    rows = ModalityFrame(tables(CALLED))
+    steps = ModalityTransformer([("text", StandardScaler()), ("audio", StandardScaler())])
+    est = make_pipeline(steps, quick(MNLClassifier)).fit(rows, LABELS)
+    for samples, names in (([4, 2], ["id4", "id2"]), (None, CALLED[:5])):
+        display = ContributionDisplay.from_estimator(est, rows.iloc[:5], samples=samples)
+        assert display.explanation.sample_names == names
+        plt.close("all")
+
+
+def test_rows_without_labels_and_explanations_from_before_are_numbered():
+    est = quick(MNLClassifier).fit(X, LABELS)
+    explanation = est.explain_local(some(slice(4)))
+    assert explanation.sample_names == [0, 1, 2, 3]
+    del explanation.data["sample_labels"]  # as one that was pickled before there were labels
+    assert explanation.to_frame("decision")["sample"].unique().tolist() == [0, 1, 2, 3]
+    assert explanation[[2]].sample_names == [2]

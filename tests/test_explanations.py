@@ -340,7 +340,7 @@ def test_local_html_is_cut_with_a_note():
     ],
 )
 def test_rows_of_a_local_explanation_are_one(rows, positions):
-    data = _local_data()
+    data = _local_data() | {"sample_labels": list("uvwxyz")}
     explanation = LocalExplanation(data)
     taken = explanation[rows]
     assert isinstance(taken, LocalExplanation)

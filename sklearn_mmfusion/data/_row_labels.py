@@ -7,12 +7,15 @@ the same labels in another order are a fault, since either reading would surpris
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from sklearn_mmfusion._errors import InputError
 
-__all__ = ["check_row_labels", "labelled_like", "without_labels"]
+__all__ = ["check_row_labels", "labelled_like", "row_labels", "without_labels"]
 
 
 def check_row_labels(modalities: Iterable[tuple[str, Any]]) -> list[InputError]:
@@ -66,8 +69,49 @@ def without_labels(value: Any) -> Any:
     return value.reset_index(drop=True) if _is_labelled(value) else value
 
 
+def row_labels(X: Any, names: Iterable[str] | None = None) -> npt.NDArray[Any] | None:
+    """Return the labels of the rows, where X has some and its modalities agree on them.
+
+    Parameters
+    ----------
+    X : mapping, ModalityFrame, DataFrame or array-like
+        Rows; those numbered from 0, as by default, have no labels.
+    names : iterable of str, default=None
+        Modalities of a mapping to look at; None looks at all.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,) or None
+        Numbers, or objects: tuples for an index of several levels.
+    """
+    values = [X]
+    if isinstance(X, Mapping):
+        values = [X[name] for name in (X if names is None else names)]
+    indices = [
+        value.index for value in values if _is_labelled(value) and not _is_numbered(value.index)
+    ]
+    if not indices or not all(_equal(indices[0], other) for other in indices[1:]):
+        return None
+    if _kind(indices[0]) in "iuf":
+        return np.asarray(indices[0])
+    labels = np.empty(len(indices[0]), dtype=object)
+    for i, label in enumerate(indices[0]):  # numpy would spread tuples over a second axis
+        labels[i] = label
+    return labels
+
+
 def _is_labelled(value: Any) -> bool:
     return hasattr(value, "iloc") and hasattr(getattr(value, "index", None), "equals")
+
+
+def _is_numbered(index: Any) -> bool:
+    """Say whether rows are numbered from 0, which pandas does where nobody gives labels."""
+    return _kind(index) in "iu" and np.array_equal(np.asarray(index), np.arange(len(index)))
+
+
+def _kind(index: Any) -> str:
+    """Return the letter of the type of labels, "O" for those of several levels."""
+    return str(getattr(index.dtype, "kind", "O"))
 
 
 def _equal(left: Any, right: Any) -> bool:

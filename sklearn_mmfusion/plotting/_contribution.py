@@ -186,7 +186,9 @@ class ContributionDisplay:
         n, n_steps = steps.values.shape
         return pd.DataFrame(
             {
-                "sample": np.repeat(self.explanation.data["sample_index"], n_steps),
+                "sample": pd.Index(self.explanation.sample_names, tupleize_cols=False).repeat(
+                    n_steps
+                ),
                 "output": np.repeat(steps.outputs, n_steps),
                 "step": steps.labels * n,
                 "value": steps.values.ravel(),
@@ -293,7 +295,7 @@ class ContributionDisplay:
         return chosen
 
     def _title(self, row: int) -> list[str]:
-        lines = [f"sample {self.explanation.data['sample_index'][row]}"]
+        lines = [f"sample {self.explanation.sample_names[row]}"]
         for word, key in (("predicted", "predicted"), ("true", "y")):
             if self.explanation.data.get(key) is not None:
                 lines.append(f"{word}: {self.explanation.label_text(row, key)}")

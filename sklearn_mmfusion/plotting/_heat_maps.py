@@ -244,8 +244,8 @@ class Grid:
 
     def _sample(self, position: int) -> list[str]:
         """Return the lines of the title of one sample."""
-        lines = [f"sample {self.data['sample_index'][position]}"]
         width = int(max(self.cells * self.width, PANEL) / CHARACTER)
+        lines = textwrap.wrap(f"sample {self.explanation.sample_names[position]}", width)
         for word, key in (("predicted", "predicted"), ("true", "y")):
             if self.data.get(key) is not None:
                 said = f"{word}: {self.explanation.label_text(position, key)}"

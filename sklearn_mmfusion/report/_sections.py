@@ -160,11 +160,12 @@ def examples_section(subject: Subject, n_examples: int, random_state: object) ->
     examples = choose_examples(subject, n_examples, random_state)
     if not examples:
         return None
-    rows, columns = [], ["row", "shown as", "true", "predicted"]
+    labels = subject.row_labels
+    rows, columns = [], ["row", *(["label"] if labels else []), "shown as", "true", "predicted"]
     if subject.probabilities is not None:
         columns.append("probability of the prediction")
     for example in examples:
-        row = [example.row, example.why]
+        row = [example.row, *([labels[example.row]] if labels else []), example.why]
         row += [_label(subject, values, example.row) for values in (subject.y, subject.predicted)]
         if subject.probabilities is not None:
             row.append(_probability(subject, example.row))
@@ -193,7 +194,9 @@ def examples_section(subject: Subject, n_examples: int, random_state: object) ->
         scale = example.output if subject.kind == "regression" else 0
         limits[scale] = max(limits.get(scale, 0.0), float(np.abs(values).max()))
         to = "the logit" if subject.is_classifier else plain(output)[:30]
-        panels.append((f"row {example.row}: {example.why}{of}", names, values[largest], scale, to))
+        called = f" ({plain(labels[example.row])[:20]})" if labels else ""
+        title = f"row {example.row}{called}: {example.why}{of}"
+        panels.append((title, names, values[largest], scale, to))
         total = float(values.sum() + intercept[example.output])
         numbers.append([example.row, output, "intercept", float(intercept[example.output])])
         numbers += [

@@ -17,6 +17,7 @@ from sklearn_mmfusion._validation import check_sample_weight, check_X
 from sklearn_mmfusion._validation_targets import check_target_names
 from sklearn_mmfusion.data import ModalityFrame
 from sklearn_mmfusion.data._blocks import ModalityData
+from sklearn_mmfusion.data._row_labels import row_labels
 
 __all__ = ["Subject", "part", "parts", "spreads", "take_rows"]
 
@@ -118,6 +119,12 @@ class Subject:
     def n_samples(self) -> int:
         """Number of rows."""
         return len(self.y)
+
+    @cached_property
+    def row_labels(self) -> list[str] | None:
+        """Labels of the rows in the index of X; None where they are only numbered."""
+        labels = row_labels(self.X)
+        return None if labels is None else list(map(str, labels))
 
     @cached_property
     def share(self) -> Floats:

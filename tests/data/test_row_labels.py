@@ -14,7 +14,7 @@ from sklearn_mmfusion import (
     ModalityFrame,
     ModalityTransformer,
 )
-from sklearn_mmfusion.data._row_labels import check_row_labels, without_labels
+from sklearn_mmfusion.data._row_labels import check_row_labels, row_labels, without_labels
 from sklearn_mmfusion.inspection import perceptual_score
 
 pd = pytest.importorskip("pandas")
@@ -148,3 +148,32 @@ def test_permutation_importance_permutes_modalities_with_labels():
         for x in (X, plain)
     )
     np.testing.assert_array_equal(found.importances, expected.importances)
+
+
+@pytest.mark.parametrize("labels", SAME_ELSEWHERE.values(), ids=SAME_ELSEWHERE)
+def test_labels_of_rows_are_those_that_modalities_agree_on(labels):
+    first = table(labels[1])
+    found = row_labels({"tab": first, "plain": VALUES, "numbered": table(range(N)), "again": first})
+    assert list(found) == list(first.index)
+    assert list(row_labels(first)) == list(first.index)
+    assert found.shape == (N,)
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        VALUES,
+        {"a": VALUES, "b": VALUES.tolist()},
+        table(range(N)),
+        {"a": table(range(N)), "b": table(np.arange(N))},
+        {"a": table(LABELS), "b": table([*LABELS[1:], "new"])},
+    ],
+    ids=["array", "arrays", "numbered table", "numbered tables", "tables that disagree"],
+)
+def test_rows_have_no_labels_where_there_are_none_or_modalities_disagree(X):
+    assert row_labels(X) is None
+
+
+def test_labels_of_rows_of_the_modalities_that_are_named_alone():
+    X = {"a": table(LABELS), "b": table([*LABELS[1:], "new"])}
+    assert list(row_labels(X, ["a"])) == LABELS

@@ -1,8 +1,11 @@
 """Examples: the rows that are shown are what they are said to be."""
 
+import warnings
+
 import numpy as np
 import pytest
 
+from sklearn_mmfusion import fusion_report
 from sklearn_mmfusion.report._examples import choose_examples
 
 
@@ -69,3 +72,17 @@ def test_output_of_an_example_of_several_numbers_is_the_one_farthest_off_in_its_
     found = choose_examples(subject_of("multioutput"), 12, 0)
     assert [example.output for example in found] == [off[e.row].argmax() for e in found]
     assert {example.output for example in found} == {0, 1}
+
+
+def test_examples_are_numbered_and_named_by_the_index(fits):
+    pd = pytest.importorskip("pandas")
+    est, X, y = fits["binary"]
+    labels = [f"id{i}" for i in range(len(y))]
+    tables = {name: pd.DataFrame(X[name], index=labels) for name in X}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        report = fusion_report(est, tables, y, n_examples=2)
+    found = report.data["examples"]["rows"]
+    assert found["columns"][:2] == ["row", "label"]
+    assert [row[1] for row in found["rows"]] == [labels[row[0]] for row in found["rows"]]
+    assert f"row {found['rows'][0][0]} ({found['rows'][0][1]}): right" in report.html
