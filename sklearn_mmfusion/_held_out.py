@@ -184,6 +184,11 @@ class HeldOut:
         """
         return self._recombined()[0]
 
+    def best_loss(self) -> float:
+        """Mean loss that the best factors leave, in the units of :meth:`mean_loss`."""
+        factors, intercept = self._recombined()
+        return self.mean_loss(np.einsum("ntk,t->nk", self.contributions, factors) + intercept)
+
     def best_gain(self) -> tuple[float, float]:
         """Loss of the best constant that the best factors take away: its mean, and its error.
 

@@ -12,7 +12,7 @@ from sklearn_mmfusion._errors import InputError, RelevanceWarning, warn
 from sklearn_mmfusion._fit_warnings import MIN_EFFECT
 from sklearn_mmfusion._held_out import HeldOut
 
-__all__ = ["relevance_scores"]
+__all__ = ["relevance_scores", "share_scores"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -119,19 +119,20 @@ def relevance_scores(
             raise InputError("kind='permutation' needs y; kind='contribution' does without")
         scores, stds = _permutation(rows, int(n_repeats), rng)
     else:
-        scores = _shares(rows)
+        scores = share_scores(rows)
         if y is not None:
             _warn_of_chance(rows)
         stds = np.zeros_like(scores)
         if return_std:
             drawn = rng.exponential(size=(int(n_repeats), len(rows.share)))
-            stds = np.std([_shares(rows.reweighted(factors)) for factors in drawn], axis=0)
+            stds = np.std([share_scores(rows.reweighted(factors)) for factors in drawn], axis=0)
     names = estimator.term_names_
     named = dict(zip(names, scores.tolist(), strict=True))
     return (named, dict(zip(names, stds.tolist(), strict=True))) if return_std else named
 
 
-def _shares(rows: HeldOut) -> Floats:
+def share_scores(rows: HeldOut) -> Floats:
+    """Return the scores of kind "contribution", (n_terms,)."""
     stds = rows.term_std
     if rows.response is not None:
         stds = stds * rows.best_factors()

@@ -10,16 +10,20 @@ from sklearn_mmfusion._fit_warnings import not_shown_to_learn
 from sklearn_mmfusion.report._data_summary import n_shared_rows
 from sklearn_mmfusion.report._html import counted, number
 from sklearn_mmfusion.report._page import Caution
+from sklearn_mmfusion.report._row_relevance import FEWEST_ROWS, RowRelevance
 from sklearn_mmfusion.report._subject import Subject
 
 __all__ = ["cautions"]
 
-_FEW_ROWS = 50
 _MUCH_MISSING = 0.5
+_MOST_TERMS = 3  # that a sentence names
 
 
 def cautions(
-    subject: Subject, scores: list[tuple[str, float | None, float | None]], train: Subject | None
+    subject: Subject,
+    scores: list[tuple[str, float | None, float | None]],
+    train: Subject | None,
+    on_rows: RowRelevance | None = None,
 ) -> list[Caution]:
     """Return warnings first, then notes.
 
@@ -31,10 +35,13 @@ def cautions(
         Scores and those of a constant.
     train : Subject or None
         The training rows, where they were given.
+    on_rows : RowRelevance or None, default=None
+        Relevance on the rows of the report.
     """
     found = [
         *_of_the_fit(subject.model),
         *_of_the_scores(subject, scores),
+        *_of_the_relevance(subject, on_rows),
         *_of_the_rows(subject, train),
     ]
     return sorted(found, key=lambda caution: caution.level != "warning")
@@ -133,9 +140,30 @@ def _of_the_scores(
     return []
 
 
+def _of_the_relevance(subject: Subject, on_rows: RowRelevance | None) -> list[Caution]:
+    far = [] if on_rows is None else on_rows.far_above
+    if on_rows is None or not far:
+        return []
+    named = [
+        f"{subject.term_names[t]} ({on_rows.of_fit[t]:.2f} in training, "
+        f"{on_rows.scores[t]:.2f} on these rows)"
+        for t in far[:_MOST_TERMS]
+    ]
+    if len(far) > _MOST_TERMS:
+        named.append(f"{len(far) - _MOST_TERMS} more")
+    return [
+        Caution(
+            f"Relevance in training is far above what these rows support: {', '.join(named)}; go "
+            "by the relevance on these rows, and fit again with fewer columns in that modality "
+            "(PCA in a ModalityTransformer), a stronger penalty or more training rows.",
+            "warning",
+        )
+    ]
+
+
 def _of_the_rows(subject: Subject, train: Subject | None) -> list[Caution]:
     found = []
-    if subject.n_samples < _FEW_ROWS:
+    if subject.n_samples < FEWEST_ROWS:
         are = "is" if subject.n_samples == 1 else "are"
         rows = counted(subject.n_samples, "row")
         found.append(Caution(f"{rows} {are} few: every number here is uncertain."))

@@ -17,6 +17,7 @@ from sklearn_mmfusion.report._cautions import cautions
 from sklearn_mmfusion.report._html import counted
 from sklearn_mmfusion.report._page import Section, page, page_data
 from sklearn_mmfusion.report._report_figures import unseen_axes
+from sklearn_mmfusion.report._row_relevance import row_relevance
 from sklearn_mmfusion.report._scores import score_rows
 from sklearn_mmfusion.report._sections import (
     calibration_section,
@@ -191,6 +192,19 @@ def fusion_report(
     divided by the standard deviation of the target first, so that units do not matter. Their 95 %
     intervals speak of the variation between rows under this one model.
 
+    Beside the relevance of the fit stands that of :func:`~sklearn_mmfusion.relevance_scores` on the
+    rows (of more than 5000, on as many drawn at random), for estimators whose relevance is a share
+    of the contributions: MNL, InTense and MKL. A caution names the terms whose relevance in
+    training is far above it, if
+
+    - it is above by 0.2 or more;
+    - there are 50 rows or more, on which the best factors of the contributions predict better than
+      a constant by two standard errors;
+    - the rows contradict the relevance of the fit: a likelihood-ratio test, of contributions scaled
+      to it and multiplied by one factor against a factor for each term, has a p-value below 0.01.
+
+    So low relevance by chance on few rows, or of one among terms that say the same, is no caution.
+
     Examples
     --------
     >>> import numpy as np
@@ -212,12 +226,13 @@ def fusion_report(
     subject = Subject.of(estimator, X, y, sample_weight)
     train = None if X_train is None else Subject.of(estimator, X_train, y_train)
     scores = score_rows(subject)
+    on_rows = row_relevance(subject)
     sections = [
-        Section("cautions", "Read this first", list(cautions(subject, scores, train))),
+        Section("cautions", "Read this first", list(cautions(subject, scores, train, on_rows))),
         data_section(subject),
         scores_section(subject, train, _fold_scores(cv_results)),
         calibration_section(subject),
-        relevance_section(subject, _over_fits(subject.model, cv_results, test_ratio)),
+        relevance_section(subject, _over_fits(subject.model, cv_results, test_ratio), on_rows),
         interactions_section(subject),
         routing_section(subject),
         examples_section(subject, n_examples, random_state),

@@ -28,6 +28,7 @@ from sklearn_mmfusion.report._report_figures import (
     shares_figure,
     training_figure,
 )
+from sklearn_mmfusion.report._row_relevance import RowRelevance
 from sklearn_mmfusion.report._subject import Subject
 
 __all__ = [
@@ -43,7 +44,9 @@ _LONGEST_VALUE = 300  # characters of a parameter
 _PACKAGES = ("scikit-learn", "torch", "skorch", "numpy", "scipy", "pandas", "matplotlib")
 
 
-def relevance_section(subject: Subject, display: RelevanceDisplay | None) -> Section | None:
+def relevance_section(
+    subject: Subject, display: RelevanceDisplay | None, on_rows: RowRelevance | None = None
+) -> Section | None:
     """Say which terms matter: by the model's own scores, and by what they add on these rows.
 
     Parameters
@@ -52,6 +55,8 @@ def relevance_section(subject: Subject, display: RelevanceDisplay | None) -> Sec
         What the report is about.
     display : RelevanceDisplay or None
         Relevance over the fits of a cross-validation, where there are some.
+    on_rows : RowRelevance or None, default=None
+        Relevance on the rows of the report.
     """
     model = subject.model
     scores = getattr(model, "relevance_scores_", None)
@@ -65,6 +70,10 @@ def relevance_section(subject: Subject, display: RelevanceDisplay | None) -> Sec
         columns.append("relevance of this fit")
         for cell, name in zip(cells, names, strict=True):
             cell.append(scores[name])
+        if on_rows is not None:
+            columns.append("relevance on these rows")
+            for cell, value in zip(cells, on_rows.scores.tolist(), strict=True):
+                cell.append(value)
         section.blocks.append(Text(_words(display)))
         one = RelevanceDisplay(
             [[scores[name] for name in names]],
