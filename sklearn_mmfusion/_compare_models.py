@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from joblib import Parallel, delayed
+from joblib import delayed
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv, cross_validate
 
 from sklearn_mmfusion._comparison import ModelComparison
-from sklearn_mmfusion._errors import InputError, InputTypeError
+from sklearn_mmfusion._errors import FitInterruptedWarning, InputError, InputTypeError
+from sklearn_mmfusion._told_parallel import ToldParallel, check_verbose
 from sklearn_mmfusion.data import ModalityFrame
 
 __all__ = ["compare_models"]
@@ -32,6 +34,7 @@ def compare_models(
     seeds: int | Iterable[int] = 1,
     groups: Any = None,
     n_jobs: int | None = None,
+    verbose: int = 0,
 ) -> ModelComparison:
     """Cross-validate models on the same folds, once per seed.
 
@@ -58,6 +61,9 @@ def compare_models(
         Groups for the splitter.
     n_jobs : int, default=None
         Processes; None is 1. A task is one model on one fold with one seed.
+    verbose : int, default=0
+        1 prints about twenty lines of how many fits are done and how long the rest may take, more
+        prints a line whenever a task ends; of any number of processes.
 
     Returns
     -------
@@ -82,6 +88,7 @@ def compare_models(
     >>> comparison.best()
     'LogisticRegression'
     """
+    parallel = ToldParallel(n_jobs, "compare_models", check_verbose(verbose))
     models = _named(estimators)
     chosen = _chosen(seeds)
     if isinstance(cv, Iterable) and not hasattr(cv, "split"):
@@ -93,12 +100,13 @@ def compare_models(
     tasks = [
         (name, s, fold) for name in models for s in range(len(chosen)) for fold in range(n_folds)
     ]
-    found = Parallel(n_jobs=n_jobs)(
+    calls = (
         delayed(_cross_validated)(
             name, _with_seed(models[name], chosen[s]), X, y, splits[s][fold], scoring
         )
         for name, s, fold in tasks
-    )  # fmt: skip
+    )
+    found = parallel.run(calls, "fits", [1] * len(tasks))
     keys = [key for key in found[0] if key.startswith("test_")]
     renamed = scoring if isinstance(scoring, str) else "score"
     metrics = {renamed if key == "test_score" else key.removeprefix("test_"): key for key in keys}
@@ -121,11 +129,18 @@ def compare_models(
 def _cross_validated(
     name: str, model: Any, X: Any, y: Any, split: tuple[Any, Any], scoring: Any
 ) -> dict[str, Any]:
-    """Cross-validate a model on one fold; an error says which model it was."""
+    """Cross-validate a model on one fold; an error says which model it was.
+
+    A fit that is interrupted gives a model; its scores are none of this comparison, which ends.
+    """
     try:
-        found: dict[str, Any] = cross_validate(
-            model, X, y, cv=[split], scoring=scoring, error_score="raise"
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", FitInterruptedWarning)
+            found: dict[str, Any] = cross_validate(
+                model, X, y, cv=[split], scoring=scoring, error_score="raise"
+            )
+    except FitInterruptedWarning:
+        raise KeyboardInterrupt from None
     except Exception as error:
         error.add_note(f"This was the model {name!r} of compare_models.")
         raise

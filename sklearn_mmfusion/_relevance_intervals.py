@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from joblib import Parallel, delayed
+from joblib import delayed
 from scipy.stats import t as student
 from sklearn.base import is_classifier
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, check_cv
@@ -23,6 +23,7 @@ from sklearn_mmfusion._refits import (
     warn_of_refits,
 )
 from sklearn_mmfusion._relevance_results import RelevanceIntervals
+from sklearn_mmfusion._told_parallel import ToldParallel, check_verbose
 from sklearn_mmfusion._validation import check_fit_inputs, check_sample_weight
 
 __all__ = ["relevance_intervals"]
@@ -46,6 +47,7 @@ def relevance_intervals(
     sample_weight: Any = None,
     n_jobs: int | None = None,
     random_state: Any = None,
+    verbose: int = 0,
 ) -> RelevanceIntervals:
     r"""Refit an estimator many times to see how far its relevance scores can be trusted.
 
@@ -93,6 +95,9 @@ def relevance_intervals(
         process, see the user guide; how many processes there are changes no fit.
     random_state : int, RandomState instance or None, default=None
         Seed of fits, weights and folds.
+    verbose : int, default=0
+        1 prints about twenty lines of how many refits are done and how long the rest may take, more
+        prints a line whenever a task ends; of any number of processes.
 
     Returns
     -------
@@ -176,6 +181,7 @@ def relevance_intervals(
         raise InputTypeError(_no_scores(estimator))
     if method == "seeds" and "random_state" not in estimator.get_params(deep=False):
         raise InputError(f"{type(estimator).__name__} has no random_state: no seeds to vary")
+    parallel = ToldParallel(n_jobs, "relevance_intervals", check_verbose(verbose))
     X = row_frame(X)
     _, data, _, _, _ = check_fit_inputs(
         estimator, X, y, sample_weight, classifier=is_classifier(estimator)
@@ -197,13 +203,13 @@ def relevance_intervals(
         jobs = [(None, weight)] * int(n_refits)
     seeds = rng.randint(2**31 - 1, size=len(jobs)).tolist()
     jobs, seeds = [(None, weight), *jobs], [first, *seeds]
-    parallel = Parallel(n_jobs=n_jobs)
     fits = _all_scores(
         [
             Refit(estimator, X, y, w, rows, seed)
             for (rows, w), seed in zip(jobs, seeds, strict=True)
         ],
         parallel,
+        "fits",
     )
     names, modalities = fits[0][:2]
     warn_of_refits([fit[3] for fit in fits])
@@ -240,9 +246,11 @@ _SCORES = "relevance scores"
 Scores = tuple[list[str], list[tuple[str, ...]], Floats, Any]
 
 
-def _all_scores(jobs: list[Refit], parallel: Parallel) -> list[Scores]:
+def _all_scores(jobs: list[Refit], parallel: ToldParallel, what: str) -> list[Scores]:
     """Return what :func:`_scores` says of each refit."""
-    parts = parallel(delayed(_scores)(company) for company in in_companies(jobs))
+    companies = in_companies(jobs)
+    calls = (delayed(_scores)(company) for company in companies)
+    parts = parallel.run(calls, what, [len(company) for company in companies])
     return [scores for part in parts for scores in part]
 
 
@@ -338,7 +346,7 @@ def _null_scores(
     groups: Any,
     n_refits: int,
     rng: np.random.RandomState,
-    parallel: Parallel,
+    parallel: ToldParallel,
     n_terms: int,
 ) -> Floats:
     """Return the scores of refits on targets without interactions, (n_refits, n_terms)."""
@@ -352,10 +360,13 @@ def _null_scores(
     additive = {"interactions": 1}
     jobs = [Refit(estimator, X, y, weight, train, seed, additive) for train, _ in folds]
     tests = iter([take_rows(X, test) for _, test in folds])
-    found = parallel(
+    companies = in_companies(jobs)
+    calls = (
         delayed(_additive_predictions)(company, [next(tests) for _ in company], y)
-        for company in in_companies(jobs)
+        for company in companies
     )
+    sizes = [len(company) for company in companies]
+    found = parallel.run(calls, "fits without interactions, for the null", sizes)
     predicted = [part for parts in found for part in parts]
     whole = np.zeros((len(y), *predicted[0].shape[1:]))
     for (_, test), part in zip(folds, predicted, strict=True):
@@ -371,6 +382,7 @@ def _null_scores(
             for target, seed in zip(targets, seeds, strict=True)
         ],
         parallel,
+        "fits of the null",
     )
     return np.array([fit[2] for fit in fits])
 
