@@ -20,6 +20,8 @@ __all__ = ["first_row", "make_block", "where"]
 
 Array = npt.NDArray[Any]
 
+_MOST_COLUMNS = 5  # that a message names
+
 
 def make_block(
     name: str,
@@ -28,6 +30,7 @@ def make_block(
     missing: str = "raise",
     dtype: str | None = None,
     rows: Sequence[int] | Array | None = None,
+    columns: Sequence[Any] | None = None,
 ) -> ModalityBlock:
     """Read NaN as absence and check that all else is finite.
 
@@ -43,6 +46,8 @@ def make_block(
         float32 refuses values which that type cannot hold.
     rows : sequence of int or None, default=None
         Numbers of the rows in the user's X, for messages; None counts them from 0.
+    columns : sequence or None, default=None
+        Names of the features, for messages.
 
     Returns
     -------
@@ -60,7 +65,7 @@ def make_block(
     values = np.ascontiguousarray(values)
     if values.dtype.kind != "f":
         return ModalityBlock(name, values)
-    _check_range(values, dtype, rows)
+    _check_range(values, dtype, rows, columns)
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(values.sum()):  # one pass and no temporary array in the usual case
             return ModalityBlock(name, values)
@@ -68,7 +73,7 @@ def make_block(
     if infinite.any():
         raise InputError(
             f"contains infinity or a value too large for dtype('{values.dtype}') "
-            f"({where(infinite, rows)})"
+            f"({where(infinite, rows, columns)})"
         )
     nan = np.isnan(values)
     if not nan.any():
@@ -87,9 +92,9 @@ def make_block(
             lengths = None
     if fault.any():
         raise InputError(
-            f"contains NaN ({where(fault, rows)}); NaN may fill whole rows (a missing modality) "
-            "or the last steps of a sequence (padding), but no single values: impute these first, "
-            "for example by SimpleImputer in a ModalityTransformer"
+            f"contains NaN ({where(fault, rows, columns)}); NaN may fill whole rows (a missing "
+            "modality) or the last steps of a sequence (padding), but no single values: impute "
+            "these first, for example by SimpleImputer in a ModalityTransformer"
         )
     if absent.any() and missing == "raise":
         first = first_row(absent, rows)
@@ -103,10 +108,18 @@ def make_block(
     return ModalityBlock(name, filled, lengths, ~absent if absent.any() else None)
 
 
-def where(mask: Array, rows: Sequence[int] | Array | None) -> str:
-    """Say how many values a mask marks, and in which row the first one is."""
+def where(
+    mask: Array, rows: Sequence[int] | Array | None, columns: Sequence[Any] | None = None
+) -> str:
+    """Say how many values a mask marks, in which row the first one is, and in which columns."""
     per_row = np.any(mask.reshape(len(mask), -1), axis=1)
-    return f"{int(mask.sum())} value(s), first in row {first_row(per_row, rows)}"
+    text = f"{int(mask.sum())} value(s), first in row {first_row(per_row, rows)}"
+    if columns is None or mask.ndim != 2:
+        return text
+    marked = [str(columns[j]) for j in np.flatnonzero(mask.any(axis=0)).tolist()]
+    more = f" and {len(marked) - _MOST_COLUMNS} more" if len(marked) > _MOST_COLUMNS else ""
+    named = ", ".join(map(repr, marked[:_MOST_COLUMNS]))
+    return f"{text}, in column{'s' if len(marked) > 1 else ''} {named}{more}"
 
 
 def first_row(mask: Array, rows: Sequence[int] | Array | None) -> int:
@@ -116,7 +129,10 @@ def first_row(mask: Array, rows: Sequence[int] | Array | None) -> int:
 
 
 def _check_range(
-    values: Array, dtype: str | None, rows: Sequence[int] | Array | None = None
+    values: Array,
+    dtype: str | None,
+    rows: Sequence[int] | Array | None = None,
+    columns: Sequence[Any] | None = None,
 ) -> None:
     if dtype != "float32" or values.dtype != np.float64:
         return
@@ -124,5 +140,5 @@ def _check_range(
     with np.errstate(invalid="ignore"):
         large = (np.abs(values) > limit) & ~np.isinf(values)
     if large.any():
-        msg = f"contains a value too large for dtype('float32') ({where(large, rows)})"
+        msg = f"contains a value too large for dtype('float32') ({where(large, rows, columns)})"
         raise InputError(msg)

@@ -61,6 +61,7 @@ _FLAT = {"hidden_dim": 128, "skip": True, "dropout": 0.5, "input_dropout": 0.2, 
 _WANTED = (
     "an encoder such as MLPEncoder(), 'auto', a torch.nn.Module or a callable layout -> nn.Module"
 )
+_LONGEST = 80  # characters of an estimator in a message
 
 
 class EncoderByShape(BaseEncoder):
@@ -230,6 +231,7 @@ def resolve_encoders(
         if not _is_encoder(encoder):
             raise InputTypeError(
                 f"modality {layout.name!r}: expected {_WANTED}; got {_describe(encoder)}"
+                f"{_wrapped(encoder)}"
             )
         try:
             resolved.append(_resolve_one(encoder, layout, n_samples, linear))
@@ -333,6 +335,15 @@ def _describe(value: Any) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__} (an instance is needed: {value.__name__}())"
     return repr(value) if isinstance(value, str) else f"{type(value).__name__} {value!r:.60}"
+
+
+def _wrapped(value: Any) -> str:
+    """Return how to use an estimator of scikit-learn as an encoder; else ""."""
+    if isinstance(value, type) or not (hasattr(value, "fit") and hasattr(value, "get_params")):
+        return ""
+    written = " ".join(repr(value).split())
+    written = written if len(written) <= _LONGEST else f"{type(value).__name__}(...)"
+    return f". An estimator is wrapped: EstimatorEncoder({written})"
 
 
 class EncodersMixin:

@@ -199,7 +199,14 @@ def check_2d(
         try:
             codes = reads_codes(estimator, group.name) if known is None else known[group.name]
             block, layout = read_modality(
-                group.name, value, estimator, missing, expected=None, shape=group.shape, codes=codes
+                group.name,
+                value,
+                estimator,
+                missing,
+                expected=None,
+                shape=group.shape,
+                codes=codes,
+                columns=list(X.columns) if frame and groups is None else None,
             )
         except FusionError as error:
             # scikit-learn writes "Input X contains NaN".

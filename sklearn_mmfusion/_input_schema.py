@@ -14,7 +14,7 @@ from sklearn_mmfusion._codes import code_block
 from sklearn_mmfusion._errors import FusionError, InputError
 from sklearn_mmfusion._lazy_blocks import LazyBlock, lazy_numbers
 from sklearn_mmfusion._modality_spec import ColumnGroup
-from sklearn_mmfusion._modality_values import as_numbers, feature_names, names_fault
+from sklearn_mmfusion._modality_values import as_numbers, feature_names, is_frame, names_fault
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityLayout
 from sklearn_mmfusion.data._lazy import LazyArray
 
@@ -68,10 +68,12 @@ def read_modality(
     expected: ModalityLayout | None,
     shape: tuple[int, ...] | None = None,
     codes: bool = False,
+    columns: Any = None,
 ) -> tuple[ModalityBlock, ModalityLayout]:
     """Read the values of one named modality; messages do not name it.
 
-    ``codes`` says whether its encoder has a vocabulary.
+    ``codes`` says whether its encoder has a vocabulary, ``columns`` are names of the features for
+    messages, where the values are no DataFrame themselves.
     """
     values: Any
     if isinstance(value, LazyArray):
@@ -94,6 +96,7 @@ def read_modality(
     if 0 in values.shape:
         msg = f"0 feature(s) (shape={values.shape}) while a minimum of 1 is required"
         raise InputError(msg)
+    called = list(value.columns) if is_frame(value) else columns
     columns = feature_names(value)
     codes = codes and values.ndim == 2
     if expected is not None:
@@ -110,7 +113,7 @@ def read_modality(
     elif codes:
         block = code_block(name, values, missing=missing)
     else:
-        block = make_block(name, values, missing=missing, dtype=_dtype(estimator))
+        block = make_block(name, values, missing=missing, dtype=_dtype(estimator), columns=called)
     dtype = "int64" if codes and values.dtype.kind == "f" else values.dtype.name
     layout = ModalityLayout(name, values.shape[1:], dtype, columns, codes)
     return block, layout

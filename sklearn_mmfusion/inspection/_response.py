@@ -66,8 +66,8 @@ class Response:
         return np.log(np.maximum(values, _FLOOR)) if self.kind == "log_proba" else values
 
     def names(self, n_outputs: int) -> list[Any]:
-        """Return a name for each output: column of y, class, or number."""
-        given = getattr(getattr(self.estimator, "_target", None), "names", None)
+        """Return a name for each output: that of the model, column of y, class, or number."""
+        given = _target_names(self.estimator)
         if given is not None and len(given) == n_outputs:
             return list(given)
         classes = getattr(self.estimator, "classes_", None)
@@ -79,6 +79,20 @@ class Response:
         if n_outputs == 1 and len(classes) == 2:
             return classes[1:]
         return classes if len(classes) == n_outputs else list(range(n_outputs))
+
+
+def _target_names(estimator: Any) -> list[str] | None:
+    """Return the names that a model of ours has for its targets, in a Pipeline or a search too."""
+    while not hasattr(estimator, "_target"):
+        if hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif hasattr(estimator, "steps"):
+            estimator = estimator.steps[-1][1]
+        else:
+            return None
+    target = estimator._target
+    named: list[str] | None = target.number_names if target.kind == "regression" else target.names
+    return named
 
 
 def _compares_pairs(estimator: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._resampling import corrected_interval
 from sklearn_mmfusion.plotting._bars import (
     FAINT,
@@ -61,6 +61,8 @@ class ComparisonDisplay:
     ------
     InputError
         If the models differ in their number of scores, or there are none.
+    InputTypeError
+        If the scores are no mapping.
 
     Examples
     --------
@@ -72,6 +74,12 @@ class ComparisonDisplay:
     def __init__(
         self, scores: Mapping[str, Any], *, test_ratio: float = 0.0, metric: str = "score"
     ) -> None:
+        if not isinstance(scores, Mapping):
+            raise InputTypeError(
+                f"scores: expected a mapping of a model's name to its scores, got "
+                f"{type(scores).__name__}; of estimators, compare_models(estimators, X, y).plot() "
+                "draws them"
+            )
         self.scores = {
             name: np.asarray(values, dtype=np.float64).ravel() for name, values in scores.items()
         }

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._explanations import LocalExplanation
 from sklearn_mmfusion.plotting._bars import refuse_drawn
-from sklearn_mmfusion.plotting._fits import pandas_or_say
+from sklearn_mmfusion.plotting._fits import pandas_or_say, refuse_estimator
 from sklearn_mmfusion.plotting._samples import explain_samples
 from sklearn_mmfusion.plotting._waterfall import Steps, draw_panels, new_panels
 
@@ -80,6 +80,7 @@ class ContributionDisplay:
     """
 
     def __init__(self, explanation: LocalExplanation | Mapping[str, Any]) -> None:
+        refuse_estimator(self, explanation, "from_estimator(estimator, X)")
         if isinstance(explanation, Mapping):
             explanation = LocalExplanation(explanation)
         if not isinstance(explanation, LocalExplanation):

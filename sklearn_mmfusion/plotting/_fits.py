@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._explanations import GlobalExplanation
 from sklearn_mmfusion._fit_warnings import not_shown_to_learn
 from sklearn_mmfusion._resampling import corrected_interval
@@ -16,7 +16,7 @@ from sklearn_mmfusion._unwrap import unwrap
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RelevanceOfFits", "fits_of", "pandas_or_say"]
+__all__ = ["RelevanceOfFits", "fits_of", "pandas_or_say", "refuse_estimator"]
 
 
 def pandas_or_say(name: str, instead: str) -> Any:
@@ -29,6 +29,16 @@ def pandas_or_say(name: str, instead: str) -> Any:
             f"{instead}."
         ) from error
     return pd
+
+
+def refuse_estimator(display: Any, value: Any, made_by: str = "from_estimator") -> None:
+    """Refuse an estimator in the place of numbers, and say which method takes it."""
+    if hasattr(value, "fit"):
+        name = type(display).__name__
+        raise InputTypeError(
+            f"{name} takes numbers, got the estimator {type(value).__name__}; draw it with "
+            f"{name}.{made_by}"
+        )
 
 
 def fits_of(cv_results: Mapping[str, Any] | Iterable[Any]) -> list[Any]:
@@ -59,13 +69,19 @@ class RelevanceOfFits:
         self,
         relevance: Any,
         *,
-        term_names: Sequence[str],
-        term_modalities: Sequence[tuple[str, ...]],
+        term_names: Sequence[str] | None = None,
+        term_modalities: Sequence[tuple[str, ...]] | None = None,
         test_ratio: float = 0.0,
         unlearned: int = 0,
         assumed_folds: int | None = None,
         quantity: str = "relevance",
     ) -> None:
+        refuse_estimator(self, relevance, "from_estimator(estimator)")
+        if term_names is None or term_modalities is None:
+            raise InputTypeError(
+                f"{type(self).__name__} needs term_names and term_modalities beside the numbers: "
+                "name each term and its modalities"
+            )
         self.relevance = np.atleast_2d(np.asarray(relevance, dtype=np.float64))
         self.term_names = list(term_names)
         self.term_modalities = [tuple(modalities) for modalities in term_modalities]

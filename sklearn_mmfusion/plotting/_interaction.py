@@ -63,6 +63,8 @@ class InteractionDisplay(RelevanceOfFits):
     ------
     InputError
         If the shapes of the arguments differ, or a relevance is not finite.
+    InputTypeError
+        If names of the terms are lacking, or an estimator stands in the place of numbers.
 
     See Also
     --------

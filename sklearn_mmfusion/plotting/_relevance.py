@@ -72,6 +72,8 @@ class RelevanceDisplay(RelevanceOfFits):
     ------
     InputError
         If the shapes of the arguments differ, or a relevance is not finite.
+    InputTypeError
+        If names of the terms are lacking, or an estimator stands in the place of numbers.
 
     See Also
     --------

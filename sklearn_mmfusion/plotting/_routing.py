@@ -11,6 +11,7 @@ from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._explanations import GlobalExplanation, LocalExplanation
 from sklearn_mmfusion._unwrap import unwrap
 from sklearn_mmfusion.plotting._bars import refuse_drawn
+from sklearn_mmfusion.plotting._fits import refuse_estimator
 from sklearn_mmfusion.plotting._heat_maps import MAX_SAMPLES, QUANTITIES, Grid
 from sklearn_mmfusion.plotting._samples import explain_samples
 
@@ -87,6 +88,7 @@ class RoutingDisplay:
     def __init__(
         self, explanation: GlobalExplanation | LocalExplanation | Mapping[str, Any]
     ) -> None:
+        refuse_estimator(self, explanation, "from_estimator(estimator)")
         if isinstance(explanation, Mapping):
             local = "sample_index" in explanation
             explanation = (LocalExplanation if local else GlobalExplanation)(explanation)

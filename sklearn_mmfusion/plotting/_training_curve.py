@@ -11,7 +11,7 @@ import numpy as np
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._unwrap import unwrap
 from sklearn_mmfusion.plotting._bars import FAINT, INK, PLAIN, QUIET_INK, new_axes, on_one_line
-from sklearn_mmfusion.plotting._fits import fits_of, pandas_or_say
+from sklearn_mmfusion.plotting._fits import fits_of, pandas_or_say, refuse_estimator
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +61,8 @@ class TrainingCurveDisplay:
     ------
     InputError
         If there are no epochs, or not as many validation histories as histories.
+    InputTypeError
+        If an estimator stands in the place of histories.
 
     Notes
     -----
@@ -90,6 +92,7 @@ class TrainingCurveDisplay:
         *,
         name: str | None = None,
     ) -> None:
+        refuse_estimator(self, histories, "from_estimator(estimator)")
         self.name = name
         self.histories = _copied(histories)
         if not self.histories or not all(self.histories):

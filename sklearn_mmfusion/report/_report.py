@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_mmfusion._atomic_files import check_target, write_atomically
-from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion.plotting import RelevanceDisplay
 from sklearn_mmfusion.report._cautions import cautions
 from sklearn_mmfusion.report._html import counted
@@ -169,7 +169,7 @@ def fusion_report(
     Raises
     ------
     InputTypeError
-        If there is no estimator of this package inside.
+        If there is no estimator of this package inside, or the arguments are in another order.
     InputError
         If rows or target do not fit the estimator, only one of ``X_train`` and ``y_train`` is
         given, or ``test_ratio`` without ``cv_results``.
@@ -217,6 +217,7 @@ def fusion_report(
     >>> report.html[:15]
     '<!DOCTYPE html>'
     """
+    _check_order(estimator, X, y)
     if (X_train is None) != (y_train is None):
         raise InputError("X_train and y_train belong together; give both or neither")
     if test_ratio is not None and cv_results is None:
@@ -251,6 +252,23 @@ def fusion_report(
     if path is not None:
         report.save(path)
     return report
+
+
+def _check_order(estimator: Any, X: Any, y: Any) -> None:
+    """Refuse arguments in another order, or a class in place of an estimator."""
+    order = "the order is fusion_report(estimator, X, y)"
+    if isinstance(estimator, type) or not hasattr(estimator, "fit"):
+        is_class = isinstance(estimator, type)
+        got = f"the class {estimator.__name__}" if is_class else f"a {type(estimator).__name__}"
+        raise InputTypeError(f"estimator: expected a fitted estimator, got {got}; {order}")
+    for name, value in (("X", X), ("y", y)):
+        if hasattr(value, "fit") and hasattr(value, "get_params"):
+            raise InputTypeError(
+                f"{name}: expected {'rows' if name == 'X' else 'their target'}, got an estimator, "
+                f"{type(value).__name__}; {order}"
+            )
+    if isinstance(y, Mapping):
+        raise InputTypeError(f"y: expected the target, got a {type(y).__name__} of rows; {order}")
 
 
 def _lead(subject: Subject, name: str) -> str:

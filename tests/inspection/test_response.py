@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier
@@ -6,10 +7,14 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, log_loss, r2_score, roc_auc_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
-from sklearn_mmfusion import InputError, InputTypeError, MNLClassifier
+from sklearn_mmfusion import InputError, InputTypeError, LinearEncoder, MNLClassifier, MNLRegressor
+from sklearn_mmfusion.data import ModalityFrame
+from sklearn_mmfusion.inspection import modality_shapley
 from sklearn_mmfusion.inspection._response import choose_response, score_outputs
 
 RNG = np.random.default_rng(0)
@@ -41,6 +46,30 @@ def test_auto_takes_logits_then_log_probabilities_then_the_prediction():
     assert found.kind == "predict"
     assert np.array_equal(found.outputs(X), linear.predict(X))
     assert found.names(2) == [0, 1]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning")
+@pytest.mark.parametrize(
+    ("y", "names"),
+    [
+        (X[:, 0], ["y"]),
+        (X[:, :2], ["y0", "y1"]),
+        (pd.DataFrame(X[:, :2], columns=["valence", "arousal"]), ["valence", "arousal"]),
+    ],
+    ids=["one", "two", "named"],
+)
+@pytest.mark.parametrize("wrap", ["none", "pipeline", "search"])
+def test_outputs_are_named_as_the_model_names_them(y, names, wrap):
+    rows = {"a": X, "b": X[:, :2]}
+    model = MNLRegressor(max_epochs=2, random_state=0, encoders=LinearEncoder())
+    if wrap == "pipeline":
+        model = make_pipeline("passthrough", model)
+    elif wrap == "search":
+        model, rows = GridSearchCV(model, {"lr": [0.01]}, cv=2), ModalityFrame(rows)
+    model.fit(rows, y)
+    assert modality_shapley(model, rows).output_names == names
+    assert choose_response(model, "predict").names(len(names)) == names
 
 
 def test_probabilities_of_several_targets_are_side_by_side():
