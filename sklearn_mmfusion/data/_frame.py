@@ -15,7 +15,7 @@ from scipy.sparse import issparse
 
 from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError
 from sklearn_mmfusion.data._indexing import Column, Indexer, as_names, as_rows
-from sklearn_mmfusion.data._row_labels import check_row_labels, labelled_like
+from sklearn_mmfusion.data._row_labels import check_row_labels, labelled_like, take_all
 from sklearn_mmfusion.data._values import (
     Rows,
     as_dense,
@@ -25,7 +25,6 @@ from sklearn_mmfusion.data._values import (
     equal_values,
     raise_faults,
     row_shape,
-    take_rows,
 )
 
 __all__ = ["ModalityFrame", "check_modality_name"]
@@ -56,8 +55,8 @@ class ModalityFrame(MutableMapping[str, Any]):
     ``X[mask]``): slices are views, and nothing but the asked rows is copied. One integer
     gives a frame of one row, since estimators need the sample axis.
 
-    Rows of different modalities are matched by position, whatever labels DataFrames among them
-    have.
+    Rows of different modalities are matched by position. DataFrames among them must have equal
+    labels, where they have any: row numbers from 0, as by default, are none.
 
     Parameters
     ----------
@@ -72,8 +71,9 @@ class ModalityFrame(MutableMapping[str, Any]):
     InputTypeError
         If the argument is no mapping, a name is no string, or a value has no rows.
     InputError
-        If a name is invalid, modalities differ in their number of rows, or DataFrames have the
-        same labels in different orders. All faults of all modalities are listed in one error.
+        If a name is invalid, modalities differ in their number of rows, or DataFrames have
+        different labels, or the same in different orders. All faults of all modalities are
+        listed in one error.
 
     Notes
     -----
@@ -253,7 +253,7 @@ class ModalityFrame(MutableMapping[str, Any]):
         return type(self)(copied)
 
     def _take(self, rows: Rows) -> ModalityFrame:
-        return type(self)({name: take_rows(value, rows) for name, value in self._data.items()})
+        return type(self)(take_all(self._data, self._data, rows))
 
     # Array -------------------------------------------------------------------------------
 

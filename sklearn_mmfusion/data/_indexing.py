@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sklearn_mmfusion.data._row_labels import take_all
 from sklearn_mmfusion.data._values import Rows, take_rows
 
 __all__ = ["Column", "Indexer", "as_names", "as_rows"]
@@ -81,7 +82,7 @@ class Indexer:
         names = self._names(columns)
         if isinstance(names, str):
             return Column(take_rows(self._modalities[names], rows), names)
-        return self._build({name: take_rows(self._modalities[name], rows) for name in names})
+        return self._build(take_all(self._modalities, names, rows))
 
     def _names(self, key: Any) -> str | list[str]:
         """Return the names that a column key stands for; a string for a single one."""

@@ -1,7 +1,7 @@
 """Labels of rows: modalities are matched by position, so labels must not say otherwise.
 
 pandas matches rows by their labels wherever two objects meet. We do not, as arrays have none; so
-the same labels in another order are a fault, since either reading would surprise somebody.
+labels that differ are a fault, since either reading would surprise somebody.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion.data._values import Rows, take_rows
 
-__all__ = ["check_row_labels", "labelled_like", "row_labels", "without_labels"]
+__all__ = ["check_row_labels", "labelled_like", "row_labels", "take_all", "without_labels"]
 
 
 def check_row_labels(modalities: Iterable[tuple[str, Any]]) -> list[InputError]:
-    """Return a fault for each modality whose labels come in another order than in one before.
+    """Return a fault for each modality whose labels are not those of one before, row by row.
 
-    Indices that are equal cost a comparison; those that hold other labels, such as row numbers
-    beside identifiers, say nothing about the order.
+    Indices that are equal cost a comparison. Tables that are only numbered from 0, as by default,
+    have no labels, unless others have the same numbers in another order.
 
     Parameters
     ----------
@@ -34,28 +35,87 @@ def check_row_labels(modalities: Iterable[tuple[str, Any]]) -> list[InputError]:
     -------
     list of InputError
     """
-    seen: list[tuple[str, Any, str | None]] = []
+    # Name, index, and the modality before that it contradicts with its index.
+    seen: list[tuple[str, Any, tuple[str, Any] | None]] = []
     faults = []
     for name, value in modalities:
         if not _is_labelled(value):
             continue
-        same = [clash for _, index, clash in seen if _equal(index, value.index)]
+        index = value.index
+        same = [clash for _, other, clash in seen if _equal(other, index)]
         if same:
             clash = same[0]
         else:
-            reordered = (other for other, index, _ in seen if _reordered(index, value.index))
-            clash = next(reordered, None)
-            seen.append((name, value.index, clash))
+            clash = next((old[:2] for old in seen if _contradict(old[1], index)), None)
+            seen.append((name, index, clash))
         if clash is not None:
-            faults.append(
-                InputError(
-                    f"modality {name!r}: expected its rows in the order of modality {clash!r}, got "
-                    "an index with the same labels in another order. Rows are matched by "
-                    f"position: reindex it like {clash!r}, or drop the labels if the order is "
-                    "meant, with .reset_index(drop=True) or .to_numpy()"
-                )
-            )
+            faults.append(_fault(name, index, *clash))
     return faults
+
+
+def _contradict(left: Any, right: Any) -> bool:
+    """Say whether two indices that differ cannot be of the same rows."""
+    if len(left) != len(right):
+        return False  # a fault of its own
+    if _is_numbered(left) or _is_numbered(right):
+        return _reordered(left, right)
+    return _first_difference(left, right) is not None
+
+
+def _first_difference(left: Any, right: Any) -> int | None:
+    """Return the first row with two labels; None for equal ones of another type."""
+    pairs = enumerate(zip(left, right, strict=True))
+    return next((i for i, (x, y) in pairs if _differ(x, y)), None)
+
+
+def _differ(x: Any, y: Any) -> bool:
+    if x is y:
+        return False
+    try:
+        return bool(x != y) and not (bool(x != x) and bool(y != y))  # NaN is NaN
+    except TypeError:  # pd.NA, which is not itself either
+        return True
+
+
+def _fault(name: str, index: Any, other: str, expected: Any) -> InputError:
+    row = _first_difference(index, expected) or 0
+    first = f"first {_shown(index[row])} in row {row}, where {other!r} has {_shown(expected[row])}"
+    if _reordered(expected, index):
+        wanted = f"its rows in the order of modality {other!r}"
+        got = f"an index with the same labels in another order ({first})"
+    else:
+        wanted = f"the rows of modality {other!r}"
+        got = f"an index with other labels ({first})"
+    return InputError(
+        f"modality {name!r}: expected {wanted}, got {got}. Rows are matched by position: reindex "
+        f"it like {other!r}, as with .loc[...] of its labels, or drop the labels if the order is "
+        "meant, with .reset_index(drop=True) or .to_numpy()"
+    )
+
+
+def _shown(label: Any) -> str:
+    """Return a label as a user writes it, numbers of numpy as plain ones."""
+    return repr(label.item() if isinstance(label, np.generic) else label)
+
+
+def take_all(modalities: Mapping[str, Any], names: Iterable[str], rows: Rows) -> dict[str, Any]:
+    """Return some rows of modalities.
+
+    Where others have labels, a table that is numbered from 0 is numbered anew: row numbers of the
+    whole would be labels of the part, which contradict theirs.
+    """
+    parts = {name: take_rows(modalities[name], rows) for name in names}
+    plain = {name: _is_numbered(v.index) for name in parts if _is_labelled(v := modalities[name])}
+    if len(set(plain.values())) > 1:
+        parts |= {name: renumbered(parts[name]) for name, numbered in plain.items() if numbered}
+    return parts
+
+
+def renumbered(value: Any) -> Any:
+    """Return a table or Series with the rows of another, numbered from 0; no values are copied."""
+    view = value.copy(deep=False)
+    view.index = range(len(view))
+    return view
 
 
 def labelled_like(value: Any, other: Any) -> Any:

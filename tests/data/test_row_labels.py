@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_predict
+from sklearn.model_selection import GroupKFold, cross_val_predict, permutation_test_score
 from sklearn.pipeline import make_pipeline
 
 from sklearn_mmfusion import (
     InputError,
+    LinearEncoder,
     MNLClassifier,
     ModalityConcatenator,
     ModalityFrame,
@@ -48,9 +49,26 @@ OTHER = {
     "equal": (LABELS, list(LABELS)),
     "equal of another type": (range(N), np.arange(N)),
     "row numbers and identifiers": (range(N), LABELS),
-    "mostly the same": ([*LABELS[1:], "new"], LABELS),
-    "repeated less often": (["a", "a", "b"] * 4, ["a", "b", "b"] * 4),
-    "one and two levels": (LABELS, pd.MultiIndex.from_product([["a", "b"], range(N // 2)])),
+    "row numbers and numbers": (range(N), np.arange(N) + 100),
+    "times in two zones": (
+        pd.date_range("2020", periods=N, tz="UTC"),
+        pd.date_range("2020", periods=N, tz="UTC").tz_convert("Europe/Berlin"),
+    ),
+    "with gaps": ([np.nan, *LABELS[1:]], [float("nan"), *LABELS[1:]]),
+    "with pd.NA": ([pd.NA, *LABELS[1:]], [pd.NA, *LABELS[1:]]),
+}
+# First labels, second labels, and the first that differ.
+ELSE = {
+    "mostly the same": (LABELS, [*LABELS[:11], "new"], "'new' in row 11, where 'tab' has 'id11'"),
+    "none the same": (LABELS, np.arange(N) + 5, "5 in row 0, where 'tab' has 'id0'"),
+    "numbers": (np.arange(N) + 1, np.arange(N) + 2, "2 in row 0, where 'tab' has 1"),
+    "repeated less often": (["a", "a", "b"] * 4, ["a", "b", "b"] * 4, "'b' in row 1"),
+    "one and two levels": (
+        LABELS,
+        pd.MultiIndex.from_product([["a", "b"], range(N // 2)]),
+        "('a', 0) in row 0",
+    ),
+    "a gap": (LABELS, [*LABELS[:4], pd.NA, *LABELS[5:]], " in row 4, where 'tab' has 'id4'"),
 }
 
 
@@ -65,8 +83,27 @@ def test_same_labels_in_another_order_are_a_fault_that_names_both(labels):
 
 
 @pytest.mark.parametrize("labels", OTHER.values(), ids=OTHER)
-def test_equal_and_other_labels_are_fine(labels):
+def test_equal_labels_and_row_numbers_are_fine(labels):
     assert faults(tab=labels[0], sens=labels[1]) == []
+
+
+@pytest.mark.parametrize(("first", "second", "said"), ELSE.values(), ids=ELSE)
+def test_other_labels_are_a_fault_that_names_both_and_the_first(first, second, said):
+    (fault,) = faults(tab=first, sens=second)
+    start = "modality 'sens': expected the rows of modality 'tab', got an index with other labels"
+    assert str(fault).startswith(f"{start} (first ")
+    assert said in str(fault)
+    for remedy in ("by position", "reindex", ".loc", ".reset_index(drop=True)", ".to_numpy()"):
+        assert remedy in str(fault)
+
+
+def test_first_label_in_another_order_is_told():
+    (fault,) = faults(tab=LABELS, sens=[*LABELS[:10], "id11", "id10"])
+    assert "in another order (first 'id11' in row 10, where 'tab' has 'id10')" in str(fault)
+
+
+def test_tables_of_different_length_are_another_fault():
+    assert check_row_labels([("a", table(LABELS)), ("b", table(LABELS)[1:])]) == []
 
 
 def test_each_modality_in_another_order_than_the_first_is_a_fault():
@@ -102,6 +139,30 @@ def test_every_way_in_refuses_them(use):
         use(mismatched())
 
 
+@pytest.mark.parametrize(
+    "use",
+    [ModalityFrame, lambda X: MNLClassifier().fit(X, Y), lambda X: fitted().predict(X)],
+    ids=["frame", "fit", "predict"],
+)
+def test_every_way_in_refuses_other_labels(use):
+    X = {"tab": table(LABELS), "sens": table([label.upper() for label in LABELS])}
+    with pytest.raises(InputError, match="modality 'sens': expected the rows of modality 'tab'"):
+        use(X)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning")
+def test_labels_of_the_target_are_not_looked_at():
+    X = {"tab": table(LABELS), "sens": table(LABELS)}
+    y = pd.Series(Y, index=LABELS)
+    est = MNLClassifier(max_epochs=2, random_state=0, encoders=LinearEncoder())
+    groups = np.repeat(np.arange(6), 2)  # labels of a fold are those of its rows, shuffled
+    found = permutation_test_score(
+        est, ModalityFrame(X), y, groups=groups, cv=GroupKFold(3), n_permutations=3, random_state=0
+    )
+    assert len(found[1]) == 3
+
+
 def test_series_have_labels_too():
     with pytest.raises(InputError, match="modality 'b'"):
         ModalityFrame({"a": table(LABELS), "b": table(LABELS[::-1])["u"]})
@@ -110,6 +171,19 @@ def test_series_have_labels_too():
 def fitted():
     X = {"tab": table(LABELS), "sens": table(LABELS)}
     return make_pipeline(ModalityConcatenator(), LogisticRegression()).fit(X, Y)
+
+
+@pytest.mark.parametrize("labels", [LABELS, np.arange(N) + 100], ids=["texts", "numbers"])
+def test_rows_of_a_table_without_labels_beside_labelled_ones_have_none(labels):
+    X = ModalityFrame({"tab": table(labels), "numbered": table(range(N)), "plain": VALUES})
+    order = np.random.default_rng(1).permutation(N)[:7]
+    for part in (X[order], X.iloc[order], X.take(order), X[order][::-1][::-1]):
+        assert list(part["tab"].index) == [labels[i] for i in order]
+        assert list(part["numbered"].index) == list(range(7))
+        np.testing.assert_array_equal(part["numbered"], VALUES[order])
+    assert list(X["numbered"].index) == list(range(N))
+    assert list(X.iloc[order, [1]]["numbered"].index) == list(order)  # alone, as in pandas
+    assert cross_val_predict(fitted(), X.iloc[:, :2], Y, cv=3).shape == (N,)
 
 
 def test_subsets_and_permutations_of_one_order_are_fine():
