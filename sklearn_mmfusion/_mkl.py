@@ -132,6 +132,11 @@ class MKLClassifier(FusionClassifierMixin, BaseMKL):
         """Not available; see :class:`~sklearn.calibration.CalibratedClassifierCV`."""
         raise NotImplementedError  # pragma: no cover - available_if refuses the attribute
 
+    @available_if(_no_probabilities)
+    def predict_log_proba(self, X: Any) -> Any:
+        """Not available, as ``predict_proba``."""
+        raise NotImplementedError  # pragma: no cover - available_if refuses the attribute
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         # Without probabilities there is no format of theirs to agree on.

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._validation import TargetSchema
-from sklearn_mmfusion.modules.losses import link
+from sklearn_mmfusion.modules.losses import link, log_link
 
 __all__ = ["FusionClassifierMixin", "FusionRegressorMixin"]
 
@@ -82,6 +82,23 @@ class FusionClassifierMixin(ClassifierMixin):
         """
         check_is_fitted(self, "_result")
         return self._probabilities(self._raw_outputs(X))
+
+    def predict_log_proba(self, X: Any) -> npt.NDArray[np.float64]:
+        """Logarithms of the probabilities, from the decision function: none is lost to underflow.
+
+        Parameters
+        ----------
+        X : mapping, ModalityFrame, DataFrame or array-like
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes) or (n_samples, n_labels)
+            Natural logarithms of ``predict_proba``; of several labels those that each is there.
+        """
+        check_is_fitted(self, "_result")
+        outputs = torch.from_numpy(self._raw_outputs(X))
+        return log_link(self._target.kind, outputs).numpy()
 
     def _probabilities(self, outputs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return link(self._target.kind, torch.from_numpy(outputs)).numpy()

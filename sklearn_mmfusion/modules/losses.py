@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as nnf
 
-__all__ = ["LOSSES", "link", "smooth_loss"]
+__all__ = ["LOSSES", "link", "log_link", "smooth_loss"]
 
 _HUBER_DELTA = 1.0
 
@@ -65,6 +65,13 @@ def link(kind: str, logits: Tensor) -> Tensor:
     if kind == "multiclass":
         return torch.softmax(logits, 1)
     return torch.sigmoid(logits)
+
+
+def log_link(kind: str, logits: Tensor) -> Tensor:
+    """Return the logarithms of what :func:`link` does, without underflow."""
+    if kind == "binary":
+        return nnf.logsigmoid(torch.stack([-logits[:, 0], logits[:, 0]], 1))
+    return nnf.log_softmax(logits, 1) if kind == "multiclass" else nnf.logsigmoid(logits)
 
 
 _SMOOTHING = 1e-3

@@ -6,7 +6,7 @@ import torch
 from scipy.special import expit, softmax
 from sklearn.metrics import log_loss
 
-from sklearn_mmfusion.modules.losses import LOSSES, link, smooth_loss
+from sklearn_mmfusion.modules.losses import LOSSES, link, log_link, smooth_loss
 
 
 def randn(*shape, seed=0):
@@ -68,6 +68,15 @@ def test_binary_link_keeps_the_digits_of_rare_classes():
     # 1 - sigmoid(50) would be 0.
     proba = link("binary", torch.tensor([[50.0]], dtype=torch.float64))
     assert float(proba[0, 0]) == pytest.approx(np.exp(-50), rel=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])
+def test_log_link_is_the_logarithm_of_the_link_and_does_not_underflow(kind):
+    logits = 3 * randn(20, 1 if kind == "binary" else 3)
+    found = log_link(kind, logits)
+    np.testing.assert_allclose(found, np.log(link(kind, logits).numpy()), rtol=1e-10)
+    far = log_link(kind, 1e6 * logits)
+    assert torch.isfinite(far).all() and far.min() < -1e5
 
 
 @pytest.mark.parametrize("name", sorted(LOSSES))
