@@ -23,7 +23,8 @@ def check_row_labels(modalities: Iterable[tuple[str, Any]]) -> list[InputError]:
     """Return a fault for each modality whose labels are not those of one before, row by row.
 
     Indices that are equal cost a comparison. Tables that are only numbered from 0, as by default,
-    have no labels, unless others have the same numbers in another order.
+    have no labels, unless others have the same numbers in another order. Numbers and labels of
+    another kind say nothing about each other: a table that was numbered may have been cut.
 
     Parameters
     ----------
@@ -59,6 +60,8 @@ def _contradict(left: Any, right: Any) -> bool:
         return False  # a fault of its own
     if _is_numbered(left) or _is_numbered(right):
         return _reordered(left, right)
+    if (_kind(left) in "iuf") != (_kind(right) in "iuf"):
+        return False  # such as names, and numbers that were left when rows were drawn
     return _first_difference(left, right) is not None
 
 

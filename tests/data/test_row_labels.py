@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupKFold, cross_val_predict, permutation_test_score
+from sklearn.model_selection import (
+    GroupKFold,
+    cross_val_predict,
+    permutation_test_score,
+    train_test_split,
+)
 from sklearn.pipeline import make_pipeline
 
 from sklearn_mmfusion import (
@@ -60,7 +65,7 @@ OTHER = {
 # First labels, second labels, and the first that differ.
 ELSE = {
     "mostly the same": (LABELS, [*LABELS[:11], "new"], "'new' in row 11, where 'tab' has 'id11'"),
-    "none the same": (LABELS, np.arange(N) + 5, "5 in row 0, where 'tab' has 'id0'"),
+    "none the same": (LABELS, [f"x{i}" for i in range(N)], "'x0' in row 0, where 'tab' has 'id0'"),
     "numbers": (np.arange(N) + 1, np.arange(N) + 2, "2 in row 0, where 'tab' has 1"),
     "repeated less often": (["a", "a", "b"] * 4, ["a", "b", "b"] * 4, "'b' in row 1"),
     "one and two levels": (
@@ -85,6 +90,13 @@ def test_same_labels_in_another_order_are_a_fault_that_names_both(labels):
 @pytest.mark.parametrize("labels", OTHER.values(), ids=OTHER)
 def test_equal_labels_and_row_numbers_are_fine(labels):
     assert faults(tab=labels[0], sens=labels[1]) == []
+
+
+def test_labels_beside_numbers_that_were_left_when_rows_were_drawn_are_fine():
+    first, second = pd.DataFrame({"x": range(N)}), pd.DataFrame({"x": range(N)}, index=LABELS)
+    parts = train_test_split(first, second, random_state=0)
+    for one, other in ((parts[0], parts[2]), (parts[3], parts[1])):
+        assert check_row_labels([("tab", one), ("sens", other)]) == []
 
 
 @pytest.mark.parametrize(("first", "second", "said"), ELSE.values(), ids=ELSE)
