@@ -64,7 +64,7 @@ def best_constant(
             counts = torch.ones_like(counts)
         logs = counts.clamp_min(tiny).log()
         return logs - logs.mean()
-    if loss_name == "absolute_error":
+    if loss_name in ("absolute_error", "huber"):
         return _weighted_median(target.double(), share)
     return share @ target.double()
 
@@ -98,17 +98,38 @@ def input_scalings(
     return tuple(scalings)
 
 
-def target_scale(fit_input: FitInput, *, more_to_come: bool = False) -> TargetScale:
-    """Return the units of the outputs.
+def target_scale(fit_input: FitInput, loss_name: str, *, more_to_come: bool = False) -> TargetScale:
+    """Return the units of the outputs: mean and deviation, for Huber's loss robust ones.
 
     Those of a constant target are 0, so that it is predicted whatever the network says; unless
     there are ``more_to_come``, of which it need not be true.
     """
-    if fit_input.kind == "regression":
-        target, of_constants = fit_input.target.astype(np.float64), None if more_to_come else 0.0
-        mean, scale = column_moments(target, fit_input.weight, of_constants=of_constants)
-        return TargetScale(mean, scale)
-    return TargetScale(np.zeros(1), np.ones(1))
+    if fit_input.kind != "regression":
+        return TargetScale(np.zeros(1), np.ones(1))
+    target, of_constants = fit_input.target.astype(np.float64), None if more_to_come else 0.0
+    mean, scale = column_moments(target, fit_input.weight, of_constants=of_constants)
+    if loss_name == "huber":
+        mean, scale = _robust_moments(target, fit_input.weight, mean, scale)
+    return TargetScale(mean, scale)
+
+
+def _robust_moments(
+    target: Floats, weight: Floats | None, mean: Floats, scale: Floats
+) -> tuple[Floats, Floats]:
+    """Return median and spread of each column, those that were given where it has no spread.
+
+    The spread is 1.4826 times the median absolute deviation, 1.2533 times the mean one where more
+    than half of the values are equal; both are the standard deviation of a normal distribution.
+    """
+    share = torch.ones(len(target)) if weight is None else torch.from_numpy(np.asarray(weight))
+    share = share.double() / share.double().sum()
+    values = torch.from_numpy(target)
+    median = _weighted_median(values, share)
+    deviation = (values - median).abs()
+    spread = 1.4826 * _weighted_median(deviation, share)
+    spread = torch.where(spread > 0, spread, 1.2533 * (share @ deviation))
+    varies = (spread.numpy() > 0) & (scale > 0)
+    return np.where(varies, median.numpy(), mean), np.where(varies, spread.numpy(), scale)
 
 
 def scaled_target(fit_input: FitInput, scale: TargetScale) -> npt.NDArray[Any]:

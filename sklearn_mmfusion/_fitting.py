@@ -128,7 +128,7 @@ def fit_steps(
         plan = replace(
             plan, scalings=input_scalings(plan, train_input, more_to_come=one_epoch), linear=()
         )
-        scale = target_scale(train_input, more_to_come=one_epoch)
+        scale = target_scale(train_input, loss_name, more_to_come=one_epoch)
     else:
         plan, scale, start = last.plan, last.target_scale, last.state
     net = None if last is None else last.training.net

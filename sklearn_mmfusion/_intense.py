@@ -189,7 +189,8 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
         ``latent_dim ** k`` features.
     {fusion}
     loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
-        Loss on standardised targets; the Huber loss bends at one standard deviation.
+        Loss on standardised targets; the Huber loss bends at one standard deviation, read off the
+        median absolute deviation, which outliers leave as it is.
     {training}
     {last}
 

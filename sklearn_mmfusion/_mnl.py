@@ -167,7 +167,8 @@ class MNLRegressor(FusionRegressorMixin, _MNL):
     {first}
     {fusion}
     loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
-        Loss on standardised targets; the Huber loss bends at one standard deviation.
+        Loss on standardised targets; the Huber loss bends at one standard deviation, read off the
+        median absolute deviation, which outliers leave as it is.
     {training}
     {last}
 

@@ -43,7 +43,7 @@ def _absolute_error(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def _huber(prediction: Tensor, target: Tensor) -> Tensor:
-    """Huber loss summed over outputs; the bend is at one standard deviation of the target."""
+    """Huber loss summed over outputs; the bend is at one unit of the scaled target."""
     return nnf.huber_loss(prediction, target, reduction="none", delta=_HUBER_DELTA).sum(1)
 
 
