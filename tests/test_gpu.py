@@ -14,22 +14,19 @@ import pytest
 import torch
 import torch.distributed as dist
 from fleet import ALL_ESTIMATORS, JOINT, family, small
-from joblib import Parallel, delayed
+from gpu_fits import ENCODERS, FLAT, LABELS, PARAMS, RNG, STEPS, N, assert_same, fit
 from sklearn.base import clone, is_classifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from torchrun_fit import run_one, run_two
 
 from sklearn_mmfusion import (
-    CompileError,
     Conv1dEncoder,
-    Conv2dEncoder,
     EstimatorEncoder,
     FusionMemoryError,
     GRUEncoder,
     InTenseClassifier,
     LazyArray,
-    LSTMEncoder,
     MLPEncoder,
     MNLClassifier,
     ModalityFrame,
@@ -37,8 +34,6 @@ from sklearn_mmfusion import (
     MulTClassifier,
     MulTEncoder,
     RoutingClassifier,
-    SummaryEncoder,
-    TransformerEncoder,
     load,
 )
 from sklearn_mmfusion import _base as base
@@ -46,7 +41,6 @@ from sklearn_mmfusion import _checkpoint as checkpoints
 from sklearn_mmfusion import _dataset as dataset_module
 from sklearn_mmfusion import _devices as devices
 from sklearn_mmfusion import _fit_options as fit_options
-from sklearn_mmfusion import _graphed as graphed
 from sklearn_mmfusion import _together as together_module
 from sklearn_mmfusion import _transfer as transfer
 from sklearn_mmfusion._checkpoint import Checkpoint
@@ -59,41 +53,11 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_mmfusion.RelevanceWarning"),
 ]
 
-N = 150
-RNG = np.random.default_rng(0)
-FLAT = {name: RNG.normal(size=(N, 4)) for name in "abc"}
-LABELS = (FLAT["a"][:, 0] * FLAT["b"][:, 0] + FLAT["c"][:, 0] > 0).astype(int)
-LENGTHS = RNG.integers(1, 9, N)
-STEPS = RNG.normal(size=(N, 8, 3))
-STEPS[np.arange(8) >= LENGTHS[:, None]] = np.nan
-CODES = np.where(np.arange(8) < LENGTHS[:, None], RNG.integers(0, 5, (N, 8)), -1)
-IMAGES = RNG.normal(size=(N, 1, 12, 12))
-PARAMS = {
-    "encoders": MLPEncoder(dropout=0.0, input_dropout=0.0),
-    "batch_size": 32,
-    "max_epochs": 3,
-    "early_stopping": True,
-    "random_state": 0,
-}
-
-
-def _fit(X=FLAT, y=LABELS, cls=InTenseClassifier, **changes):
-    return cls(**(PARAMS | {"device": "cuda"} | changes)).fit(X, y)
-
 
 def _on_both(X=FLAT, y=LABELS, cls=InTenseClassifier, **changes):
     """Return the fit of the CPU and that of the GPU, both in float64."""
     changes = {"dtype": "float64"} | changes
-    return [_fit(X, y, cls, device=device, **changes) for device in ("cpu", "cuda")]
-
-
-def _assert_same(one, other, tolerance=1e-8):
-    a, b = one._result.state, other._result.state
-    assert a.keys() == b.keys()
-    for name, value in a.items():
-        np.testing.assert_allclose(b[name], value, rtol=tolerance, atol=tolerance, err_msg=name)
-    for mine, theirs in zip(one.history_, other.history_, strict=True):
-        assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=tolerance)
+    return [fit(X, y, cls, device=device, **changes) for device in ("cpu", "cuda")]
 
 
 @pytest.mark.parametrize(
@@ -115,20 +79,8 @@ def test_every_estimator_fits_as_on_the_cpu(cls):
         small(cls, missing="mask", device=device, **changes).fit(X, y, sample_weight=weight)
         for device in ("cpu", "cuda")
     )
-    _assert_same(one, other, 1e-6)
+    assert_same(one, other, 1e-6)
     np.testing.assert_allclose(other.predict(X), one.predict(X), rtol=1e-6, atol=1e-6)
-
-
-ENCODERS = {
-    "GRU": (STEPS, GRUEncoder(hidden_dim=4, dropout=0.0, batch_norm=True, bidirectional=True)),
-    "LSTM": (STEPS, LSTMEncoder(hidden_dim=4, dropout=0.0)),
-    "Conv1d": (STEPS, Conv1dEncoder(dropout=0.0, batch_norm=True)),
-    "Transformer": (STEPS, TransformerEncoder(hidden_dim=4, n_heads=2, n_layers=1, dropout=0.0)),
-    "Summary": (STEPS, SummaryEncoder()),
-    "codes": (CODES, GRUEncoder(vocabulary_size=5, hidden_dim=3, dropout=0.0)),
-    "codes, Conv1d": (CODES, Conv1dEncoder(vocabulary_size=5, dropout=0.0)),
-    "Conv2d": (IMAGES, Conv2dEncoder(dropout=0.0)),
-}
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -136,20 +88,20 @@ def test_every_encoder_learns_as_on_the_cpu(name):
     values, encoder = ENCODERS[name]
     encoders = {"a": encoder, "b": PARAMS["encoders"]}
     one, other = _on_both({"a": values, "b": FLAT["b"]}, encoders=encoders)
-    _assert_same(one, other, 1e-6)
+    assert_same(one, other, 1e-6)
 
 
 def test_estimators_as_encoders_vote_as_on_the_cpu():
     encoders = EstimatorEncoder(estimator=LogisticRegression())
     one, other = _on_both(cls=MNLClassifier, encoders=encoders)
-    _assert_same(one, other, 1e-6)
+    assert_same(one, other, 1e-6)
 
 
 def test_mult_features_are_those_of_the_cpu():
     X = {name: RNG.normal(size=(N, 5, width)) for name, width in zip("abc", (3, 2, 4), strict=True)}
     encoder = MulTEncoder(hidden_dim=8, n_heads=2, n_layers=2, dropout=0.0)
     one, other = _on_both(X, cls=MulTClassifier, encoders=encoder)
-    _assert_same(one, other, 1e-6)
+    assert_same(one, other, 1e-6)
 
 
 @pytest.mark.parametrize("name", ["Conv1d", "GRU"])
@@ -158,7 +110,7 @@ def test_float32_is_that_of_the_cpu_unless_tf32_is_asked_for(name):
     params = {"dtype": "float32", "max_epochs": 2, "early_stopping": False, "polish": False}
     X, encoders = {"a": STEPS, "b": FLAT["b"]}, {"a": ENCODERS[name][1]}
     found = [
-        _fit(X, encoders=encoders, device=device, **params).predict_proba(X)
+        fit(X, encoders=encoders, device=device, **params).predict_proba(X)
         for device in ("cpu", "cuda")
     ]
     np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-5)
@@ -174,15 +126,15 @@ def test_training_is_in_float32_unless_asked_for(monkeypatch):
     step = FusionNet.train_step
     monkeypatch.setattr(FusionNet, "train_step", watched)
     monkeypatch.setattr(devices, "_AUTO_VALUES", 0)
-    automatic = _fit(device="auto")
+    automatic = fit(device="auto")
     assert set(seen) == {(torch.float32, "cuda")}
-    _assert_same(automatic, _fit(dtype="float32"), 1e-4)
+    assert_same(automatic, fit(dtype="float32"), 1e-4)
 
 
 def test_rows_that_do_not_fit_are_sent_ahead_to_the_same_fit(monkeypatch):
     X = {"a": STEPS, "b": FLAT["b"]}
     encoders = {"a": GRUEncoder(hidden_dim=4, dropout=0.0), "b": PARAMS["encoders"]}
-    expected = _fit(X, encoders=encoders, dtype="float64")
+    expected = fit(X, encoders=encoders, dtype="float64")
     sent = []
 
     def counted(device):
@@ -191,16 +143,16 @@ def test_rows_that_do_not_fit_are_sent_ahead_to_the_same_fit(monkeypatch):
 
     monkeypatch.setattr(transfer, "free_bytes", lambda device: 0.0)
     monkeypatch.setattr(dataset_module, "line_to", counted)
-    found = _fit(X, encoders=encoders, dtype="float64")
+    found = fit(X, encoders=encoders, dtype="float64")
     assert set(sent) == {"cuda"}
-    _assert_same(expected, found)
+    assert_same(expected, found)
 
 
 def test_rows_on_disk_train_as_those_in_memory(tmp_path):
     for name, values in FLAT.items():
         np.save(tmp_path / f"{name}.npy", values)
     X = {name: LazyArray(np.load(tmp_path / f"{name}.npy", mmap_mode="r")) for name in FLAT}
-    _assert_same(_fit(dtype="float64"), _fit(X, dtype="float64"))
+    assert_same(fit(dtype="float64"), fit(X, dtype="float64"))
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
@@ -225,7 +177,7 @@ def test_no_batch_waits_for_the_device(monkeypatch, encoder):
         monkeypatch.setattr(FusionNet, name, strict(name))
     own = MLPEncoder() if encoder == "MLP" else ENCODERS[encoder][1]
     values = FLAT["a"] if encoder == "MLP" else STEPS
-    _fit(
+    fit(
         {"a": values, "b": FLAT["b"]},
         encoders={"a": own, "b": MLPEncoder()},
         missing="mask",
@@ -240,150 +192,20 @@ def test_a_compiled_fit_is_the_eager_one(n_masked):
     X["a"][:n_masked] = np.nan
     params = {"encoders": MLPEncoder(dropout=0.2), "missing": "mask", "polish": False, "reg": 0.01}
     params["dtype"] = "float64"
-    eager, compiled = (_fit(X, compile=compile, **params) for compile in (False, True))
-    _assert_same(eager, compiled, 1e-6)
-
-
-@pytest.fixture
-def graphs(monkeypatch):
-    """What has been recorded as CUDA graphs."""
-    found = []
-
-    def counted(function, device):
-        found.append(device.type)
-        return record(function, device)
-
-    record = graphed._recorded
-    monkeypatch.setattr(graphed, "_recorded", counted)
-    return found
-
-
-@pytest.mark.parametrize(
-    "cls", [c for c in ALL_ESTIMATORS if hasattr(c, "partial_fit")], ids=lambda cls: cls.__name__
-)
-def test_every_estimator_fits_the_same_from_cuda_graphs(cls, graphs):
-    changes = {"dtype": "float64", "batch_size": 32, "dropout": 0.1, "modality_dropout": 0.1}
-    changes |= {"polish": True, "max_epochs": 3, "early_stopping": True}
-    if family(cls) not in JOINT:
-        changes["encoders"] = MLPEncoder(dropout=0.2, input_dropout=0.1)
-    if family(cls) == "Unimodal":
-        changes["modality"] = "a"
-    X = {name: values.copy() for name, values in FLAT.items()}
-    if family(cls) in JOINT:
-        X = {name: values[:, None].repeat(3, 1) for name, values in X.items()}
-    X["a"][::7] = np.nan
-    y = LABELS if is_classifier(cls()) else FLAT["b"][:, 0] + FLAT["c"][:, 1]
-    weight = RNG.uniform(0.5, 1, N)
-    one, other = (
-        small(cls, missing="mask", device="cuda", compile=compile, **changes).fit(
-            X, y, sample_weight=weight
-        )
-        for compile in (False, "cudagraphs")
-    )
-    _assert_same(one, other, 1e-6)
-    assert set(graphs) == {"cuda"}
-
-
-@pytest.mark.parametrize("name", ENCODERS)
-def test_every_encoder_learns_the_same_from_cuda_graphs(name, graphs):
-    values, encoder = ENCODERS[name]
-    encoders = {"a": clone(encoder).set_params(dropout=0.2), "b": MLPEncoder(dropout=0.2)}
-    if name == "Summary":
-        encoders["a"] = encoder
-    X = {"a": values, "b": FLAT["b"]}
-    one, other = (
-        _fit(X, encoders=encoders, dtype="float64", compile=compile)
-        for compile in (False, "cudagraphs")
-    )
-    _assert_same(one, other, 1e-6)
-    assert graphs
-
-
-def test_mult_of_several_lengths_learns_the_same_from_cuda_graphs(graphs):
-    X = {name: RNG.normal(size=(N, steps, 3)) for name, steps in zip("abc", (9, 2, 9), strict=True)}
-    encoder = MulTEncoder(hidden_dim=8, n_heads=2, n_layers=2, dropout=0.1)
-    params = {"cls": MulTClassifier, "encoders": encoder, "dtype": "float64"}
-    one, other = (_fit(X, compile=compile, **params) for compile in (False, "cudagraphs"))
-    _assert_same(one, other, 1e-6)
-    assert graphs
-
-
-@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
-def test_steps_from_cuda_graphs_wait_for_nothing(monkeypatch, graphs):
-    def run(self, *args, **kwargs):
-        replays = self._graphed is not None and self._graphed._replay is not None
-        torch.cuda.set_sync_debug_mode("error" if replays else "default")
-        try:
-            counts.append(replays)
-            return step(self, *args, **kwargs)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-
-    step, counts = FusionNet.train_step, []
-    monkeypatch.setattr(FusionNet, "train_step", run)
-    fits = [
-        _fit(
-            encoders=MLPEncoder(dropout=0.2), dtype=dtype, compile="cudagraphs", polish=False,
-            modality_dropout=0.1, missing="mask", max_epochs=10,
-        )
-        for dtype in ("float32", "bfloat16", "float32")
-    ]  # fmt: skip
-    assert sum(counts) > len(graphs) > 0
-    _assert_same(fits[0], fits[2], 1e-5)
-    difference = np.abs(fits[0].predict_proba(FLAT) - fits[1].predict_proba(FLAT)).max()
-    assert 0 < difference < 0.05
-
-
-def test_threads_record_cuda_graphs_beside_each_other(graphs):
-    params = {"dtype": "float64", "compile": "cudagraphs"}
-    expected = [_fit(random_state=i, **params) for i in range(4)]
-    found = Parallel(n_jobs=4, backend="threading")(
-        delayed(_fit)(random_state=i, **params) for i in range(4)
-    )
-    for one, other in zip(expected, found, strict=True):
-        _assert_same(one, other)
-    assert len(graphs) >= 8
-
-
-def test_rows_sent_ahead_train_from_cuda_graphs(monkeypatch, graphs):
-    expected = _fit(dtype="float64")
-    monkeypatch.setattr(transfer, "free_bytes", lambda device: 0.0)
-    _assert_same(expected, _fit(dtype="float64", compile="cudagraphs"))
-    assert graphs
-
-
-def test_modules_of_the_users_own_are_not_recorded(graphs):
-    with torch.random.fork_rng():
-        module = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.5))
-    encoders = dict.fromkeys(FLAT, ModuleEncoder(module=module))
-    params = {"encoders": encoders, "dtype": "float64", "polish": False}
-    _assert_same(_fit(**params), _fit(compile="cudagraphs", **params))
-    assert not graphs
-
-
-def test_what_cannot_be_recorded_is_named(monkeypatch):
-    def waiting(self, y_pred, *args, **kwargs):
-        y_pred.sum().item()
-        return loss(self, y_pred, *args, **kwargs)
-
-    loss = FusionNet.get_loss
-    monkeypatch.setattr(FusionNet, "get_loss", waiting)
-    with pytest.raises(CompileError, match=r"compile='cudagraphs': .*set compile=False"):
-        _fit(compile="cudagraphs", polish=False)
-    monkeypatch.undo()
-    _fit(compile="cudagraphs", polish=False)  # the device goes on
+    eager, compiled = (fit(X, compile=compile, **params) for compile in (False, True))
+    assert_same(eager, compiled, 1e-6)
 
 
 def test_bfloat16_trains_to_nearly_the_same_predictions():
     params = {"early_stopping": False, "max_epochs": 10, "polish": False, "reg": 0.01}
-    exact, rough = (_fit(dtype=dtype, **params) for dtype in ("float32", "bfloat16"))
+    exact, rough = (fit(dtype=dtype, **params) for dtype in ("float32", "bfloat16"))
     difference = np.abs(exact.predict_proba(FLAT) - rough.predict_proba(FLAT)).max()
     assert 0 < difference < 0.05
 
 
 def test_the_same_seed_gives_the_same_fit_with_masks():
     params = {"encoders": MLPEncoder(dropout=0.3), "modality_dropout": 0.2, "missing": "mask"}
-    _assert_same(_fit(**params), _fit(**params), 1e-5)
+    assert_same(fit(**params), fit(**params), 1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
@@ -405,9 +227,9 @@ def test_dropout_of_a_users_module_follows_the_seed_and_waits_for_nothing(monkey
     for seed, global_seed in ((0, 1), (0, 2), (3, 1)):
         torch.cuda.manual_seed(global_seed)
         expected = torch.cuda.get_rng_state()
-        fits.append(_fit(encoders=encoders, random_state=seed, dtype="float64", polish=False))
+        fits.append(fit(encoders=encoders, random_state=seed, dtype="float64", polish=False))
         assert torch.equal(torch.cuda.get_rng_state(), expected)
-    _assert_same(fits[0], fits[1])
+    assert_same(fits[0], fits[1])
     found = [fit.predict_proba(FLAT) for fit in fits]
     assert np.abs(found[0] - found[2]).max() > 1e-3
 
@@ -434,19 +256,19 @@ def test_sums_go_through_nccl(monkeypatch):
     X = {"a": STEPS, "b": FLAT["b"]}
     encoders = {"a": Conv1dEncoder(batch_norm=True, dropout=0.2), "b": MLPEncoder(dropout=0.2)}
     params = {"encoders": encoders, "dtype": "float64"}
-    alone = _fit(X, **params)
+    alone = fit(X, **params)
     store = dist.HashStore()
     dist.init_process_group("cpu:gloo,cuda:nccl", store=store, rank=0, world_size=1)
     try:
         for module in (base, fit_options):
             monkeypatch.setattr(module, "join_processes", lambda distributed: DataParallel())
-        _assert_same(alone, _fit(X, **params))
+        assert_same(alone, fit(X, **params))
     finally:
         dist.destroy_process_group()
 
 
 def test_a_model_is_at_home_where_there_is_no_gpu(tmp_path):
-    est = _fit()
+    est = fit()
     est.save(tmp_path / "model.mmf")
     (tmp_path / "model.pickle").write_bytes(pickle.dumps(est))
     np.savez(tmp_path / "data.npz", **FLAT)
@@ -470,7 +292,7 @@ def test_a_model_is_at_home_where_there_is_no_gpu(tmp_path):
 
 @pytest.mark.parametrize("cls", [InTenseClassifier, RoutingClassifier])
 def test_what_a_fit_leaves_says_the_same_on_both_devices(cls):
-    est = _fit(cls=cls)
+    est = fit(cls=cls)
     there = est.predict_proba(FLAT), est.explain_local(FLAT).to_frame()
     assert any(device.type == "cuda" for _, device in est._cache._placed)
     here = clone(est).set_params(device="cpu")
@@ -488,7 +310,7 @@ def test_partial_fit_goes_on_where_it_was():
     for _ in range(3):
         for est in (one, other):
             est.partial_fit(FLAT, LABELS, classes=[0, 1])
-    _assert_same(one, other, 1e-6)
+    assert_same(one, other, 1e-6)
     again = pickle.loads(pickle.dumps(other))  # noqa: S301  our own bytes
     again.partial_fit(FLAT, LABELS)
 
@@ -505,37 +327,20 @@ def test_a_stopped_fit_goes_on_from_its_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "_SHARE", 0.0)
     params = {"max_epochs": 4, "early_stopping": False, "dtype": "float64", "polish": False}
     params["encoders"] = MLPEncoder(dropout=0.2)
-    whole = _fit(**params)
+    whole = fit(**params)
     with monkeypatch.context() as patch, pytest.raises(Died):
         patch.setattr(Checkpoint, "keep", keep_and_die)
-        _fit(checkpoint=tmp_path / "stopped", **params)
+        fit(checkpoint=tmp_path / "stopped", **params)
     assert (tmp_path / "stopped").exists()
-    _assert_same(whole, _fit(checkpoint=tmp_path / "stopped", **params))
-
-
-def test_partial_fit_replays_on_rows_of_one_size(graphs):
-    one, other = (
-        InTenseClassifier(
-            **(PARAMS | {"device": "cuda", "dtype": "float64", "compile": compile}),
-        )
-        for compile in (False, "cudagraphs")
-    )
-    for start in (0, 32, 64, 96):
-        rows = slice(start, start + 32)
-        for est in (one, other):
-            est.partial_fit({k: v[rows] for k, v in FLAT.items()}, LABELS[rows], classes=[0, 1])
-    _assert_same(one, other, 1e-6)
-    assert graphs == ["cuda"]
-    pickle.dumps(other)
-    clone(other)
+    assert_same(whole, fit(checkpoint=tmp_path / "stopped", **params))
 
 
 @pytest.mark.parametrize("changes", [{}, {"batch_size": N}], ids=["batches", "full batch"])
 def test_members_that_are_trained_together_are_those_trained_alone(monkeypatch, changes):
     params = {"n_bags": 3, "encoders": MLPEncoder(dropout=0.2), "dtype": "float64"} | changes
-    together = _fit(**params)
+    together = fit(**params)
     monkeypatch.setattr(together_module, "_MAX_FITS", 1)
-    alone = _fit(**params)
+    alone = fit(**params)
     for one, other in zip(together._results, alone._results, strict=True):
         for name, value in one.state.items():
             np.testing.assert_allclose(value, other.state[name], rtol=1e-6, atol=1e-6, err_msg=name)
@@ -549,11 +354,11 @@ def test_folds_share_the_device():
 
 @pytest.mark.parametrize("compile", [False, "cudagraphs"])
 def test_memory_is_given_back(compile):
-    _fit(compile=compile)
+    fit(compile=compile)
     torch.cuda.empty_cache()
     before = torch.cuda.memory_allocated()
     for _ in range(3):
-        est = _fit(compile=compile)
+        est = fit(compile=compile)
         est.predict(FLAT)
     del est
     assert torch.cuda.memory_allocated() <= before + 2**16

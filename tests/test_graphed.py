@@ -1,6 +1,6 @@
 """Steps that are recorded and replayed, with a record that calls what it recorded.
 
-What a GPU makes of them is in test_gpu.py.
+What a GPU makes of them is in test_gpu_graphs.py.
 """
 
 import gc
