@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from sklearn.base import clone
 
@@ -19,6 +19,8 @@ __all__ = ["RAVENClassifier", "RAVENRegressor"]
 
 class _RAVEN(JointFusion):
     """Encoder and head of RAVEN."""
+
+    _small_lr: ClassVar[float] = 0.01  # the steps of few rows end far from the optimum else
 
     def _make_head(self, target: TargetSchema, n_samples: int) -> ConcatHead:
         return ConcatHead()

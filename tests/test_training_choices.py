@@ -19,6 +19,7 @@ from sklearn_mmfusion import (
     MNLClassifier,
     MNLRegressor,
     ModuleEncoder,
+    RAVENClassifier,
 )
 
 pytestmark = [
@@ -62,6 +63,22 @@ def test_rate_decays_as_told_without_a_scheduler():
     estimator = LateFusionClassifier(lr=0.02, lr_decay=0.9, max_epochs=5, random_state=0).fit(X, Y)
     rates = [epoch["lr"] for epoch in estimator.history_]
     np.testing.assert_array_equal(rates, 0.02 * 0.9 ** np.arange(len(rates)))
+
+
+@pytest.mark.parametrize(
+    ("cls", "rate"),
+    [
+        (MNLClassifier, 0.01),
+        (InTenseClassifier, 0.01),
+        (RAVENClassifier, 0.01),
+        (EarlyFusionClassifier, 0.003),
+    ],
+)
+def test_first_steps_on_few_rows_are_as_long_as_told(cls, rate):
+    few = cls(max_epochs=2, random_state=0).fit(X, Y)
+    assert few.history_[0]["lr"] == rate
+    many = {name: np.tile(values, (12, 1)) for name, values in X.items()}
+    assert cls(max_epochs=1, random_state=0).fit(many, np.tile(Y, 12)).history_[0]["lr"] == 0.003
 
 
 @pytest.mark.parametrize("cls", [EarlyFusionClassifier, EarlyFusionRegressor])

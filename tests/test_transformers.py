@@ -535,11 +535,11 @@ def test_dataframe_of_two_levels_is_a_mapping_of_its_tables(transformer):
     got = clone(transformer).fit_transform(both)
     expected = clone(transformer).fit_transform(turned)
     if not isinstance(got, ModalityFrame):
-        np.testing.assert_array_equal(got, expected)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=1e-12)
         return
     assert got.columns == expected.columns
     for name in got:
-        np.testing.assert_array_equal(got[name], expected[name])
+        np.testing.assert_allclose(got[name], expected[name], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("transformer", ALL, ids=IDS)
