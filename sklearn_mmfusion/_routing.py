@@ -27,14 +27,16 @@ _WIDTHS = (16, 64)  # fewest, and what the paper has with 16,000 rows
 _ROWS_PER_FEATURE = 50
 
 
-def auto_width(n_samples: int) -> int:
+def auto_width(n_samples: int, n_outputs: int = 1) -> int:
     """Length of features and concepts for this many training rows, a power of two.
 
     Every term has a map of its own from features to the votes for each concept: with few rows, 64
-    of each learn the rows by heart in two or three epochs.
+    of each learn the rows by heart in two or three epochs. Features have to tell as many outputs
+    apart as there are.
     """
     width = 2 ** round(math.log2(max(1, n_samples) / _ROWS_PER_FEATURE))
-    return int(min(max(width, _WIDTHS[0]), _WIDTHS[1]))
+    needed = 2 ** math.ceil(math.log2(n_outputs))
+    return int(min(max(width, needed, _WIDTHS[0]), _WIDTHS[1]))
 
 
 @share_parameter_docs
@@ -71,9 +73,10 @@ class RoutingClassifier(BaseActivatedFusion):
         literally.
     feature_dim : int or "auto", default="auto"
         Length of the features of the terms. "auto" is the power of two next to a feature for
-        every 50 rows, at least 16 and at most the paper's 64.
+        every 50 rows, at least 16, at least as many as there are classes or labels, and at most
+        the paper's 64.
     concept_dim : int or "auto", default="auto"
-        Length of votes and concepts; "auto" as for the features.
+        Length of votes and concepts; "auto" as for the features, whatever the number of classes.
     routing_scale : float, default=None
         Factor :math:`s`, at least 0; None is ``1 / sqrt(concept_dim)``, the authors' code. 1 is
         the paper's procedure: sharper, and harder to train.
@@ -217,7 +220,7 @@ class RoutingClassifier(BaseActivatedFusion):
 
     def _make_head(self, target: TargetSchema, n_samples: int) -> RoutingHead:
         return RoutingHead(
-            feature_dim=self._width("feature_dim", n_samples),
+            feature_dim=self._width("feature_dim", n_samples, target.n_outputs),
             dropout=float(self.dropout),
             concept_dim=self._width("concept_dim", n_samples),
             n_routing_iter=int(self.n_routing_iter),
@@ -225,10 +228,10 @@ class RoutingClassifier(BaseActivatedFusion):
             kind=target.kind,
         )
 
-    def _width(self, name: str, n_samples: int) -> int:
+    def _width(self, name: str, n_samples: int, n_outputs: int = 1) -> int:
         """Value of a parameter that says how long features or concepts are."""
         value = getattr(self, name)
-        return auto_width(n_samples) if value == "auto" else int(value)
+        return auto_width(n_samples, n_outputs) if value == "auto" else int(value)
 
     def _set_readings(self) -> None:
         super()._set_readings()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression
 
 from sklearn_mmfusion import (
     GAMClassifier,
@@ -33,6 +34,7 @@ CASES = {
     "multiclass": np.digitize(SIGNAL, [-0.7, 0.7]),
     "multilabel": np.column_stack([X["text"][:, 0] > 0, X["audio"][:, 0] > 0, SIGNAL > 0]) * 1,
 }
+SEEN = np.arange(900) < 600  # rows to train on where there are many classes
 ESTIMATORS = [RoutingClassifier, GAMClassifier]
 TERMS = ["text", "audio", "video", "text x audio", "text x video", "audio x video"]
 
@@ -286,6 +288,32 @@ def test_terms_of_a_missing_modality_contribute_exactly_zero(cls):
 )
 def test_width_follows_the_rows(n, expected):
     assert auto_width(n) == expected
+
+
+@pytest.mark.parametrize(
+    ("n_outputs", "expected"), [(1, 16), (16, 16), (17, 32), (32, 32), (33, 64), (500, 64)]
+)
+def test_features_are_no_fewer_than_classes_up_to_the_width_of_the_paper(n_outputs, expected):
+    assert auto_width(200, n_outputs) == expected
+    assert auto_width(10**6, n_outputs) == 64
+
+
+def test_many_classes_are_learned_and_explained():
+    rng = np.random.default_rng(1)
+    centres = 2 * rng.normal(size=(30, 16))
+    y = np.arange(900) % 30
+    values = centres[y] + rng.normal(size=(900, 16))
+    rows = {"text": values[:, :8], "audio": values[:, 8:]}
+    train, test = ({name: part[i] for name, part in rows.items()} for i in (SEEN, ~SEEN))
+    reference = LogisticRegression().fit(values[SEEN], y[SEEN]).score(values[~SEEN], y[~SEEN])
+    est = RoutingClassifier(max_epochs=60, early_stopping=True, dtype="float32", random_state=0)
+    est.fit(train, y[SEEN])
+    fusion = est.module_.fusion
+    assert (fusion.weight.shape[1], fusion.concept_dim) == (32, 16)
+    assert reference > 0.98 and est.score(test, y[~SEEN]) > 0.9
+    total = est.contributions(test).sum(1) + est.intercept_
+    np.testing.assert_allclose(total, est.decision_function(test), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(est.routing_coefficients(test).sum(2), 1, rtol=1e-9)
 
 
 def test_width_that_is_given_is_kept():

@@ -20,6 +20,7 @@ from sklearn_mmfusion.modules.summaries import activation_summary, routing_summa
 
 _CHUNK_VALUES = 2**24  # numbers among the votes of a chunk of rows
 _CACHED_VALUES = 2**18  # numbers among the votes of a group of terms on a CPU
+_FEW_CONCEPTS = 10  # up to which training makes up for small first logits by itself
 
 __all__ = ["AdditiveActivation", "Routed", "Routing"]
 
@@ -203,6 +204,9 @@ class Routing(_ActivatedFusion):
     Training and prediction hold the votes, (b, t, j, c), of a few terms at a time, and of all
     terms only where these fit a cache. Every pass computes them once, by one product per term;
     the forms with three operands, ``f W c`` and ``p r f W``, do so twice.
+
+    The uniform pass gives each concept 1/J of every vote. With more than ten concepts ``readout``
+    begins J/2 times as large as with few, so that the first logits are as large as those of two.
     """
 
     def __init__(
@@ -235,7 +239,10 @@ class Routing(_ActivatedFusion):
     def reset_parameters(self) -> None:
         """Draw the weights."""
         nn.init.normal_(self.weight, std=self.weight.shape[1] ** -0.5)
-        nn.init.normal_(self.readout, std=self.concept_dim**-0.5)
+        # NOTE[DIFF] With many concepts the first logits, and what a step changes in them, would be
+        # next to nothing.
+        gain = self.n_concepts / 2 if self.n_concepts > _FEW_CONCEPTS else 1.0
+        nn.init.normal_(self.readout, std=gain * self.concept_dim**-0.5)
 
     def route(self, features: Tensor) -> Routed:
         """Return coefficients, activations and concepts.

@@ -127,6 +127,22 @@ def test_permuting_concepts_or_terms_permutes_the_result():
     )
 
 
+@pytest.mark.parametrize(("n_concepts", "gain"), [(2, 1), (10, 1), (11, 5.5), (100, 50)])
+def test_readout_makes_up_for_the_share_of_each_of_many_concepts(n_concepts, gain):
+    module = make_routing(d=16, n_concepts=n_concepts, c=16, n_routing_iter=0)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(3)
+        weight, readout = torch.randn(6, 16, n_concepts * 16) / 4, torch.randn(n_concepts, 16) / 4
+    torch.testing.assert_close(module.weight.float(), weight)
+    torch.testing.assert_close(module.readout.float(), gain * readout)
+    # Votes of variance 1 from 6 terms, each half active.
+    features = randn(2000, 6, 17, seed=6)
+    features[..., -1] = 0.0
+    logits = (module(features) - module.bias).detach()
+    expected = gain / n_concepts * 0.5 * math.sqrt(6)
+    assert float(logits.std()) == pytest.approx(expected, rel=0.2 if n_concepts > 9 else 0.6)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_routing_is_stable_for_large_logits_and_many_iterations(dtype):
     module = make_routing(n_routing_iter=50, scale=1.0).to(dtype)
