@@ -61,10 +61,11 @@ batch_size : int or "auto", default="auto"
     Rows per step. "auto" is the full batch up to 1000 rows, then a power of two from 32 to 512
     that gives about 30 steps an epoch.
 lr : float or "auto", default="auto"
-    Learning rate; "auto" is 0.003, and 0.01 for MNL, InTense and RAVEN up to 1000 rows. The others,
-    and MNL and InTense where their weights are not solved for, try 0.03 as well up to 1000 rows,
-    where an encoder has no hidden layer (:class:`LinearEncoder`, :class:`IdentityEncoder`,
-    :class:`EstimatorEncoder`), and keep it if held-out rows say so.
+    Learning rate; "auto" is 0.003, and 0.01 for MNL, InTense, RAVEN, and routing to more than ten
+    classes up to 1000 rows. The others, and MNL and InTense where their weights are not solved
+    for, try 0.03 as well up to 1000 rows, where an encoder has no hidden layer
+    (:class:`LinearEncoder`, :class:`IdentityEncoder`, :class:`EstimatorEncoder`), and keep it if
+    held-out rows say so.
 lr_decay : float, default=0.98
     Factor of the learning rate per epoch, in (0, 1].
 optimizer : AdamW, SGD or None, default=None

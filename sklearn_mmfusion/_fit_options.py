@@ -71,7 +71,8 @@ class FitOptions:
             batch_size = int(min(self.batch_size, n_rows))
         parallel = join_processes(self.distributed)
         max_epochs = (200 if small else 100) if self.max_epochs == "auto" else self.max_epochs
-        lr = (self._small_lr if small else 0.003) if self.lr == "auto" else float(self.lr)
+        auto = self._small_rate(plan.n_outputs) if small else 0.003
+        lr = auto if self.lr == "auto" else float(self.lr)
         optimizer = AdamW() if self.optimizer is None else self.optimizer
         if self.early_stopping is False:
             patience = None
@@ -104,6 +105,10 @@ class FitOptions:
             task=rows.task,
             title=f"training on {'a part of the' if rows.is_part else 'all'} rows",
         )
+
+    def _small_rate(self, n_outputs: int) -> float:
+        """Return the learning rate of one step an epoch."""
+        return self._small_lr
 
     def _training_dtype(self, data: ModalityData, device: str) -> torch.dtype:
         if self.dtype != "auto":

@@ -16,6 +16,7 @@ from sklearn_mmfusion._base_routing import BaseActivatedFusion
 from sklearn_mmfusion._docs import share_parameter_docs
 from sklearn_mmfusion._routing_heads import ActivationHead, RoutingHead
 from sklearn_mmfusion._validation import TargetSchema
+from sklearn_mmfusion.modules.routing import FEW_CONCEPTS
 from sklearn_mmfusion.modules.summaries import routing_summary
 
 __all__ = ["GAMClassifier", "RoutingClassifier"]
@@ -227,6 +228,10 @@ class RoutingClassifier(BaseActivatedFusion):
             scale=None if self.routing_scale is None else float(self.routing_scale),
             kind=target.kind,
         )
+
+    def _small_rate(self, n_outputs: int) -> float:
+        # Each class has 1/J of the votes: what a step changes is small where there are many.
+        return 0.01 if n_outputs > FEW_CONCEPTS else super()._small_rate(n_outputs)
 
     def _width(self, name: str, n_samples: int, n_outputs: int = 1) -> int:
         """Value of a parameter that says how long features or concepts are."""

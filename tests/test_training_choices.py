@@ -20,6 +20,7 @@ from sklearn_mmfusion import (
     MNLRegressor,
     ModuleEncoder,
     RAVENClassifier,
+    RoutingClassifier,
 )
 
 pytestmark = [
@@ -79,6 +80,13 @@ def test_first_steps_on_few_rows_are_as_long_as_told(cls, rate):
     assert few.history_[0]["lr"] == rate
     many = {name: np.tile(values, (12, 1)) for name, values in X.items()}
     assert cls(max_epochs=1, random_state=0).fit(many, np.tile(Y, 12)).history_[0]["lr"] == 0.003
+
+
+@pytest.mark.parametrize(("n_classes", "rate"), [(10, 0.003), (11, 0.01)])
+def test_steps_of_routing_are_longer_where_classes_are_many(n_classes, rate):
+    y = np.arange(120) % n_classes
+    est = RoutingClassifier(max_epochs=2, early_stopping=False, random_state=0).fit(X, y)
+    assert est.history_[0]["lr"] == rate
 
 
 @pytest.mark.parametrize("cls", [EarlyFusionClassifier, EarlyFusionRegressor])

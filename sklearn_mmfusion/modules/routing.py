@@ -20,9 +20,9 @@ from sklearn_mmfusion.modules.summaries import activation_summary, routing_summa
 
 _CHUNK_VALUES = 2**24  # numbers among the votes of a chunk of rows
 _CACHED_VALUES = 2**18  # numbers among the votes of a group of terms on a CPU
-_FEW_CONCEPTS = 10  # up to which training makes up for small first logits by itself
+FEW_CONCEPTS = 10  # up to which training makes up for small first logits by itself
 
-__all__ = ["AdditiveActivation", "Routed", "Routing"]
+__all__ = ["FEW_CONCEPTS", "AdditiveActivation", "Routed", "Routing"]
 
 
 class Routed(NamedTuple):
@@ -206,7 +206,7 @@ class Routing(_ActivatedFusion):
     the forms with three operands, ``f W c`` and ``p r f W``, do so twice.
 
     The uniform pass gives each concept 1/J of every vote. With more than ten concepts ``readout``
-    begins J/2 times as large as with few, so that the first logits are as large as those of two.
+    begins J/10 times as large as with few, so that the first logits are as large as those of ten.
     """
 
     def __init__(
@@ -240,8 +240,9 @@ class Routing(_ActivatedFusion):
         """Draw the weights."""
         nn.init.normal_(self.weight, std=self.weight.shape[1] ** -0.5)
         # NOTE[DIFF] With many concepts the first logits, and what a step changes in them, would be
-        # next to nothing.
-        gain = self.n_concepts / 2 if self.n_concepts > _FEW_CONCEPTS else 1.0
+        # next to nothing. Twice as large and more they would be learned before routing is: its
+        # coefficients stay near 1/J then.
+        gain = max(1.0, self.n_concepts / FEW_CONCEPTS)
         nn.init.normal_(self.readout, std=gain * self.concept_dim**-0.5)
 
     def route(self, features: Tensor) -> Routed:

@@ -127,7 +127,7 @@ def test_permuting_concepts_or_terms_permutes_the_result():
     )
 
 
-@pytest.mark.parametrize(("n_concepts", "gain"), [(2, 1), (10, 1), (11, 5.5), (100, 50)])
+@pytest.mark.parametrize(("n_concepts", "gain"), [(2, 1), (10, 1), (11, 1.1), (100, 10)])
 def test_readout_makes_up_for_the_share_of_each_of_many_concepts(n_concepts, gain):
     module = make_routing(d=16, n_concepts=n_concepts, c=16, n_routing_iter=0)
     with torch.random.fork_rng(devices=[]):
