@@ -38,7 +38,7 @@ Y = (X["vitals"][:, 0] > 0).astype(int)
 
 def tables(value, *columns):
     """Return tables with a value in row 3 of some columns."""
-    vitals = pd.DataFrame(X["vitals"], columns=VITALS)
+    vitals = pd.DataFrame(X["vitals"].copy(), columns=VITALS)  # pandas before 3 writes through
     vitals.loc[3, list(columns)] = value
     return {"vitals": vitals, "gait": pd.DataFrame(X["gait"], columns=["left", "right"])}
 

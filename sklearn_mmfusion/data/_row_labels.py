@@ -98,6 +98,8 @@ def _fault(name: str, index: Any, other: str, expected: Any) -> InputError:
 
 def _shown(label: Any) -> str:
     """Return a label as a user writes it, numbers of numpy as plain ones."""
+    if isinstance(label, tuple):
+        return f"({', '.join(map(_shown, label))})"
     return repr(label.item() if isinstance(label, np.generic) else label)
 
 
