@@ -51,10 +51,11 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
     def _make_head(self, target: TargetSchema, n_samples: int) -> BlockNormHead:
         return BlockNormHead(getattr(self, "latent_dim", 1))
 
-    def _method_options(self, plan: FusionPlan) -> dict[str, Any]:
+    def _method_options(self, plan: FusionPlan, rows: FitInput) -> dict[str, Any]:
         if self.reg != "auto":
             return {"reg": float(self.reg), "reg_factors": (), "p": float(self.p)}
-        reg = auto_reg(float(self.p), plan.n_outputs)
+        curvature = target_curvature(rows.kind, rows.target, rows.weight)
+        reg = auto_reg(float(self.p), plan.n_outputs, curvature)
         return {"reg": reg, "reg_factors": _REG_FACTORS, "p": float(self.p)}
 
     def _others(self, plan: FusionPlan, n_rows: int, start: Any) -> list[dict[str, Any]]:
@@ -179,11 +180,38 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         return self
 
 
-def auto_reg(p: float, n_outputs: int) -> float:
+def auto_reg(p: float, n_outputs: int, curvature: float = 1.0) -> float:
     """Strength of the penalty that ``reg="auto"`` starts from."""
     # Block norms grow with the outputs that share them, and the penalty of the same norms falls
-    # as p grows.
-    return _AUTO_REG * (3.0 - 2.0 / p) / n_outputs**1.5
+    # as p grows. Gradients of effects grow with the curvature, those of noise with its root.
+    return float(_AUTO_REG * (3.0 - 2.0 / p) / n_outputs**1.5 * curvature**0.75)
+
+
+def target_curvature(kind: str, target: npt.NDArray[Any], weight: Floats | None) -> float:
+    """Return the curvature of the loss at the best constant, of classes equally frequent 1.
+
+    It is the variance of the target: with a rare class there is little loss to be saved, and a
+    penalty that is right for two halves would take the terms out.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of the target; of regression it is 1, since targets are standardised.
+    target : ndarray
+        Encoded target.
+    weight : ndarray of shape (n,) or None
+        Row weights.
+    """
+    if kind == "regression":
+        return 1.0
+    if kind == "multiclass":
+        counts = np.bincount(target.astype(np.intp), weight)
+        shares = counts[counts > 0] / counts.sum()
+        n = len(shares)
+        return float((1.0 - np.square(shares).sum()) * n / (n - 1)) if n > 1 else 1.0
+    rates = np.average(np.asarray(target, dtype=np.float64), axis=0, weights=weight)
+    found = float(np.mean(4.0 * rates * (1.0 - rates)))
+    return found if found > 0 else 1.0
 
 
 def fixed_strength(estimator: Any, X: Any, y: Any) -> dict[str, Any]:
@@ -191,10 +219,11 @@ def fixed_strength(estimator: Any, X: Any, y: Any) -> dict[str, Any]:
     known = estimator.get_params(deep=False)
     if known.get("reg") != "auto":
         return {}
-    _, _, target, _, _ = check_fit_inputs(
+    _, _, target, encoded, weight = check_fit_inputs(
         estimator, X, y, None, classifier=is_classifier(estimator)
     )
-    return {"reg": auto_reg(float(known["p"]), target.n_outputs)}
+    curvature = target_curvature(target.kind, encoded, weight)
+    return {"reg": auto_reg(float(known["p"]), target.n_outputs, curvature)}
 
 
 def _without_terms(

@@ -33,8 +33,9 @@ p : float, default=1
 reg : float or "auto", default="auto"
     Strength of the block-norm penalty, at least 0, relative to the mean loss on standardised
     inputs and targets. More gives fewer terms and smaller weights. "auto" is 0.02 (3 - 2/p)
-    divided by the number of outputs to the power 1.5; where the exact solution at this strength
-    tells held-out rows apart clearly worse than the trained weights, other strengths are tried.
+    divided by the number of outputs to the power 1.5, and less where classes are rare; where the
+    exact solution at this strength tells held-out rows apart clearly worse than the trained
+    weights, other strengths are tried.
     With "auto", interactions have to earn their place: a model without them is fitted too, and
     kept unless the held-out loss with them is lower by more than two standard errors. Likewise,
     where every modality is the log-posterior of a classifier (:class:`EstimatorEncoder`), one

@@ -56,7 +56,7 @@ class FitOptions:
         """Key of the loss for a kind of target."""
         raise NotImplementedError  # pragma: no cover - abstract
 
-    def _method_options(self, plan: FusionPlan) -> dict[str, Any]:
+    def _method_options(self, plan: FusionPlan, rows: FitInput) -> dict[str, Any]:
         """Options of training that only this method has."""
         return {"reg": 0.0, "reg_factors": (), "p": 1.0}
 
@@ -84,7 +84,7 @@ class FitOptions:
             batch_size=batch_size,
             lr=lr,
             lr_decay=float(self.lr_decay),
-            **self._method_options(plan),
+            **self._method_options(plan, rows),
             loss=LOSSES[self._loss_name(rows.kind)],
             build_optimizer=optimizer.build,
             weight_decay=float(self.weight_decay),

@@ -137,7 +137,7 @@ class FitRuns(FitOptions):
     def _begin(self, plan: FusionPlan, whole: FitInput, n_fits: int) -> None:
         """Begin the task of a fit that trains this many times."""
         if whole.task is not None:
-            n_phases = int(self._method_options(plan).get("n_phases", 1))
+            n_phases = int(self._method_options(plan, whole).get("n_phases", 1))
             whole.task.begin(n_fits * n_phases * self._n_members())
 
     def _n_tries(self, plan: FusionPlan, n_rows: int, start: Any) -> int:

@@ -158,6 +158,8 @@ def fit_steps(
         if network.learns_inputs:
             some = rows.sample(learning_rows(len(rows), rows.row_bytes()), plan.seed)
             network.fit_inputs(some[:][0].to(options.device))
+    if not one_epoch and hasattr(network.features, "set_presence"):
+        network.features.set_presence(rows.batch.present, rows.batch.weight)
 
     def finished(result: TrainingResult, polish_weights: bool) -> FitResult:
         trained = load_state(build_network(plan).double(), network_state(network)).eval()

@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mmfusion._base import BaseFusion
 from sklearn_mmfusion._docs import share_parameter_docs
-from sklearn_mmfusion._fit_data import FitResult
+from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fitted import AdditivePredictions
 from sklearn_mmfusion._joint_encoders import OrderEncoder
 from sklearn_mmfusion._plain_heads import OrderHead
@@ -49,8 +49,8 @@ class _MRO(AdditivePredictions, BaseFusion):
         encoders = super()._resolve_encoders(layouts, n_samples, linear=linear)
         return tuple(OrderEncoder(encoder=e, n_orders=n_orders) for e in encoders)
 
-    def _method_options(self, plan: FusionPlan) -> dict[str, Any]:
-        options = super()._method_options(plan)
+    def _method_options(self, plan: FusionPlan, rows: FitInput) -> dict[str, Any]:
+        options = super()._method_options(plan, rows)
         if self.schedule == "sequential":
             options["n_phases"] = len({len(term) for term in plan.terms})
         return options

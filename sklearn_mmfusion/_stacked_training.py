@@ -39,7 +39,8 @@ def stack_key(training: Training) -> Hashable | None:
     network, rows, held = training.network, training.rows, training.stopping
     parts = [rows] if held is None else [rows, held]
     is_flat = all(length is None for length in rows.batch.lengths)
-    if training.net is not None or not is_flat or not can_be_stacked(network):
+    is_partial = getattr(network.features, "is_partial", False)
+    if training.net is not None or not is_flat or is_partial or not can_be_stacked(network):
         return None
     if not all(part.batch.prepared for part in parts):
         return None

@@ -6,7 +6,7 @@ Letters: b batch row, m modality, t term, d latent feature, k output.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -61,9 +61,17 @@ class TermFeatures(nn.Module):
     ----------
     block_sizes : list of int
         Number of features of each term.
+
+    Notes
+    -----
+    NOTE[DIFF] Features have a mean squared norm of 1 over all training rows, 0 where the term is
+    absent, and not over the rows that have it; :meth:`set_presence` says how many do. So a norm of
+    the fusion weights is a standard deviation over all rows, and a term that few rows have is not
+    shrunk more than its share of the loss asks for.
     """
 
     places: Tensor
+    presence: Tensor
 
     def __init__(
         self,
@@ -109,6 +117,31 @@ class TermFeatures(nn.Module):
             self.block_sizes += [latent_dim**k] * len(terms_of_order)
         self.maps: MapGroup | None = None
         self.register_buffer("places", torch.tensor(places, dtype=torch.int64), persistent=False)
+        # Share of the training rows that have each term; running statistics have it in them.
+        self.register_buffer("presence", torch.ones(len(self.terms)), persistent=False)
+        self.is_partial = False
+
+    @torch.no_grad()
+    def set_presence(self, present: Sequence[Tensor | None], weight: Tensor | None = None) -> None:
+        """Learn in which share of the training rows each term is there.
+
+        Parameters
+        ----------
+        present : sequence of bool Tensor of shape (n,) or None
+            Rows in which each modality is there; None: all.
+        weight : Tensor of shape (n,), optional
+            Row weights.
+        """
+        shares = [1.0] * len(self.terms)
+        for t, term in enumerate(self.terms):
+            mask = term_presence(present, term)
+            if mask is not None:
+                counted = mask.double() if weight is None else mask * weight.double()
+                total = float(len(mask)) if weight is None else float(weight.double().sum())
+                share = float(counted.sum()) / total if total > 0 else 0.0
+                shares[t] = share if share > 0 else 1.0
+        self.is_partial = any(share < 1.0 for share in shares)
+        self.presence.copy_(torch.tensor(shares))
 
     def forward(
         self,
@@ -142,8 +175,33 @@ class TermFeatures(nn.Module):
                     z = self.interaction_norms[str(k)](us, group_weight, updates)
                     z = z * mask[..., None]
                 blocks.append(z.flatten(1))
+        if self.training and self.is_partial:
+            blocks = self._over_all_rows(blocks, updates)
         update_together(updates)
         return torch.cat(blocks, 1)
+
+    def _over_all_rows(self, blocks: list[Tensor], updates: Updates) -> list[Tensor]:
+        """Scale features by the shares of rows that have the terms, and their statistics."""
+        factors = self.presence.rsqrt().to(blocks[0].dtype)
+        by_term = self._terms_of_blocks()
+        parts = factors.split(by_term)
+        scaled = [
+            (block.unflatten(1, (len(part), -1)) * part[:, None]).flatten(1)
+            for block, part in zip(blocks, parts, strict=True)
+        ]
+        shares = dict(zip(map(id, self._norms()), self.presence.split(by_term), strict=True))
+        for layer, found in updates:
+            for name in {"running_variance", "running_norm"} & found.keys():
+                if id(layer) in shares:
+                    found[name] = _of_all_rows(found[name], shares[id(layer)], layer)
+        return scaled
+
+    def _norms(self) -> list[nn.Module]:
+        """Return what normalises each block of features: single terms, then orders."""
+        return [*self.unimodal_norms, *(self.interaction_norms[str(k)] for k in self.orders)]
+
+    def _terms_of_blocks(self) -> list[int]:
+        return [1] * len(self.unimodal) + [len(self.groups[k]) for k in self.orders]
 
     @torch.no_grad()
     def set_exact(
@@ -153,6 +211,22 @@ class TermFeatures(nn.Module):
         weight: Tensor | None = None,
     ) -> None:
         """Recompute every statistic over the encodings of the whole training set."""
+        self.set_presence(present, weight)
+        self._set_exact(encodings, present, weight)
+        if not self.is_partial:
+            return
+        shares = self.presence.split(self._terms_of_blocks())
+        for norm, share in zip(self._norms(), shares, strict=True):
+            single = isinstance(norm, VectorBatchNorm)
+            square: Any = norm.running_variance if single else norm.running_norm
+            square.copy_(_of_all_rows(square, share, norm))
+
+    def _set_exact(
+        self,
+        encodings: Sequence[Tensor],
+        present: Sequence[Tensor | None],
+        weight: Tensor | None,
+    ) -> None:
         for m, norm in zip(self.unimodal, self.unimodal_norms, strict=True):
             h = self._unimodal_input(m, encodings)
             cast(VectorBatchNorm, norm).set_exact(h, masked_weight(present[m], weight, h.dtype))
@@ -254,6 +328,15 @@ class TermFeatures(nn.Module):
             mask = torch.stack([by_term[term] for term in self.groups[k]], 1)
             groups[k] = (mask * weight[:, None], mask)
         return pairs, groups
+
+
+def _of_all_rows(square: Tensor, share: Tensor, norm: Any) -> Tensor:
+    """Return a mean square over all rows, given that over the share of them that have the term.
+
+    What is added to it stays in proportion, so that features differ by the one factor.
+    """
+    eps: float = norm.eps
+    return (square + eps) * share.view_as(square).to(square.dtype) - eps
 
 
 def masked_weight(mask: Tensor | None, weight: Tensor | None, dtype: torch.dtype) -> Tensor | None:

@@ -145,6 +145,8 @@ def test_missing_rows_are_zero_and_leave_statistics_to_the_sub_sample(weighted, 
     if exact:
         features.set_exact(encodings, present, weight)
         features.eval()
+    else:
+        features.set_presence(present, weight)
     z = features(encodings, present, weight)
     for i, block in enumerate(z.split(features.block_sizes, 1)):
         term = TERMS[i]
@@ -155,7 +157,24 @@ def test_missing_rows_are_zero_and_leave_statistics_to_the_sub_sample(weighted, 
         rows = torch.ones(14, dtype=torch.float64) if weight is None else weight
         share = array(rows[there] / rows[there].sum())
         expected = dense(features, [h[there] for h in encodings], share)[i]
+        # Of mean square 1 over all rows, those without the term among them.
+        expected = expected / np.sqrt(float(rows[there].sum() / rows.sum()))
         np.testing.assert_allclose(array(block[there]), expected, atol=1e-10)
+        mean_square = float((rows * block.detach().square().sum(1)).sum() / rows.sum())
+        assert mean_square == pytest.approx(1.0, abs=1e-4)
+
+
+def test_running_statistics_of_terms_that_rows_lack_are_those_of_all_rows():
+    encodings, present = draw(), some_missing()
+    features, exact = make(unimodal_dims=(2, None, 1)), make(unimodal_dims=(2, None, 1))
+    exact.load_state_dict(features.state_dict())
+    exact.set_exact(encodings, present)
+    features.set_presence(present)
+    features(encodings, present)  # the first batch is the running average
+    found = features.state_dict()
+    for name, value in exact.state_dict().items():
+        if "batches_seen" not in name:
+            torch.testing.assert_close(found[name], value, msg=name)
 
 
 def test_content_of_missing_rows_is_irrelevant():
