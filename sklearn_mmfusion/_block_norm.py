@@ -202,7 +202,7 @@ def target_curvature(kind: str, target: npt.NDArray[Any], weight: Floats | None)
     weight : ndarray of shape (n,) or None
         Row weights.
     """
-    if kind == "regression":
+    if kind == "regression" or len(target) == 0:
         return 1.0
     if kind == "multiclass":
         counts = np.bincount(target.astype(np.intp), weight)

@@ -49,8 +49,9 @@ def may_run_beside_others(plan: FusionPlan, options: TrainingOptions, rows: FitI
 
     The rule: fusion by MNL or InTense of flat features whose encoders are perceptrons, linear maps
     or none, in batches of at most 128 rows (512 where that is all of them) and with at most 8 MB
-    of data in memory, on a GPU in batches of at most 4096 rows and with at most 128 MB; and nobody
-    who wants to see one training at a time (callbacks, a checkpoint, ``verbose``, ``net_params``,
+    of data in memory, on a GPU in batches of at most 4096 rows and with at most 128 MB; no row
+    that lacks a modality (the shares of rows that have it differ between fits); and nobody who
+    wants to see one training at a time (callbacks, a checkpoint, ``verbose``, ``net_params``,
     ``compile``, ``distributed``, an optimiser of the user's own).
 
     Parameters
@@ -78,6 +79,8 @@ def may_run_beside_others(plan: FusionPlan, options: TrainingOptions, rows: FitI
     if min(options.batch_size, n) > limit or is_lazy(rows.data):
         return False
     if sum(block.values.nbytes for block in rows.data.blocks) > max_bytes:
+        return False
+    if any(block.present is not None for block in rows.data.blocks):
         return False
     return type(plan.head) is BlockNormHead and all(type(e) in _ENCODERS for e in plan.encoders)
 
