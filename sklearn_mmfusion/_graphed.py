@@ -73,7 +73,7 @@ class GraphedSteps:
         self._factor = 1.0
         self._device: torch.device = bias.device
         self._rows: Rows | None = None  # which the graph reads
-        self._n_steps = 0
+        self._is_warm = False
         self._replay: Callable[[], object] | None = None
         self._found: dict[str, Tensor] = {}
         self._gradients: list[tuple[torch.nn.Parameter, Tensor]] = []
@@ -100,8 +100,8 @@ class GraphedSteps:
             place.copy_(tensor, non_blocking=True)
         self.tape.draw_in_place()
         if self._replay is None:
-            self._n_steps += 1
-            if self._n_steps == 1:
+            if not self._is_warm:
+                self._is_warm = True
                 with _ON_STREAM, self._beside():
                     return self._step_in_place(step)
             self._record(step)

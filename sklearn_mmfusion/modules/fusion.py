@@ -72,6 +72,7 @@ class TermFeatures(nn.Module):
 
     places: Tensor
     presence: Tensor
+    column_scale: Tensor
 
     def __init__(
         self,
@@ -119,6 +120,7 @@ class TermFeatures(nn.Module):
         self.register_buffer("places", torch.tensor(places, dtype=torch.int64), persistent=False)
         # Share of the training rows that have each term; running statistics have it in them.
         self.register_buffer("presence", torch.ones(len(self.terms)), persistent=False)
+        self.register_buffer("column_scale", torch.ones(sum(self.block_sizes)), persistent=False)
         self.is_partial = False
 
     @torch.no_grad()
@@ -141,7 +143,12 @@ class TermFeatures(nn.Module):
                 share = float(counted.sum()) / total if total > 0 else 0.0
                 shares[t] = share if share > 0 else 1.0
         self.is_partial = any(share < 1.0 for share in shares)
-        self.presence.copy_(torch.tensor(shares))
+        self.presence.copy_(torch.tensor(shares, dtype=torch.float64))
+        scales = [share**-0.5 for share in shares]
+        columns = torch.tensor(scales, dtype=torch.float64).repeat_interleave(
+            torch.tensor(self.block_sizes)
+        )
+        self.column_scale.copy_(columns)
 
     def forward(
         self,
@@ -175,26 +182,21 @@ class TermFeatures(nn.Module):
                     z = self.interaction_norms[str(k)](us, group_weight, updates)
                     z = z * mask[..., None]
                 blocks.append(z.flatten(1))
+        features = torch.cat(blocks, 1)
         if self.training and self.is_partial:
-            blocks = self._over_all_rows(blocks, updates)
+            self._count_all_rows(updates)
+            features = features * self.column_scale
         update_together(updates)
-        return torch.cat(blocks, 1)
+        return features
 
-    def _over_all_rows(self, blocks: list[Tensor], updates: Updates) -> list[Tensor]:
-        """Scale features by the shares of rows that have the terms, and their statistics."""
-        factors = self.presence.rsqrt().to(blocks[0].dtype)
-        by_term = self._terms_of_blocks()
-        parts = factors.split(by_term)
-        scaled = [
-            (block.unflatten(1, (len(part), -1)) * part[:, None]).flatten(1)
-            for block, part in zip(blocks, parts, strict=True)
-        ]
-        shares = dict(zip(map(id, self._norms()), self.presence.split(by_term), strict=True))
+    def _count_all_rows(self, updates: Updates) -> None:
+        """Make statistics of the rows that have a term those of all rows."""
+        parts = self.presence.split(self._terms_of_blocks())
+        shares = dict(zip(map(id, self._norms()), parts, strict=True))
         for layer, found in updates:
             for name in {"running_variance", "running_norm"} & found.keys():
                 if id(layer) in shares:
                     found[name] = _of_all_rows(found[name], shares[id(layer)], layer)
-        return scaled
 
     def _norms(self) -> list[nn.Module]:
         """Return what normalises each block of features: single terms, then orders."""
