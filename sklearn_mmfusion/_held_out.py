@@ -6,7 +6,7 @@ with ``contributions``, ``term_names_`` and ``intercept_``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._effective_scores import EffectiveScores
 from sklearn_mmfusion._errors import InputError, InputTypeError
+from sklearn_mmfusion._stand_ins import Products, stand_ins
 from sklearn_mmfusion._validation import check_sample_weight
 from sklearn_mmfusion._validation_targets import check_target_names
 from sklearn_mmfusion._weights import n_counted
@@ -29,6 +30,9 @@ __all__ = ["HeldOut", "check_additive", "check_groups", "row_frame", "step_remed
 Floats = npt.NDArray[np.float64]
 
 _RIDGE = 1e-8  # of the largest curvature: keeps flat directions finite
+# Thresholds of bent effects. What is missed is a product of two parts, one left by each choice; the
+# target has noise to follow, the contribution has none.
+_OF_RESIDUALS, _OF_TERM = 1.0, 0.25
 _PULL = 1e-4  # weight of "the model is right" against a mean loss; separable rows need it
 
 
@@ -151,6 +155,16 @@ class HeldOut:
         whole: Floats = np.sqrt(np.square(stds.reshape(shape)).sum(axis=1))
         return whole
 
+    @property
+    def n_informative(self) -> float:
+        """Rows of equal weight, and of even classes, that would say as much of an effect."""
+        n = 1 / float(self.share @ self.share)
+        if self.kind == "regression":
+            return n
+        positive = self.share @ self._known_response()
+        rare = np.minimum(positive, 1 - positive)
+        return n * float(rare.sum() if self.kind == "multiclass" else 2 * rare.min())
+
     def mean_loss(self, outputs: Floats) -> float:
         """Mean log-loss, or squared error as a share of the target's variance."""
         return float(self.share @ self._losses(outputs))
@@ -241,13 +255,19 @@ class HeldOut:
 
     # -- what one term adds to the others ------------------------------------------------------
 
-    def effective_scores(self, term: int) -> EffectiveScores:
+    def effective_scores(
+        self, term: int, products: Sequence[Products] = (), n_units: float = 0
+    ) -> EffectiveScores:
         r"""Effective score of each row for one term beside all others.
 
         With the others' factors and the intercepts fitted to these rows,
         :math:`s_i = w_i \sum_k \tilde c_{ik} (y_{ik} - \mu_{ik})`, where :math:`\tilde c` is the
         term's contribution without what the others say, in the metric of the information matrix.
         Their sum is the derivative of the log-likelihood in the direction of the term.
+
+        The others are joined by the bent effects among ``products`` that the residuals follow most
+        closely, and those that the term does; how many depends on ``n_units``, the number of rows
+        or groups that say something of their own.
         """
         y = self._known_response()
         n, n_terms, n_outputs = self.contributions.shape
@@ -261,6 +281,12 @@ class HeldOut:
         theta = np.concatenate([self.intercept, std[others]])
         outputs = design @ self._newton(design, theta, y)
         own = self.contributions[:, term] / std[term]
+        if products:
+            for followed, threshold in ((y - self._mean(outputs), _OF_RESIDUALS), (own, _OF_TERM)):
+                bent = stand_ins(followed, design, products, self.share, n_units, threshold)
+                design = np.concatenate([design, bent], axis=2)
+            theta = np.concatenate([theta, np.zeros(design.shape[2] - len(theta))])
+            outputs = design @ self._newton(design, theta, y)
         weighted, information = self._information(design, outputs)
         inverse = np.asarray(np.linalg.inv(information), np.float64)
         effective = own - design @ (inverse @ np.einsum("nkq,nk->q", weighted, own))

@@ -16,9 +16,11 @@ from sklearn_mmfusion._block_norm import fixed_strength
 from sklearn_mmfusion._effective_scores import EffectiveScores
 from sklearn_mmfusion._errors import InputError, RelevanceWarning, warn
 from sklearn_mmfusion._held_out import HeldOut, check_additive, check_groups, row_frame
+from sklearn_mmfusion._modality_features import modality_features
 from sklearn_mmfusion._refits import Refit, in_companies, refit, take_rows
 from sklearn_mmfusion._relevance_results import RelevanceTest
 from sklearn_mmfusion._splitting import split_by_content
+from sklearn_mmfusion._stand_ins import products_beside
 from sklearn_mmfusion._validation import check_fit_inputs, check_sample_weight
 
 __all__ = ["relevance_test"]
@@ -100,6 +102,17 @@ def relevance_test(
     use for the target in expectation. For an interaction this is a model in which it is not there
     by construction: the additive rest is fitted to the test rows without it.
 
+    **Bent effects.** With dependent modalities, an interaction can stand in for what the model
+    misses of a single effect: where a and b are correlated, a b is much like a² + b². So its rest
+    has more than the other terms. Candidates are, of each modality, its flat values (32 at most, or
+    components of more), the first 16 components of its encoding, and all products of two of them;
+    for a term of three and more modalities also products of components of two of its modalities,
+    and cubic ones. Added are those that the residuals follow most closely, and those that the
+    contribution of the term does [3]_: up to 100 of each, and up to one for each 10 test rows (or
+    groups; or twice the rows of the rarer class), above what chance gives. A single effect is set
+    against bent effects of the other modalities. What is missed is of the size of a product: what
+    those columns leave of the misfit, times what they leave of the term.
+
     **Statistic.** :math:`T = \sum_i s_i`, with the effective score of a row
     :math:`s_i = \tilde c(x_i)^\top (y_i - \mu_i)`: what is left of the term's contribution after
     the other terms, times the residual of the model without it. Large positive values count. It
@@ -123,7 +136,9 @@ def relevance_test(
     about one factor per term and one intercept per output to fit.
 
     **When it misleads.** "Additive" is meant on the scale of the output, log-odds for classes. Of
-    dependent modalities, a poorly fitted single effect can pass for an interaction. Of two terms
+    strongly dependent modalities, a single effect that is far from sums of the products above can
+    still pass for an interaction, the more so the more rows test: effects of sequences and images
+    that the encoding does not show, and of few groups, which allow few columns. Of two terms
     that say the same, neither adds to the other: both may have large p-values. An interaction is
     centred at the means of the training rows; where those differ from the true means by chance,
     what is left of the interaction is a small effect of its single modalities, which many test
@@ -140,6 +155,8 @@ def relevance_test(
        flipping score contributions*, JRSS B 82.
     .. [2] De Santis, Goeman, Hemerik, Davenport and Finos (2022), *Inference in generalized linear
        models with robustness to misspecified variances*.
+    .. [3] Belloni, Chernozhukov and Hansen (2014), *Inference on treatment effects after selection
+       among high-dimensional controls*, Review of Economic Studies 81.
 
     Examples
     --------
@@ -191,6 +208,36 @@ def relevance_test(
             "n_splits": int(n_splits),
         }
     )
+
+
+def scores_of_terms(
+    fitted: Any, X: Any, rows: HeldOut, label: Rows | None
+) -> list[EffectiveScores]:
+    """Return the scores of each term beside the others and bent effects of fewer modalities.
+
+    Parameters
+    ----------
+    fitted : fitted additive estimator
+        The model.
+    X : object
+        Rows that did not train it, in the form of ``fit``.
+    rows : HeldOut
+        Its contributions there, and the target.
+    label : ndarray of int of shape (n_samples,) or None
+        Groups of rows, from 0; None: every row is its own.
+
+    Returns
+    -------
+    list of EffectiveScores
+        Scores of the rows, or of the groups.
+    """
+    features = modality_features(fitted, X)
+    n_units = rows.n_informative if label is None else min(rows.n_informative, label.max() + 1)
+    scores = [
+        rows.effective_scores(term, products_beside(members, features), n_units)
+        for term, members in enumerate(fitted.term_modalities_)
+    ]
+    return scores if label is None else [term.of_groups(label) for term in scores]
 
 
 def sign_flip_test(
@@ -294,12 +341,12 @@ def _test_split(
     fitted: Any, test: Rows, X: Any, y: Any, weight: Any, groups: Any, n_null: int, seed: int
 ) -> Tested:
     """Return names and modalities of the terms, statistics and p-values of one split."""
-    rows = HeldOut(fitted, take_rows(X, test), take_rows(y, test), take_rows(weight, test))
-    n_terms = len(fitted.term_names_)
-    scores = [rows.effective_scores(term) for term in range(n_terms)]
+    X_test = take_rows(X, test)
+    rows = HeldOut(fitted, X_test, take_rows(y, test), take_rows(weight, test))
+    label = None
     if groups is not None:
         _, label = np.unique(np.asarray(groups)[test], return_inverse=True)
-        scores = [term.of_groups(label) for term in scores]
+    scores = scores_of_terms(fitted, X_test, rows, label)
     statistic, p = sign_flip_test(scores, n_null, np.random.RandomState(seed))
     return list(fitted.term_names_), list(fitted.term_modalities_), statistic, p
 

@@ -9,6 +9,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from sklearn_mmfusion import InputError, InputTypeError
 from sklearn_mmfusion._held_out import HeldOut
+from sklearn_mmfusion._stand_ins import Products, stand_ins
 
 N = 400
 RNG = np.random.default_rng(0)
@@ -225,3 +226,48 @@ def test_targets_that_do_not_fit_are_refused():
         HeldOut(AdditiveRegressor().fit(), X, np.zeros(3))
     with pytest.raises(InputTypeError, match="LinearRegression has no contributions"):
         HeldOut(LinearRegression(), X, NUMBERS)
+
+
+def test_effective_scores_beside_bent_effects_are_products_of_residuals():
+    est = AdditiveRegressor().fit()
+    y = NUMBERS + X["b"][:, 0] ** 2
+    rows = HeldOut(est, X, y, WEIGHT)
+    z = np.column_stack([np.ones(N), X["b"]])
+    products = [Products(z, z)]
+    found = rows.effective_scores(0, products, N).values
+    # By hand: both choices one after the other, and residuals of least squares on all of it.
+    share = WEIGHT / WEIGHT.sum()
+    others = rows.contributions[:, 1:, 0] / rows.term_std[1:]
+    design = np.column_stack([np.ones(N), others])
+    own = rows.contributions[:, 0] / rows.term_std[0]
+    response = rows.response
+
+    def left(values):
+        fit = LinearRegression(fit_intercept=False).fit(design, values, WEIGHT)
+        return values - fit.predict(design)
+
+    for followed, threshold in ((left(response), 1.0), (own, 0.25)):
+        bent = stand_ins(followed, design[:, None], products, share, N, threshold)
+        design = np.column_stack([design, bent[:, 0]])
+    assert design.shape[1] > 3
+    expected = share * left(own)[:, 0] * left(response)[:, 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "y", "share_of_rows"),
+    [
+        ("binary", np.arange(N) % 4 == 0, 0.5),
+        ("multiclass", np.arange(N) % 4 // 2 * (1 + np.arange(N) % 2), 1.0),
+        ("regression", NUMBERS, 1.0),
+    ],
+)
+def test_informative_rows_are_twice_those_of_a_rare_class(kind, y, share_of_rows):
+    est = AdditiveRegressor()
+    if kind != "regression":
+        est = AdditiveClassifier(3 if kind == "multiclass" else 1)
+    est.fit(*([] if kind == "regression" else [np.unique(y)]))
+    rows = HeldOut(est, X, y)
+    assert rows.n_informative == pytest.approx(N * share_of_rows)
+    half = HeldOut(est, X, y, np.tile([1.0] * 4 + [0.0] * 4, N // 8))
+    assert half.n_informative == pytest.approx(N * share_of_rows / 2)

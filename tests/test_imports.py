@@ -29,6 +29,7 @@ FLOORS = {
     "_base_plain": 3,
     "_base_mkl": 3,
     "_relevance_intervals": 4,
+    "_modality_features": 4,
     "_relevance_test": 4,
     "_routing": 4,
     "_early_fusion": 4,

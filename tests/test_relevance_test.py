@@ -15,13 +15,20 @@ from sklearn_mmfusion import (
     InTenseClassifier,
     InTenseRegressor,
     LinearEncoder,
+    MLPEncoder,
     MNLClassifier,
     RelevanceWarning,
     relevance_test,
 )
 from sklearn_mmfusion._block_norm import auto_reg
 from sklearn_mmfusion._effective_scores import EffectiveScores
-from sklearn_mmfusion._relevance_test import _split, _without_selection, holm, sign_flip_test
+from sklearn_mmfusion._relevance_test import (
+    _split,
+    _without_selection,
+    holm,
+    scores_of_terms,
+    sign_flip_test,
+)
 from sklearn_mmfusion.datasets import make_recovery
 
 TASK = make_recovery(
@@ -133,8 +140,8 @@ def sign_flip_p(X, y, seed):
     from sklearn_mmfusion._held_out import HeldOut
 
     _, test = _split(Products(), X, y, None, 0.5, seed)
-    rows = HeldOut(Products().fit(X, y), {k: v[test] for k, v in X.items()}, y[test])
-    scores = [rows.effective_scores(term) for term in range(3)]
+    tested, fitted = {k: v[test] for k, v in X.items()}, Products().fit(X, y)
+    scores = scores_of_terms(fitted, tested, HeldOut(fitted, tested, y[test]), None)
     return sign_flip_test(scores, 999, np.random.RandomState(seed))[1]
 
 
@@ -159,8 +166,8 @@ def test_copies_of_rows_in_groups_do_not_make_evidence():
     rows = np.unique(groups[test])
     from sklearn_mmfusion._held_out import HeldOut
 
-    held = HeldOut(Products().fit(X, y), {k: v[rows] for k, v in X.items()}, y[rows])
-    scores = held.effective_scores(2).values
+    once, fitted = {k: v[rows] for k, v in X.items()}, Products().fit(X, y)
+    scores = scores_of_terms(fitted, once, HeldOut(fitted, once, y[rows]), None)[2].values
     assert result.statistic[2] == pytest.approx(scores.sum() / np.linalg.norm(scores), rel=1e-6)
 
 
@@ -246,3 +253,83 @@ def test_wrong_arguments_are_refused():
         relevance_test(make_pipeline(LinearRegression()), X, y)
     with pytest.raises(InputError, match=r"groups: expected one label .* shape \(3,\)"):
         relevance_test(Products(), X, y, groups=[0, 1, 2], random_state=0)
+
+
+class Triples(Products):
+    """All terms of three modalities, without training."""
+
+    def fit(self, X, y, sample_weight=None):
+        self.term_modalities_ = [*"abc", ("a", "b"), ("a", "c"), ("b", "c"), ("a", "b", "c")]
+        self.term_names_ = [" x ".join(term) for term in self.term_modalities_]
+        self.intercept_ = np.zeros(1)
+        return self
+
+    def contributions(self, X):
+        columns = {name: np.asarray(X[name])[:, 0] for name in "abc"}
+        parts = [np.prod([columns[m] for m in term], axis=0) for term in self.term_modalities_]
+        return np.stack(parts, axis=1)[..., None]
+
+
+def correlated(rng, names, n, r=0.8):
+    """Modalities whose first columns are correlated."""
+    X = {name: rng.normal(size=(n, 3)) for name in names}
+    for name in names[1:]:
+        X[name][:, 0] = r * X[names[0]][:, 0] + np.sqrt(1 - r**2) * X[name][:, 0]
+    return X
+
+
+BENT = {
+    "square": np.square,
+    "steep": lambda z: np.exp(0.7 * z),
+    "wave": lambda z: 2 * np.sin(2 * z),
+}
+
+
+@pytest.mark.parametrize("bend", ["square", "steep"])
+@pytest.mark.parametrize("kind", ["regression", "binary", "three classes"])
+def test_bent_effects_of_correlated_modalities_are_no_interaction(bend, kind):
+    found = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        X = correlated(rng, "ab", 600)
+        z = BENT[bend](X["a"][:, 0]) + BENT[bend](X["b"][:, 0])
+        z = (z - z.mean()) / z.std()
+        estimator, y = InTenseRegressor(**FAST), z + 0.5 * rng.normal(size=600)
+        if kind != "regression":
+            cuts = [0.0] if kind == "binary" else [-0.5, 0.5]
+            estimator, y = InTenseClassifier(**FAST), np.digitize(y, cuts)
+        result = relevance_test(estimator, X, y, terms=["a x b"], n_null=99, random_state=seed)
+        found.append(result.p_value[0])
+    assert sum(p <= 0.05 for p in found) <= 1
+
+
+def test_bends_that_only_the_encodings_know_are_no_interaction():
+    found = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        X = correlated(rng, "ab", 600)
+        y = BENT["wave"](X["a"][:, 0]) + BENT["wave"](X["b"][:, 0]) + rng.normal(size=600)
+        est = InTenseRegressor(max_epochs=40, encoders=MLPEncoder(), reg=0.01)
+        result = relevance_test(est, X, y, terms=["a x b"], n_null=99, random_state=seed)
+        found.append(result.p_value[0])
+    assert sum(p <= 0.05 for p in found) <= 1
+
+
+def test_bent_effect_of_a_pair_is_no_interaction_of_three():
+    p = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        X = correlated(rng, "abc", 800)
+        a, b, c = (X[name][:, 0] for name in "abc")
+        y = a**2 * b + rng.normal(size=800)
+        p.append(relevance_test(Triples(), X, y, n_null=99, random_state=seed).p_value[-1])
+    assert sum(value <= 0.05 for value in p) <= 1
+    y = y + a * b * c  # the last rows, with a term of three
+    assert relevance_test(Triples(), X, y, random_state=0).p_value[-1] <= 0.01
+
+
+def test_interaction_is_found_beside_bent_effects_of_correlated_modalities():
+    X = correlated(np.random.default_rng(0), "ab", 600, r=0.6)
+    bent = np.square(X["a"][:, 0]) + np.square(X["b"][:, 0])
+    y = bent + X["a"][:, 0] * X["b"][:, 0] + np.random.default_rng(1).normal(size=600)
+    assert relevance_test(Products(), X, y, random_state=0).p_value[2] == 0.001
