@@ -30,9 +30,6 @@ __all__ = ["HeldOut", "check_additive", "check_groups", "row_frame", "step_remed
 Floats = npt.NDArray[np.float64]
 
 _RIDGE = 1e-8  # of the largest curvature: keeps flat directions finite
-# Thresholds of bent effects. What is missed is a product of two parts, one left by each choice; the
-# target has noise to follow, the contribution has none.
-_OF_RESIDUALS, _OF_TERM = 1.0, 0.25
 _PULL = 1e-4  # weight of "the model is right" against a mean loss; separable rows need it
 
 
@@ -256,7 +253,11 @@ class HeldOut:
     # -- what one term adds to the others ------------------------------------------------------
 
     def effective_scores(
-        self, term: int, products: Sequence[Products] = (), n_units: float = 0
+        self,
+        term: int,
+        products: Sequence[Products] = (),
+        n_units: float = 0,
+        threshold: float = 1.0,
     ) -> EffectiveScores:
         r"""Effective score of each row for one term beside all others.
 
@@ -266,8 +267,8 @@ class HeldOut:
         Their sum is the derivative of the log-likelihood in the direction of the term.
 
         The others are joined by the bent effects among ``products`` that the residuals follow most
-        closely, and those that the term does; how many depends on ``n_units``, the number of rows
-        or groups that say something of their own.
+        closely, and those that the term does, with their least gain given by ``threshold``. How
+        many depends on ``n_units``, the number of rows or groups that say something of their own.
         """
         y = self._known_response()
         n, n_terms, n_outputs = self.contributions.shape
@@ -282,8 +283,8 @@ class HeldOut:
         outputs = design @ self._newton(design, theta, y)
         own = self.contributions[:, term] / std[term]
         if products:
-            for followed, threshold in ((y - self._mean(outputs), _OF_RESIDUALS), (own, _OF_TERM)):
-                bent = stand_ins(followed, design, products, self.share, n_units, threshold)
+            for followed, least in ((y - self._mean(outputs), 1.0), (own, threshold)):
+                bent = stand_ins(followed, design, products, self.share, n_units, least)
                 design = np.concatenate([design, bent], axis=2)
             theta = np.concatenate([theta, np.zeros(design.shape[2] - len(theta))])
             outputs = design @ self._newton(design, theta, y)

@@ -30,6 +30,9 @@ Rows = npt.NDArray[np.intp]
 
 _LEVEL = 0.05  # that a p-value should be able to fall below
 _DRAWS = 1000  # at a time
+# Least gain of a bent effect that an interaction follows: small, since there is no noise in it, and
+# what is missed is the product of what is left of the interaction and of the target.
+_OF_INTERACTIONS = 0.25
 
 
 def relevance_test(
@@ -109,9 +112,9 @@ def relevance_test(
     for a term of three and more modalities also products of components of two of its modalities,
     and cubic ones. Added are those that the residuals follow most closely, and those that the
     contribution of the term does [3]_: up to 100 of each, and up to one for each 10 test rows (or
-    groups; or twice the rows of the rarer class), above what chance gives. A single effect is set
-    against bent effects of the other modalities. What is missed is of the size of a product: what
-    those columns leave of the misfit, times what they leave of the term.
+    groups; or twice the rows of the rarer class), until the next would add less than chance does. A
+    single effect is set against bent effects of the other modalities. What is missed is of the size
+    of a product: what those columns leave of the misfit, times what they leave of the term.
 
     **Statistic.** :math:`T = \sum_i s_i`, with the effective score of a row
     :math:`s_i = \tilde c(x_i)^\top (y_i - \mu_i)`: what is left of the term's contribution after
@@ -139,10 +142,8 @@ def relevance_test(
     strongly dependent modalities, a single effect that is far from sums of the products above can
     still pass for an interaction, the more so the more rows test: effects of sequences and images
     that the encoding does not show, and of few groups, which allow few columns. Of two terms
-    that say the same, neither adds to the other: both may have large p-values. An interaction is
-    centred at the means of the training rows; where those differ from the true means by chance,
-    what is left of the interaction is a small effect of its single modalities, which many test
-    rows show.
+    that say the same, neither adds to the other: both may have large p-values; so may an
+    interaction of correlated features, which is nearly a sum of bent effects.
 
     **The fit.** It is made with ``reg="auto"`` taken at its number, without the choice of
     interactions on held-out rows, and without the polish, so that no term is exactly 0. Its
@@ -234,7 +235,12 @@ def scores_of_terms(
     features = modality_features(fitted, X)
     n_units = rows.n_informative if label is None else min(rows.n_informative, label.max() + 1)
     scores = [
-        rows.effective_scores(term, products_beside(members, features), n_units)
+        rows.effective_scores(
+            term,
+            products_beside(members, features),
+            n_units,
+            threshold=1.0 if len(members) == 1 else _OF_INTERACTIONS,
+        )
         for term, members in enumerate(fitted.term_modalities_)
     ]
     return scores if label is None else [term.of_groups(label) for term in scores]

@@ -234,7 +234,7 @@ def test_effective_scores_beside_bent_effects_are_products_of_residuals():
     rows = HeldOut(est, X, y, WEIGHT)
     z = np.column_stack([np.ones(N), X["b"]])
     products = [Products(z, z)]
-    found = rows.effective_scores(0, products, N).values
+    found = rows.effective_scores(0, products, N, 0.25).values
     # By hand: both choices one after the other, and residuals of least squares on all of it.
     share = WEIGHT / WEIGHT.sum()
     others = rows.contributions[:, 1:, 0] / rows.term_std[1:]
