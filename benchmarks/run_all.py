@@ -15,7 +15,7 @@ SYNTHETIC = (
     "iterbn", "epoch_speed", "compile", "precision", "together", "mult_speed", "routing_speed",
     "explain_speed", "inspection_speed",
     "sklearn_checks",
-    "recovery", "small_data", "synthgene", "synthgene_tri", "routing_tri",
+    "recovery", "recovery_classes", "small_data", "synthgene", "synthgene_tri", "routing_tri",
     "reliability_files", "reliability_faults",
 )  # fmt: skip
 REAL = (

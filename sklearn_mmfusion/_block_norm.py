@@ -17,11 +17,13 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_mmfusion import functional as F
 from sklearn_mmfusion._base import BaseFusion
 from sklearn_mmfusion._block_head import BlockNormHead
+from sklearn_mmfusion._encoders import SMALL_SAMPLE
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fitted import AdditivePredictions
 from sklearn_mmfusion._fitting import FitSteps
 from sklearn_mmfusion._plan import FusionPlan
+from sklearn_mmfusion._solving import Relaxation
 from sklearn_mmfusion._sweep import SweptTerms
 from sklearn_mmfusion._validation import TargetSchema, check_fit_inputs
 
@@ -63,7 +65,8 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
 
         Where ``reg`` is "auto", interactions have to earn their place; and where all modalities
         are log-posteriors, so do weights that are more than one number per modality. Encoders
-        without hidden layers are tried on features and on components.
+        without hidden layers are tried on features, where they win a draw on few rows, and on
+        components.
         """
         if start is not None:
             return []
@@ -71,16 +74,19 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         if self.reg != 0 and self._polishes(plan):
             tries = [changes for changes in tries if "lr" not in changes]  # weights are solved for
         if plan.linear:
-            tries.insert(0, {"encoders": plan.linear})
+            linear: dict[str, Any] = {"encoders": plan.linear}
+            if n_rows <= SMALL_SAMPLE:  # perceptrons find something in noise, too
+                linear["unless_worse_by"] = 1.0
+            tries.insert(0, linear)
         if plan.reads_components:
             tries.append({"encoders": plan.on_components(plan.linear)})
         single = tuple(term for term in plan.terms if len(term) == 1)
         if self.reg != "auto":
             return tries
         if 0 < len(single) < len(plan.terms):
-            tries.insert(0, {"terms": single})
+            tries.insert(0, {"terms": single, "unless_worse_by": 2.5})
         if self.polish and plan.votes:
-            tries.append({"terms": single, "vote": True})
+            tries.append({"terms": single, "vote": True, "unless_worse_by": 2.0})
         return tries
 
     def _polishes(self, plan: FusionPlan) -> bool:
@@ -91,7 +97,11 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         return bool(self.polish) and plan.modality_dropout == 0
 
     def _chosen(self, inner: FitResult) -> dict[str, Any]:
-        chosen = {"reg": inner.reg, "polish": not np.isnan(inner.polish_gap)}
+        chosen = {
+            "reg": inner.reg,
+            "polish": not np.isnan(inner.polish_gap),
+            "relaxation": Relaxation(*inner.relaxation),
+        }
         return {**chosen, "vote": True} if inner.is_vote else chosen
 
     def _run_once(
@@ -117,6 +127,8 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
     def _set_readings(self) -> None:
         self._p = float(self.p)
         self.reg_ = float(np.mean([result.reg for result in self._results]))
+        self.relaxed_reg_ = float(np.mean([r.reg * r.relaxation[0] for r in self._results]))
+        self.calibration_factor_ = float(np.mean([r.relaxation[1] for r in self._results]))
         self.polish_gap_ = float(np.max([result.polish_gap for result in self._results]))
         self._set_terms()
 

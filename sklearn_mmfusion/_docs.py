@@ -37,9 +37,11 @@ reg : float or "auto", default="auto"
     exact solution at this strength tells held-out rows apart clearly worse than the trained
     weights, other strengths are tried.
     With "auto", interactions have to earn their place: a model without them is fitted too, and
-    kept unless the held-out loss with them is lower by more than two standard errors. Likewise,
+    kept unless the held-out loss with them is lower by more than 2.5 standard errors. Likewise,
     where every modality is the log-posterior of a classifier (:class:`EstimatorEncoder`), one
-    weight per modality in their sum is kept unless a matrix each does better by as much.
+    weight per modality in their sum is kept unless a matrix each does better by two. In the end
+    held-out rows choose one factor of all weights and, without interactions, a weaker penalty
+    for the terms that are left.
 polish : bool, default=True
     Solve the convex problem in the fusion weights exactly at the end. With ``reg="auto"`` the
     trained weights stay where every solution tells held-out rows apart clearly worse, by more
@@ -150,11 +152,18 @@ fusion_norm_ : float
     Sum of the block norms: near 0, the model is a constant and the scores say nothing. Of
     several members the mean.
 reg_ : float
-    Strength of the penalty behind the fusion weights; of several members the mean.
+    Strength of the penalty that chose the terms; of several members the mean.
+relaxed_reg_ : float
+    Strength of the penalty behind the final weights: ``reg_``, or less where ``reg`` is "auto",
+    no interaction is in the model, and held-out rows say that weak effects were shrunken too far.
+    Of several members the mean.
+calibration_factor_ : float
+    What all fusion weights were multiplied by at the end: with ``reg="auto"`` the factor that fits
+    held-out rows best, else 1. It changes no share. Of several members the mean.
 polish_gap_ : float
-    Duality gap of the fusion weights relative to the loss of a constant, the largest of the
-    members; NaN where the weights are those of the last step of training (``reg=0`` among others),
-    or those of a sum of log-posteriors.
+    Duality gap of the fusion weights, before their factor, relative to the loss of a constant, the
+    largest of the members; NaN where the weights are those of the last step of training
+    (``reg=0`` among others), or those of a sum of log-posteriors.
 """
 
 _ATTRIBUTES_ACTIVATED = """\

@@ -87,7 +87,8 @@ class EncoderByShape(BaseEncoder):
     above 1000 rows by two standard errors. Where a modality has more than 32 flat features,
     estimators with an encoder for each modality are fitted to its first 16 principal components as
     well (``n_components=16``). MNL and InTense try linear encoders, on features and on components:
-    a LinearEncoder for the MLPEncoder and a SummaryEncoder without the network. ``encoders_`` has
+    a LinearEncoder for the MLPEncoder and a SummaryEncoder without the network. Up to 1000 rows
+    those on features are kept unless perceptrons are better by a standard error. ``encoders_`` has
     what was kept.
 
     Parameters

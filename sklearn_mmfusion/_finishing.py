@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +16,9 @@ from sklearn_mmfusion._fit_data import FitResult, TargetScale
 from sklearn_mmfusion._fit_scales import best_constant, row_shares
 from sklearn_mmfusion._net import TrainingOptions
 from sklearn_mmfusion._plan import FusionPlan, network_state
-from sklearn_mmfusion._polish import FusionProblem, clearly_less, polish
+from sklearn_mmfusion._polish import FusionProblem
 from sklearn_mmfusion._seeds import seed_for
+from sklearn_mmfusion._solving import HeldFeatures, Relaxation, solve
 from sklearn_mmfusion._vote import set_vote
 from sklearn_mmfusion.modules.losses import LOSSES, smooth_loss
 from sklearn_mmfusion.modules.network import FusionNetwork, joined
@@ -33,8 +33,6 @@ Floats = npt.NDArray[np.float64]
 FEATURE_BYTES, LAZY_FEATURE_BYTES = 2 * 2**30, 64 * 2**20
 _CHUNK_ROWS = 4096
 _CHUNK_VALUES = 2**22  # numbers within the network for a chunk of rows: 32 MB in float64
-_SHRINKAGES = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
-_ALLOWANCE = 0.02  # share of a constant's loss that exactness may cost on held-out rows
 
 
 def finish(
@@ -57,14 +55,35 @@ def finish(
         network.recompute_statistics(some.chunks(chunk_rows(network, some)), some.batch)
     features = _features(network, some)
     _check_finite(plan, network, features)
-    gap, reg = float("nan"), options.reg
     share = row_shares(some)
+    fusion = network.fusion
+    gap, reg, relaxation = float("nan"), options.reg, Relaxation()
     if vote:
-        prior = best_constant(some, loss_name, plan.n_outputs)
-        set_vote(network, features, some.target, share, prior, loss_name, some.n_counted)
-    elif polish_weights and options.reg > 0:
-        tried = None if held is None else _some_rows(network, held, plan.seed)
-        gap, reg = _polish_in_place(network, features, some, tried, share, loss_name, options)
+        constant = best_constant(some, loss_name, plan.n_outputs)
+        set_vote(network, features, some.target, share, constant, loss_name, some.n_counted)
+    elif (polish_weights or options.relaxation is not None) and options.reg > 0:
+        solution = solve(
+            FusionProblem(
+                features,
+                some.target,
+                share,
+                smooth_loss(loss_name),
+                fusion.term_of_column,
+                len(fusion.block_sizes),
+                options.p,
+                options.reg,
+            ),
+            fusion.weight.detach().clone(),
+            fusion.bias.detach().clone(),
+            None if held is None else _held_features(network, held, plan.seed, loss_name),
+            best_constant(some, loss_name, plan.n_outputs),
+            options.reg_factors,
+            polishes=polish_weights,
+            relaxes=all(len(term) == 1 for term in plan.terms),
+            relaxation=options.relaxation,
+        )
+        _set_fusion(network, solution.weight, solution.bias)
+        gap, reg, relaxation = solution.gap, solution.reg, solution.relaxation
         _check_finite(plan, network)
     with torch.no_grad():
         readings = network.fusion.readings(features, share, some.n_counted)
@@ -81,6 +100,7 @@ def finish(
         contribution_std=spread.numpy() * scale.scale,
         reg=reg,
         polish_gap=gap,
+        relaxation=(relaxation.strength, relaxation.factor),
         gain=gain,
         gain_error=error,
         validation_history=[] if held is None else result.history,
@@ -108,60 +128,6 @@ def _check_finite(plan: FusionPlan, network: FusionNetwork, features: Tensor | N
             f"the fitted model is not finite ({name}{who}): look for extreme values in the data, "
             "or lower lr"
         )
-
-
-def _polish_in_place(
-    network: FusionNetwork,
-    features: Tensor,
-    rows: FusionDataset,
-    held: FusionDataset | None,
-    share: Tensor,
-    loss_name: str,
-    options: TrainingOptions,
-) -> tuple[float, float]:
-    """Replace the fusion weights by the exact solution, where that predicts as well.
-
-    Returns the duality gap (nan where the trained weights stay) and the strength of the penalty.
-    """
-    fusion = network.fusion
-    problem = FusionProblem(
-        features,
-        rows.target,
-        share,
-        smooth_loss(loss_name),
-        fusion.term_of_column,
-        len(fusion.block_sizes),
-        options.p,
-        options.reg,
-    )
-    weight, bias = fusion.weight.detach().clone(), fusion.bias.detach().clone()
-    if held is None or not options.reg_factors:
-        # A number for reg is the user's word.
-        solution = polish(problem, weight, bias)
-        _set_fusion(network, solution.weight, solution.bias)
-        return solution.gap, options.reg
-    held_features = _features(network, held)
-    held_share = row_shares(held)
-
-    def losses(w: Tensor, b: Tensor) -> Tensor:
-        # At the best common factor of the contributions: the penalty shrinks them all, on
-        # purpose, and only how well they tell rows apart is in question.
-        signal = held_features @ w.T
-        scaled = [LOSSES[loss_name](factor * signal + b, held.target) for factor in _SHRINKAGES]
-        return min(scaled, key=lambda loss: float((loss * held_share).sum()))
-
-    trained = losses(weight, bias)
-    constant = torch.zeros_like(weight), best_constant(rows, loss_name, len(bias))
-    allowance = _ALLOWANCE * float((losses(*constant) * held_share).sum())
-    for factor in options.reg_factors:
-        reg = factor * options.reg
-        solution = polish(replace(problem, reg=reg), weight, bias)
-        # Features that were fitted too closely to the training rows mislead the exact solution.
-        solved = losses(solution.weight, solution.bias) - allowance
-        if not clearly_less(trained, solved, held_share, held.n_counted):
-            _set_fusion(network, solution.weight, solution.bias)
-            return solution.gap, reg
-    return float("nan"), options.reg
 
 
 @torch.no_grad()
@@ -202,6 +168,15 @@ def _some_rows(network: FusionNetwork, rows: FusionDataset, seed: int) -> Fusion
     """Return as many rows as have encodings and features that fit in memory."""
     limit = LAZY_FEATURE_BYTES if rows.is_large else FEATURE_BYTES
     return rows.sample(limit // feature_bytes(network, rows), seed_for(seed, "features"))
+
+
+def _held_features(
+    network: FusionNetwork, held: FusionDataset, seed: int, loss_name: str
+) -> HeldFeatures:
+    """Return the features of held-out rows."""
+    some = _some_rows(network, held, seed)
+    features = _features(network, some)
+    return HeldFeatures(features, some.target, row_shares(some), some.n_counted, loss_name)
 
 
 @torch.no_grad()

@@ -92,6 +92,9 @@ class FitResult:
         Strength of the penalty behind the fusion weights.
     polish_gap : float
         Relative duality gap of the weights; nan where they are not polished.
+    relaxation : tuple of float
+        Penalty behind the final weights as a multiple of ``reg``, and what they were then
+        multiplied by.
     gain, gain_error : float
         Share of the held-out loss of the best constant that the model takes away, and its
         standard error; nan without held-out rows.
@@ -123,6 +126,7 @@ class FitResult:
     n_held: float = 0.0
     n_rows: int = 0
     is_vote: bool = False
+    relaxation: tuple[float, float] = (1.0, 1.0)
 
     def clearly_beats(self, other: FitResult, n_errors: float) -> bool:
         """Whether the held-out loss is lower by more than so many standard errors."""

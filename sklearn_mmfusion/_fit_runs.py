@@ -147,7 +147,9 @@ class FitRuns(FitOptions):
     def _others(self, plan: FusionPlan, n_rows: int, start: Any) -> list[dict[str, Any]]:
         """Return what other models have in place of parts of the plan, in the order of trying.
 
-        Besides fields of a plan, ``vote``: as in :meth:`_run_once`, and ``lr``.
+        Besides fields of a plan, ``vote``: as in :meth:`_run_once`, ``lr``, and
+        ``unless_worse_by``: standard errors of the held-out loss within which the model wins,
+        since it is simpler.
         """
         if start is not None:
             return []
@@ -163,9 +165,8 @@ class FitRuns(FitOptions):
     def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitSteps:
         """Fit on some rows, and let other models win on the others.
 
-        Fewer terms win unless the loss is higher by more than two standard errors. Other encoders,
-        and longer steps, win by a lower loss; with more than ``SMALL_SAMPLE`` rows it has to be
-        lower by as much.
+        Simpler models win unless the loss is higher by so many standard errors. Others win by a
+        lower loss; with more than ``SMALL_SAMPLE`` rows it has to be lower by two standard errors.
         """
         best = yield from self._run_once(plan, kept, held, start)
         n_rows = kept.data.n_samples + held.data.n_samples
@@ -176,12 +177,13 @@ class FitRuns(FitOptions):
             parts = {"terms": best.plan.terms, "encoders": best.plan.encoders, **changes}
             lr = parts.pop("lr", best.training.first_lr)
             vote = parts.pop("vote", False)
+            unless_worse_by = parts.pop("unless_worse_by", None)
             changed = replace(plan, **parts)
             other = yield from self._run_once(changed, kept, held, None, vote=vote, lr=lr)
             if other.training.interrupted:
                 best = replace(best, training=replace(best.training, interrupted=True))
-            elif "terms" in changes:
-                best = best if best.clearly_beats(other, 2.0) else other
+            elif unless_worse_by is not None:
+                best = best if best.clearly_beats(other, unless_worse_by) else other
             elif other.clearly_beats(best, 0.0 if small else 2.0):
                 best = other
         return replace(best, held_losses=None, held_share=None)

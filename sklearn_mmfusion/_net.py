@@ -23,6 +23,7 @@ from sklearn_mmfusion._epochs import EpochKeeper, EpochLog, TrainingResult, rais
 from sklearn_mmfusion._graphed import GraphedSteps, can_be_graphed
 from sklearn_mmfusion._progress import FitTask
 from sklearn_mmfusion._seeds import seed_for
+from sklearn_mmfusion._solving import Relaxation
 from sklearn_mmfusion._stages import ProgressFile
 from sklearn_mmfusion.modules.losses import link
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
@@ -46,6 +47,7 @@ class TrainingOptions:
     weight_decay: float
     seed: int
     kind: str = "regression"  # of the target
+    relaxation: Relaxation | None = None  # of the fusion weights; None: held-out rows choose it
     ramp_epochs: int = 0
     dropout_epochs: int = 100
     patience: int | None = None

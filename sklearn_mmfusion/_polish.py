@@ -111,8 +111,11 @@ class FusionProblem:
         """Penalty with its factor."""
         return self.reg * float(F.block_norm_penalty(self.norms(weight), self.p))
 
-    def best_bias(self, fitted: Tensor, bias: Tensor) -> Tensor:
-        """Intercept that minimises the loss where the rest of the prediction is fixed (Newton)."""
+    def best_bias(self, fitted: Tensor, bias: Tensor, tol: float = 1e-13) -> Tensor:
+        """Intercept that minimises the loss where the rest of the prediction is fixed (Newton).
+
+        ``tol`` is the largest derivative at which to stop.
+        """
 
         def objective(b: Tensor) -> Tensor:
             return self.data_term(fitted + b)
@@ -121,7 +124,7 @@ class FusionProblem:
             point = bias.detach().requires_grad_()
             value = objective(point)
             (gradient,) = torch.autograd.grad(value, point)
-            if float(gradient.abs().max()) < 1e-13:
+            if float(gradient.abs().max()) < tol:
                 break
             hessian = torch.autograd.functional.hessian(objective, bias)
             # Least squares, since softmax has a direction without curvature.

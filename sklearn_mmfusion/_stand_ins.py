@@ -19,6 +19,7 @@ Floats = npt.NDArray[np.float64]
 
 _N_JOINT = 6  # components of each of two modalities, whose products are effects of both
 _UNITS_PER_COLUMN, _MOST_COLUMNS = 10, 100
+_MOST_VALUES = 2**25  # of all columns: 256 MB
 _LEAST = 1e-6  # of a variance: what is left of a column below that is round-off
 
 
@@ -126,7 +127,7 @@ def stand_ins(
         Chosen columns.
     """
     n, n_outputs = followed.shape
-    n_columns = min(_MOST_COLUMNS, int(n_units / _UNITS_PER_COLUMN))
+    n_columns = min(_MOST_COLUMNS, int(n_units / _UNITS_PER_COLUMN), _MOST_VALUES // followed.size)
     if not products or n_columns == 0:
         return np.zeros((n, n_outputs, 0))
     chosen: list[Floats] = []

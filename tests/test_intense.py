@@ -280,7 +280,7 @@ def test_categories_are_learned_though_few_rows_differ():
     est = InTenseClassifier(encoders=LinearEncoder(), random_state=0).fit(x, y)
     rule = (first == 0) | (second == 0)  # the best that can be told of a row
     assert est.score(x, y) == pytest.approx(np.mean(rule == y), abs=0.01)
-    assert est.validation_gain_ > 3 * est.validation_gain_error_ > 0
+    assert est.validation_gain_ > 2.5 * est.validation_gain_error_ > 0
     assert est.relevance_scores_["a x b"] < 0.1
 
 

@@ -239,6 +239,8 @@ def training_section(subject: Subject) -> Section | None:
     for word, name in (
         ("gain on held-out rows", "validation_gain_"),
         ("penalty (reg_)", "reg_"),
+        ("penalty behind the final weights (relaxed_reg_)", "relaxed_reg_"),
+        ("factor of the final weights (calibration_factor_)", "calibration_factor_"),
         ("duality gap of the fusion weights", "polish_gap_"),
         ("sum of the fusion weights' norms", "fusion_norm_"),
     ):
