@@ -3,10 +3,13 @@ r"""The fusion weights that a fit ends with: solved for, relaxed, and of the rig
 The penalty that chooses terms also shrinks those it keeps, weak ones most: the relevance of a
 weak effect would be too small, and probabilities too close to the prior. So the terms that are left
 are solved for again under weaker penalties (the relaxed lasso of Meinshausen, 2007), and rows that
-trained nothing choose among them, and one factor of all weights. Interactions are only rescaled:
-under a weak penalty the useless products within a term take weights, and its norm says more than
-its contributions. The factor is also below 1:
-encoders that follow their training rows too closely make contributions too large for other rows.
+trained nothing choose among them, and one factor of all weights. The factor is below 1 where
+encoders follow their training rows too closely. Interactions are only rescaled: under a weak
+penalty the useless products within a term take weights, and its norm says more than its
+contributions.
+
+NOTE[DIFF] The paper ends with the weights of the penalised problem. Those are what a number for
+``reg`` gives.
 """
 
 from __future__ import annotations
