@@ -33,6 +33,7 @@ _WEAKER = (0.3, 0.1, 0.03)  # penalties of the terms that are left that are trie
 # two strengths of three within a fifth and five.
 _FACTOR_STD, _BOUND = math.log(2.0), math.log(8.0)
 _STRENGTH_STD = math.log(5.0)
+_STEP = 0.02  # of the logarithm of a factor
 _SHRUNKEN = 1.1  # factor from which on a weaker penalty is worth a trial
 _LOG_LOSSES = ("binary", "multiclass", "multilabel")
 
@@ -268,7 +269,7 @@ def common_factor(
     Returns
     -------
     factor : float
-        The factor.
+        The factor, in steps of two per cent.
     value : float
         What it minimises.
     """
@@ -283,6 +284,7 @@ def common_factor(
         return held.n_counted * mean / unit + 0.5 * (log_factor / _FACTOR_STD) ** 2
 
     found = minimize_scalar(
-        objective, bounds=(-_BOUND, _BOUND), method="bounded", options={"xatol": 0.05}
+        objective, bounds=(-_BOUND, _BOUND), method="bounded", options={"xatol": 1e-4}
     )
-    return math.exp(float(found.x)), float(found.fun)
+    # In steps, so that round-off, as that of weights against repetitions, leaves it as it is.
+    return math.exp(_STEP * round(float(found.x) / _STEP)), float(found.fun)
