@@ -89,9 +89,9 @@ class FitResult:
         Weighted standard deviation of each contribution over the training rows, y's units; no
         rows where outputs are no sums of contributions.
     reg : float
-        Strength of the penalty behind the fusion weights.
+        Strength of the penalty that chose the terms.
     polish_gap : float
-        Relative duality gap of the weights; nan where they are not polished.
+        Relative duality gap of the weights before their factor; nan where they are not polished.
     relaxation : tuple of float
         Penalty behind the final weights as a multiple of ``reg``, and what they were then
         multiplied by.
