@@ -79,7 +79,8 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
                 linear["unless_worse_by"] = 1.0
             tries.insert(0, linear)
         if plan.reads_components:
-            tries.append({"encoders": plan.on_components(plan.linear)})
+            # Both changes at once: where neither helps by itself, they hardly do together.
+            tries.append({"encoders": plan.on_components(plan.linear), "after_gain": True})
         single = tuple(term for term in plan.terms if len(term) == 1)
         if self.reg != "auto":
             return tries

@@ -149,7 +149,8 @@ class FitRuns(FitOptions):
 
         Besides fields of a plan, ``vote``: as in :meth:`_run_once`, ``lr``, and
         ``unless_worse_by``: standard errors of the held-out loss within which the model wins,
-        since it is simpler.
+        since it is simpler; and ``after_gain``: whether it is left out, with more than
+        ``SMALL_SAMPLE`` rows, where no other encoders before it had a lower loss.
         """
         if start is not None:
             return []
@@ -171,15 +172,19 @@ class FitRuns(FitOptions):
         best = yield from self._run_once(plan, kept, held, start)
         n_rows = kept.data.n_samples + held.data.n_samples
         small = n_rows <= SMALL_SAMPLE
+        has_gained = False
         for changes in self._others(plan, n_rows, start):
             if best.training.interrupted:
                 break
             parts = {"terms": best.plan.terms, "encoders": best.plan.encoders, **changes}
+            if parts.pop("after_gain", False) and not (small or has_gained):
+                continue
             lr = parts.pop("lr", best.training.first_lr)
             vote = parts.pop("vote", False)
             unless_worse_by = parts.pop("unless_worse_by", None)
             changed = replace(plan, **parts)
             other = yield from self._run_once(changed, kept, held, None, vote=vote, lr=lr)
+            has_gained |= "encoders" in changes and other.clearly_beats(best, 0.0)
             if other.training.interrupted:
                 best = replace(best, training=replace(best.training, interrupted=True))
             elif unless_worse_by is not None:

@@ -26,6 +26,7 @@ from scipy.optimize import brentq, minimize
 from torch import Tensor
 
 from sklearn_mmfusion import functional as F
+from sklearn_mmfusion.modules.losses import LOSSES
 
 __all__ = [
     "FusionProblem",
@@ -116,28 +117,36 @@ class FusionProblem:
 
         ``tol`` is the largest derivative at which to stop.
         """
-
-        def objective(b: Tensor) -> Tensor:
-            return self.data_term(fitted + b)
-
         for _ in range(50):
-            point = bias.detach().requires_grad_()
-            value = objective(point)
-            (gradient,) = torch.autograd.grad(value, point)
+            value, gradient, curvature = self._by_intercept(fitted + bias)
             if float(gradient.abs().max()) < tol:
                 break
-            hessian = torch.autograd.functional.hessian(objective, bias)
             # Least squares, since softmax has a direction without curvature.
             step = torch.linalg.lstsq(
-                hessian, gradient[:, None], rcond=1e-10, driver="gelsd"
+                curvature, gradient[:, None], rcond=1e-10, driver="gelsd"
             ).solution[:, 0]
-            size, old = 1.0, float(value.detach())
-            while float(objective(bias - size * step)) > old and size > 1e-10:
+            size = 1.0
+            while float(self.data_term(fitted + (bias - size * step))) > value and size > 1e-10:
                 size /= 2
             if size <= 1e-10:
                 break
             bias = bias - size * step
         return bias
+
+    def _by_intercept(self, outputs: Tensor) -> tuple[float, Tensor, Tensor]:
+        """Loss, and its first and second derivatives by an intercept that all rows share."""
+        outputs = outputs.detach().requires_grad_()
+        value = self.data_term(outputs)
+        is_joint = self.loss is LOSSES["multiclass"]  # others are sums over outputs
+        (slopes,) = torch.autograd.grad(value, outputs, create_graph=not is_joint)
+        if is_joint:
+            mean = torch.softmax(outputs.detach(), 1)
+            weighted = self.share[:, None] * mean
+            curvature = torch.diag(weighted.sum(0)) - weighted.T @ mean
+        else:
+            (second,) = torch.autograd.grad(slopes.sum(), outputs)
+            curvature = torch.diag(second.sum(0))
+        return float(value.detach()), slopes.detach().sum(0), curvature
 
     def gap(self, weight: Tensor, bias: Tensor) -> tuple[float, Tensor]:
         """Duality gap, and the intercept it holds for."""

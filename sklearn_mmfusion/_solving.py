@@ -35,6 +35,7 @@ _FACTOR_STD, _BOUND = math.log(2.0), math.log(8.0)
 _STRENGTH_STD = math.log(5.0)
 _STEP = 0.02  # of the logarithm of a factor
 _SHRUNKEN = 1.1  # factor from which on a weaker penalty is worth a trial
+_TOL, _ROUGH = 1e-6, 1e-4  # relative duality gaps
 _LOG_LOSSES = ("binary", "multiclass", "multilabel")
 
 
@@ -205,30 +206,28 @@ def _choose(
         return best, chosen
     weaker = solved
     for strength in strengths:
-        weaker = _weaker(problem, weaker, strength, tol=1e-4)
+        weaker = _weaker(problem, weaker, strength, tol=_ROUGH)
         factor, value = common_factor(problem, weaker, held, unit)
         value += 0.5 * (math.log(strength) / _STRENGTH_STD) ** 2
         if value >= least:
             break
         best, chosen, least = weaker, Relaxation(strength, factor), value
-    if best is not solved:
+    if best.gap > _TOL:
         best = _weaker(problem, best, chosen.strength)
     return best, chosen
 
 
 def _weaker(
-    problem: FusionProblem, solved: Solution, strength: float, tol: float = 1e-6
+    problem: FusionProblem, solved: Solution, strength: float, tol: float = _TOL
 ) -> Solution:
     """Solve for the terms that are left, under a multiple of the penalty that chose them."""
     columns = (problem.norms(solved.weight) > 0)[problem.term_of_column].nonzero()[:, 0]
     if strength == 1.0 or not len(columns):
         return solved
-    left = replace(
-        problem,
-        features=problem.features[:, columns],
-        term_of_column=problem.term_of_column[columns],
-        reg=strength * solved.reg,
-    )
+    left = replace(problem, reg=strength * solved.reg)
+    if len(columns) < len(problem.term_of_column):  # else no copy of all of them
+        left.features = problem.features[:, columns]
+        left.term_of_column = problem.term_of_column[columns]
     found = polish(left, solved.weight[:, columns], solved.bias, tol=tol)
     weight = torch.zeros_like(solved.weight)
     weight[:, columns] = found.weight

@@ -255,6 +255,19 @@ def test_components_are_tried_with_either_kind():
     assert again.encoders_["genes"].n_components == 16
 
 
+@pytest.mark.parametrize("helps", [True, False])
+def test_both_changes_at_once_are_tried_where_one_has_helped(helps):
+    rng = np.random.default_rng(0)
+    n, counter = SMALL_SAMPLE + 100, Counter()
+    X = {"genes": rng.normal(size=(n, 40)), "clinical": rng.normal(size=(n, 2))}
+    effect = X["clinical"][:, 0] if helps else 2 * np.cos(2 * X["clinical"][:, 0])
+    y = effect + X["genes"][:, 0] + 0.5 * rng.normal(size=n)
+    MNLRegressor(max_epochs=30, callbacks=[counter], random_state=0).fit(X, y)
+    *tried, _ = counter.fits
+    one_by_one = [["MLPModule"] * 2, ["LinearModule"] * 2, ["MLPModule", "ComponentsModule"]]
+    assert tried == one_by_one + [["LinearModule", "ComponentsModule"]] * helps
+
+
 def test_encoders_of_the_users_own_stay():
     encoders = {"signal": MLPEncoder(hidden_dim=4)}
     counter = Counter()
