@@ -15,6 +15,7 @@ from sklearn_mmfusion._memory_estimate import check_memory
 from sklearn_mmfusion._plan import FusionPlan, build_network
 from sklearn_mmfusion._seeds import seed_for
 from sklearn_mmfusion._splitting import HASHED_ROWS, SPARE_ROWS, Split, split_by_content, split_rows
+from sklearn_mmfusion._wild_rows import without_wild_rows
 from sklearn_mmfusion.data._blocks import ModalityLayout
 
 __all__ = ["FitRuns"]
@@ -60,6 +61,8 @@ class FitRuns(FitOptions):
         """Yield the fit of each member."""
         if held is not None and self.early_stopping is False:
             refuse_watchers(self.callbacks, f"a fit of all epochs; {_WITH_HELD_OUT}")
+        if held is not None:
+            held = without_wild_rows(whole, held)
         for plan, start in starts:
             if held is None:
                 yield self._run(plan, whole, start)
@@ -273,7 +276,8 @@ def _split(whole: FitInput, fraction: float, seed: int) -> tuple[FitInput, FitIn
 def _take(whole: FitInput, split: Split | None) -> tuple[FitInput, FitInput] | None:
     if split is None:
         return None
-    return whole.take(split.kept, split.kept_weight), whole.take(split.held, split.held_weight)
+    kept = whole.take(split.kept, split.kept_weight)
+    return kept, without_wild_rows(kept, whole.take(split.held, split.held_weight))
 
 
 def _lags(second: FitResult, first: FitResult) -> bool:
