@@ -17,7 +17,6 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_mmfusion import functional as F
 from sklearn_mmfusion._base import BaseFusion
 from sklearn_mmfusion._block_head import BlockNormHead
-from sklearn_mmfusion._encoders import SMALL_SAMPLE
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fitted import AdditivePredictions
@@ -74,20 +73,18 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         if self.reg != 0 and self._polishes(plan):
             tries = [changes for changes in tries if "lr" not in changes]  # weights are solved for
         if plan.linear:
-            linear: dict[str, Any] = {"encoders": plan.linear}
-            if n_rows <= SMALL_SAMPLE:  # perceptrons find something in noise, too
-                linear["unless_worse_by"] = 1.0
-            tries.insert(0, linear)
+            tries.insert(0, {"encoders": plan.linear, "is_linear": True})
         if plan.reads_components:
             # Both changes at once: where neither helps by itself, they hardly do together.
-            tries.append({"encoders": plan.on_components(plan.linear), "after_gain": True})
+            both = {"encoders": plan.on_components(plan.linear), "is_linear": True}
+            tries.append({**both, "after_gain": True})
         single = tuple(term for term in plan.terms if len(term) == 1)
         if self.reg != "auto":
             return tries
         if 0 < len(single) < len(plan.terms):
-            tries.insert(0, {"terms": single, "unless_worse_by": 2.5})
+            tries.insert(0, {"terms": single, "margin": -2.5})
         if self.polish and plan.votes:
-            tries.append({"terms": single, "vote": True, "unless_worse_by": 2.0})
+            tries.append({"terms": single, "vote": True, "margin": -2.0})
         return tries
 
     def _polishes(self, plan: FusionPlan) -> bool:

@@ -128,9 +128,14 @@ class FitResult:
     is_vote: bool = False
     relaxation: tuple[float, float] = (1.0, 1.0)
 
-    def clearly_beats(self, other: FitResult, n_errors: float) -> bool:
-        """Whether the held-out loss is lower by more than so many standard errors."""
+    def beats(self, other: FitResult, margin: float) -> bool:
+        """Whether the held-out loss is lower by more than so many standard errors.
+
+        Below 0 it may be higher by as many.
+        """
         mine, others, share = map(
             torch.from_numpy, (self.held_losses, other.held_losses, self.held_share)
         )
-        return clearly_less(mine, others, share, self.n_held, n_errors)
+        if margin < 0:
+            return not clearly_less(others, mine, share, self.n_held, -margin)
+        return clearly_less(mine, others, share, self.n_held, margin)

@@ -150,10 +150,11 @@ class FitRuns(FitOptions):
     def _others(self, plan: FusionPlan, n_rows: int, start: Any) -> list[dict[str, Any]]:
         """Return what other models have in place of parts of the plan, in the order of trying.
 
-        Besides fields of a plan, ``vote``: as in :meth:`_run_once`, ``lr``, and
-        ``unless_worse_by``: standard errors of the held-out loss within which the model wins,
-        since it is simpler; and ``after_gain``: whether it is left out, with more than
-        ``SMALL_SAMPLE`` rows, where no other encoders before it had a lower loss.
+        Besides fields of a plan, ``vote``: as in :meth:`_run_once`, ``lr``; ``margin``: standard
+        errors of the held-out loss by which the model has to be better, or below 0 may be worse,
+        since it is simpler; ``is_linear``: whether its encoders have no hidden layers; and
+        ``after_gain``: whether it is left out, with more than ``SMALL_SAMPLE`` rows, where no
+        other encoders before it had a lower loss.
         """
         if start is not None:
             return []
@@ -169,31 +170,33 @@ class FitRuns(FitOptions):
     def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitSteps:
         """Fit on some rows, and let other models win on the others.
 
-        Simpler models win unless the loss is higher by so many standard errors. Others win by a
-        lower loss; with more than ``SMALL_SAMPLE`` rows it has to be lower by two standard errors.
+        They win by a lower loss; with more than ``SMALL_SAMPLE`` rows it has to be lower by two
+        standard errors. With fewer, no hidden layers are simpler by one of them.
         """
         best = yield from self._run_once(plan, kept, held, start)
         n_rows = kept.data.n_samples + held.data.n_samples
         small = n_rows <= SMALL_SAMPLE
-        has_gained = False
+        has_gained = is_linear = False
         for changes in self._others(plan, n_rows, start):
             if best.training.interrupted:
                 break
             parts = {"terms": best.plan.terms, "encoders": best.plan.encoders, **changes}
             if parts.pop("after_gain", False) and not (small or has_gained):
                 continue
+            margin = 0.0 if small else 2.0
+            becomes_linear = parts.pop("is_linear", is_linear and "encoders" not in changes)
+            if small and becomes_linear != is_linear:  # perceptrons find something in noise, too
+                margin = -1.0 if becomes_linear else 1.0
+            margin = parts.pop("margin", margin)
             lr = parts.pop("lr", best.training.first_lr)
             vote = parts.pop("vote", False)
-            unless_worse_by = parts.pop("unless_worse_by", None)
             changed = replace(plan, **parts)
             other = yield from self._run_once(changed, kept, held, None, vote=vote, lr=lr)
-            has_gained |= "encoders" in changes and other.clearly_beats(best, 0.0)
+            has_gained |= "encoders" in changes and other.beats(best, 0.0)
             if other.training.interrupted:
                 best = replace(best, training=replace(best.training, interrupted=True))
-            elif unless_worse_by is not None:
-                best = best if best.clearly_beats(other, unless_worse_by) else other
-            elif other.clearly_beats(best, 0.0 if small else 2.0):
-                best = other
+            elif other.beats(best, margin):
+                best, is_linear = other, becomes_linear
         return replace(best, held_losses=None, held_share=None)
 
     def _chosen(self, inner: FitResult) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Tests of the choice of encoders up to 5000 rows: hidden layers or none, columns or components."""
 
 import pickle
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -50,6 +51,11 @@ def wide(n=200, n_noise=30):
     rng = np.random.default_rng(0)
     X = {"signal": rng.normal(size=(n, 3)), "noise": rng.normal(size=(n, n_noise))}
     return X, X["signal"][:, 0] + 0.5 * rng.normal(size=n)
+
+
+def est_result():
+    X, y = wide(40, n_noise=2)
+    return MNLRegressor(encoders=LinearEncoder(), max_epochs=1, random_state=0).fit(X, y)._result
 
 
 def halves(X, y):
@@ -266,6 +272,36 @@ def test_both_changes_at_once_are_tried_where_one_has_helped(helps):
     *tried, _ = counter.fits
     one_by_one = [["MLPModule"] * 2, ["LinearModule"] * 2, ["MLPModule", "ComponentsModule"]]
     assert tried == one_by_one + [["LinearModule", "ComponentsModule"]] * helps
+
+
+def test_perceptrons_on_components_have_to_be_clearly_better_on_few_rows():
+    rng = np.random.default_rng(4)
+    X = {"signal": rng.normal(size=(160, 3)), "noise": rng.normal(size=(160, 150))}
+    y = X["signal"][:, 0] + X["signal"][:, 1] + rng.logistic(size=160) * 0.5 > 0
+    est = MNLClassifier(random_state=0).fit(X, y)
+    assert kinds(est) == {"LinearEncoder"}
+    assert est.relevance_scores_["noise"] < 0.4
+
+
+@pytest.mark.parametrize(
+    ("mine", "margin", "wins"),
+    [
+        (0.9, 0.0, True),
+        (1.1, 0.0, False),
+        (0.9, 2.0, False),  # lower by 1.6 standard errors
+        (0.8, 2.0, True),
+        (1.1, -2.0, True),
+        (1.2, -2.0, False),
+        (1.0, 0.0, False),
+        (1.0, -1.0, True),
+    ],
+)
+def test_simpler_model_may_be_worse_by_its_margin(mine, margin, wins):
+    # The difference has standard deviation 0.5 over 64 rows, so that 0.0625 is a standard error.
+    noise = np.tile([-0.5, 0.5], 32)
+    held = partial(replace, est_result(), held_share=np.full(64, 1 / 64), n_held=64.0)
+    one, other = held(held_losses=mine + noise), held(held_losses=np.ones(64))
+    assert one.beats(other, margin) is wins
 
 
 def test_encoders_of_the_users_own_stay():
