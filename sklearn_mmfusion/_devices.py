@@ -37,7 +37,7 @@ def training_device(device: str, n_values: int) -> str:
     Raises
     ------
     InputError
-        No such device, or one without float64.
+        No such device, or one that cannot be computed on in float64.
     """
     if device == "auto":
         return "cuda" if n_values >= _AUTO_VALUES and torch.cuda.is_available() else "cpu"
@@ -52,6 +52,8 @@ def training_device(device: str, n_values: int) -> str:
             "device='mps' has no float64, in which inputs are scaled and penalties computed; use "
             "device='cpu' or 'auto'"
         )
+    if named.type not in ("cpu", "cuda"):
+        _refuse_without_values(named)
     return str(named)
 
 
@@ -72,6 +74,21 @@ def _named(device: str) -> torch.device:
         return torch.device(device)
     except RuntimeError as error:
         raise InputError(f"device={device!r} is not a torch device: {error}") from None
+
+
+def _refuse_without_values(device: torch.device) -> None:
+    """Refuse a device on which no number can be put and read again.
+
+    "meta" has shapes alone; torch knows the names of others for which it was not built.
+    """
+    try:
+        torch.ones((), dtype=torch.float64, device=device).item()
+    except Exception as error:  # of many types, by the device
+        reason = str(error).strip().split("\n")[0][:200]
+        raise InputError(
+            f"device={str(device)!r}: expected one that holds numbers in float64, and this one "
+            f"does not here ({reason}); use device='cpu', 'cuda' or 'auto'"
+        ) from error
 
 
 def _is_here(device: torch.device) -> bool:

@@ -91,6 +91,24 @@ def test_an_accelerator_without_float64_is_refused_with_the_remedy():
     assert prediction_device("mps", 1) == CPU
 
 
+@pytest.mark.parametrize("device", ["meta", "meta:0", "xla"])
+def test_a_device_that_holds_no_numbers_is_refused_before_training(device):
+    expected = rf"device='{device}': expected one that holds numbers.*device='cpu', 'cuda' or"
+    with pytest.raises(InputError, match=expected) as caught:
+        _fit(device=device)
+    assert caught.value.__cause__ is not None
+    assert "\n" not in str(caught.value)
+    assert prediction_device(device, 1) == CPU
+
+
+def test_a_fitted_estimator_survives_a_device_that_holds_no_numbers():
+    est = _fit()
+    before = est.decision_function(X)
+    with pytest.raises(InputError, match="device='meta'"):
+        est.set_params(device="meta").fit(X, Y)
+    assert np.array_equal(est.decision_function(X), before)
+
+
 @pytest.mark.parametrize("function", [training_device, prediction_device])
 def test_an_unknown_device_is_refused(function):
     with pytest.raises(InputError, match="'gpuu' is not a torch device"):
