@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from sklearn.utils import Bunch
 
-from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._errors import InputError, RelevanceWarning, warn
 from sklearn_mmfusion.inspection._evaluator import make_evaluator
 from sklearn_mmfusion.inspection._expectations import estimate
+from sklearn_mmfusion.inspection._one_label import one_label_hint
 from sklearn_mmfusion.inspection._response import check_own_score, score_outputs
 from sklearn_mmfusion.inspection._results import (
     as_generator,
@@ -113,6 +114,11 @@ def emap(
         ``n_evaluations``, ``response``, ``modality_names``, ``output_names``; with y ``score`` and
         ``projection_score``, else None; and ``to_frame()``. Regression is in y's units.
 
+    Warns
+    -----
+    RelevanceWarning
+        The model predicts one label in all rows, of which accuracy does not say what it rests on.
+
     Raises
     ------
     InputError, InputTypeError
@@ -163,6 +169,10 @@ def emap(
         score = score_outputs(evaluator.response, scoring)
         own = score(outputs, X, y, sample_weight)
         check_own_score(evaluator.response, scoring, own, X, y, sample_weight)
+        kind = evaluator.response.kind
+        hint = one_label_hint(estimator, scoring, own, X, y, sample_weight, response=kind)
+        if hint:
+            warn(hint, RelevanceWarning)
         scores = [own, score(projection, X, y, sample_weight)]
     return AdditiveProjection(
         projection=projection,

@@ -18,7 +18,7 @@ from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
 from sklearn_mmfusion.inspection._response import Response, predict_outputs
 
-__all__ = ["ManyScores", "many_scores"]
+__all__ = ["ManyScores", "many_scores", "score_name"]
 
 Floats = npt.NDArray[np.float64]
 # Outputs of one set of rows below the other -> a score for each set.
@@ -44,7 +44,7 @@ def many_scores(
         the target, and for the others where it says something else of the first than the formula
         does, or where no formula is known.
     """
-    formula = _FORMULAS.get(_name(response.estimator, scoring))
+    formula = _FORMULAS.get(score_name(response.estimator, scoring))
     target = np.asarray(y)
 
     def scores(outputs: Floats) -> list[float]:
@@ -61,8 +61,18 @@ def many_scores(
     return scores
 
 
-def _name(estimator: Any, scoring: Any) -> str | None:
-    """Return the name of a score, also where it is the estimator's own."""
+def score_name(estimator: Any, scoring: Any) -> str | None:
+    """Return the name of a score, also where it is the estimator's own; None if it is unknown.
+
+    A Pipeline and a search are scored as what they end in, a search by the score it went by.
+    """
+    while scoring is None and not isinstance(estimator, ClassifierMixin | RegressorMixin):
+        if hasattr(estimator, "best_estimator_"):
+            estimator, scoring = estimator.best_estimator_, estimator.scoring
+        elif hasattr(estimator, "steps"):
+            estimator = estimator.steps[-1][1]
+        else:
+            return None
     if scoring is not None:
         return scoring if isinstance(scoring, str) else None
     own = type(estimator).score

@@ -13,6 +13,7 @@ from sklearn.utils import Bunch, check_random_state
 from sklearn_mmfusion._errors import InputError, RelevanceWarning, warn
 from sklearn_mmfusion._seeds import seed_for
 from sklearn_mmfusion.inspection._index_scorer import IndexScorer, make_index_scorer
+from sklearn_mmfusion.inspection._one_label import one_label_hint
 from sklearn_mmfusion.inspection._results import check_counts, long_frame, set_name
 from sklearn_mmfusion.inspection._sets import check_subsets
 
@@ -81,7 +82,8 @@ def perceptual_score(
         names, together covering every column once. For a mapping: the order of its names. None
         takes what our estimators know.
     scoring : str or callable, default=None
-        Score, the higher the better; None is the estimator's own ``score``.
+        Score, the higher the better; None is the estimator's own ``score``. Of a rare class that
+        is never predicted, accuracy says nothing: take "roc_auc" or "neg_log_loss".
     subsets : None, "all" or list, default=None
         What to permute: single modalities (None), every set of them ("all"), or a list of names
         and of tuples of names. The modalities of a set take the same permutation.
@@ -109,7 +111,8 @@ def perceptual_score(
     Warns
     -----
     RelevanceWarning
-        The divisor is not positive, so that importances are NaN.
+        The divisor is not positive, so that importances are NaN; or the model predicts one label
+        in all rows, of which accuracy does not say what it rests on.
 
     Raises
     ------
@@ -170,6 +173,9 @@ def _perceptual_score(
             index[:, list(members)] = permutation[:, None]
             indices.append(index)
     score, *permuted = scorer.scores(indices, n_jobs)
+    hint = one_label_hint(
+        scorer.estimator, scorer.scoring, score, scorer.X, scorer.y, scorer.sample_weight
+    )
     importances = score - np.array(permuted).reshape(len(sets), n_repeats)
     constant_score = None
     if normalization is not None:
@@ -178,18 +184,21 @@ def _perceptual_score(
             constant_score = _constant_score(scorer)
             divisor = score - constant_score
         if not divisor > 0:
+            learned_nothing = ": the model has learned nothing to be shared out"
             warn(
                 f"normalization={normalization!r}: "
                 + (
                     f"the score {score:.3g} is not positive; use normalization='task'"
                     if normalization == "model"
                     else f"the score {score:.3g} is no better than that of a constant, "
-                    f"{constant_score:.3g}: the model has learned nothing to be shared out"
+                    f"{constant_score:.3g}{f'; {hint}' if hint else learned_nothing}"
                 ),
                 RelevanceWarning,
             )
-            divisor = np.nan
+            divisor, hint = np.nan, ""
         importances = importances / divisor
+    if hint:
+        warn(hint, RelevanceWarning)
     return PerceptualScores(
         importances=importances,
         importances_mean=importances.mean(1),

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils import Bunch
 
-from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._errors import InputError, RelevanceWarning, warn
 from sklearn_mmfusion._validation import term_name
 from sklearn_mmfusion.inspection._evaluator import make_evaluator
 from sklearn_mmfusion.inspection._expectations import Estimates, estimate
 from sklearn_mmfusion.inspection._index_scorer import make_index_scorer
+from sklearn_mmfusion.inspection._one_label import one_label_hint
 from sklearn_mmfusion.inspection._results import as_generator, check_counts, long_frame
 from sklearn_mmfusion.inspection._sets import (
     Quantity,
@@ -199,6 +200,11 @@ def modality_shapley(
         ``interaction_errors``, or None; ``value``, ``index``, ``method``, ``n_evaluations``,
         ``modality_names``, ``output_names``; ``to_frame()`` and ``to_shapiq()``.
 
+    Warns
+    -----
+    RelevanceWarning
+        The model predicts one label in all rows, of which accuracy does not say what it rests on.
+
     Raises
     ------
     InputError, InputTypeError
@@ -241,6 +247,10 @@ def modality_shapley(
         names = scorer.rows.names
         quantities, sets = _quantities(names, interactions)
         found = _score_game(scorer, quantities, n_draws, n_jobs, rng())
+        full = float(found.values[0, 1, 0])
+        hint = one_label_hint(estimator, scoring, full, X, y, sample_weight)
+        if hint:
+            warn(hint, RelevanceWarning)
         return _result(names, None, sets, interactions, value, found, found.values[0, 1])
     if y is not None or scoring is not None or sample_weight is not None:
         raise InputError("y, scoring and sample_weight are for value='score'")
