@@ -348,7 +348,9 @@ class ModuleEncoder(BaseEncoder):
         with the layout of the modality (``layout.name``, ``layout.shape``), that returns a new
         one. Its ``forward`` takes the values (b, ...), and ``lengths`` and ``weight`` (both may
         be None) if it names them, and returns (b, output_dim). A module with dropout of torch's
-        own draws from torch's global generator.
+        own draws from torch's global generator. What it raises in a fit or in prediction comes as
+        an error that names the modality: a ``ValueError`` or ``TypeError`` for one of these, else
+        a :class:`ModuleError`, which is a ``RuntimeError``.
     output_dim : int, default=None
         Width of what the module returns. None: two rows of zeros are sent through a copy to see.
     trainable : bool, default=True

@@ -19,6 +19,7 @@ __all__ = [
     "FusionMemoryError",
     "InputError",
     "InputTypeError",
+    "ModuleError",
     "NumericalWarning",
     "RelevanceWarning",
     "UnsafeFileError",
@@ -59,6 +60,10 @@ class FusionMemoryError(FusionError, MemoryError):
 
 class CompileError(FusionError, RuntimeError):
     """torch.compile could not compile a network, as where there is no compiler."""
+
+
+class ModuleError(FusionError, RuntimeError):
+    """A module of the user's own failed on the values of a modality; the cause is its error."""
 
 
 class FileError(FusionError, OSError):

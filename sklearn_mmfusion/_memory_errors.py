@@ -5,23 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import torch
-
 from sklearn_mmfusion._errors import FusionError, FusionMemoryError
 from sklearn_mmfusion.data._blocks import ModalityData
+from sklearn_mmfusion.modules.out_of_memory import is_of_memory
 
 __all__ = ["memory_errors", "rows_text"]
-
-# torch on the CPU and parts of CUDA say so in the text of a RuntimeError alone.
-_TEXTS = (
-    "DefaultCPUAllocator",
-    "can't allocate memory",
-    "not enough memory",
-    "out of memory",
-    "cudaErrorMemoryAllocation",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-)
 
 
 @contextmanager
@@ -38,16 +26,10 @@ def memory_errors(describe: Callable[[], str]) -> Iterator[None]:
     except FusionError:
         raise
     except (MemoryError, RuntimeError) as error:
-        if not _is_of_memory(error):
+        if not is_of_memory(error):
             raise
         text = f"out of memory while {describe()} ({_first_line(error)})"
         raise FusionMemoryError(text) from error
-
-
-def _is_of_memory(error: Exception) -> bool:
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
-        return True
-    return any(text in str(error) for text in _TEXTS)
 
 
 def rows_text(data: ModalityData) -> str:

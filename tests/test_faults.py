@@ -13,10 +13,12 @@ from skorch.callbacks import Callback
 from sklearn_mmfusion import (
     DivergedError,
     FusionMemoryError,
+    InTenseClassifier,
     LinearEncoder,
     MNLClassifier,
     MNLRegressor,
     ModuleEncoder,
+    ModuleError,
 )
 from sklearn_mmfusion.modules import batchnorm
 
@@ -362,3 +364,52 @@ print(est.predict(X)[:3].tolist())
     ]
     assert found[0] == found[1]
     assert found[0].count(",") == 2
+
+
+# -- modules of the user's own ------------------------------------------------------------------
+
+
+class FailsLater(torch.nn.Module):
+    """Fails on large values, in training alone or in evaluation alone."""
+
+    def __init__(self, mode):
+        super().__init__()
+        self.linear, self.mode = torch.nn.Linear(3, 2), mode
+
+    def forward(self, values):
+        if self.training == (self.mode == "training") and (values.abs() > 50).any():
+            values = values[:, :2]
+        return self.linear(values)
+
+
+@pytest.mark.parametrize("kind", [MNLClassifier, InTenseClassifier])
+def test_module_that_fails_in_training_names_the_modality_and_spares_the_last_fit(kind):
+    rng = np.random.default_rng(0)
+    X = {"good": rng.normal(size=(60, 2)), "bad": rng.normal(size=(60, 3))}
+    y = X["good"][:, 0] > 0
+    module = ModuleEncoder(module=lambda layout: FailsLater("training"), standardize=False)
+    est = kind(encoders={"good": "auto", "bad": module}, max_epochs=2, random_state=0)
+    est.fit(X, y)
+    before = est.decision_function(X)
+    extreme = {**X, "bad": np.where(np.arange(60)[:, None] == 7, 100.0, X["bad"])}
+    expected = r"modality 'bad': the encoder module FailsLater failed in training mode on values of"
+    with pytest.raises(ModuleError, match=expected + r" shape \(\d+, 3\), float64: Runtime"):
+        est.fit(extreme, y)
+    assert np.array_equal(est.decision_function(X), before)
+
+
+def test_module_that_fails_in_prediction_names_the_modality():
+    rng = np.random.default_rng(0)
+    X = {"good": rng.normal(size=(60, 2)), "bad": rng.normal(size=(60, 3))}
+    y = X["good"][:, 0] > 0
+    module = ModuleEncoder(module=lambda layout: FailsLater("evaluation"), standardize=False)
+    est = MNLClassifier(encoders={"good": "auto", "bad": module}, max_epochs=2, random_state=0)
+    est.fit(X, y)
+    before = est.predict_proba(X)
+    extreme = {**X, "bad": np.full((60, 3), 100.0)}
+    expected = r"^modality 'bad': .*FailsLater failed in evaluation mode on values of shape \(60, 3"
+    for call in (est.predict, est.predict_proba, est.contributions):
+        with pytest.raises(RuntimeError, match=expected) as caught:
+            call(extreme)
+        assert isinstance(caught.value.__cause__, RuntimeError)
+    assert np.array_equal(est.predict_proba(X), before)

@@ -24,6 +24,7 @@ from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion.modules.activations import make_activation
 from sklearn_mmfusion.modules.batchnorm import WeightedBatchNorm
 from sklearn_mmfusion.modules.dropout import BorrowsDraws, Dropout
+from sklearn_mmfusion.modules.failures import failure_of
 from sklearn_mmfusion.modules.quantiles import QuantileFeatures
 from sklearn_mmfusion.modules.sequences import last_step, step_mask
 
@@ -348,7 +349,7 @@ class UserModule(BorrowsDraws):
         return self
 
     def _encode(self, values: Tensor, lengths: Tensor | None, weight: Tensor | None) -> Tensor:
-        encoded = self._call(self.module, values, lengths, weight)
+        encoded = self._call_named(values, lengths, weight)
         shape = tuple(encoded.shape) if isinstance(encoded, Tensor) else None
         if shape == (len(values), self.output_dim):
             return encoded
@@ -358,6 +359,20 @@ class UserModule(BorrowsDraws):
             what = type(encoded).__name__ if shape is None else f"shape {shape}"
             raise InputError(f"{wanted}{what} for {len(values)} row(s); correct its forward")
         raise InputError(f"{wanted}{shape[1]}; give output_dim={shape[1]}, or leave output_dim out")
+
+    def _call_named(self, values: Tensor, lengths: Tensor | None, weight: Tensor | None) -> Tensor:
+        """Call the module; its errors name the modality."""
+        if torch.compiler.is_compiling():  # which would have to compile the handling as well
+            return self._call(self.module, values, lengths, weight)
+        try:
+            return self._call(self.module, values, lengths, weight)
+        except Exception as error:  # a user's forward may raise anything
+            extra = {"lengths": lengths} if self.takes_lengths else {}
+            extra |= {"weight": weight} if self.takes_weight else {}
+            failure = failure_of(error, self.module, self.label, values, **extra)
+            if failure is None:
+                raise
+            raise failure from error
 
     def _call(
         self, module: nn.Module, values: Tensor, lengths: Tensor | None, weight: Tensor | None
