@@ -322,8 +322,11 @@ class BaseFusion(
         encoded: npt.NDArray[Any],
         weight: npt.NDArray[np.float64] | None,
     ) -> FitInput:
-        weight = self._with_class_weight(target, encoded, weight)
-        return FitInput(in_plan_order(plan, data), encoded, weight, target.kind)
+        in_all = self._with_class_weight(target, encoded, weight)
+        counted = None
+        if in_all is not weight:
+            counted = np.ones(len(encoded)) if weight is None else weight
+        return FitInput(in_plan_order(plan, data), encoded, in_all, target.kind, counted)
 
     def _check_validation(
         self, schema: InputSchema, target: TargetSchema, X_val: Any, y_val: Any

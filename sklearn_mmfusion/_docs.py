@@ -187,8 +187,9 @@ validation_gain_ : float
     test rows for a figure to report. NaN below 10 rows and after ``partial_fit``. Models that
     explain warn unless it is above two standard errors (``RelevanceWarning``, which names both).
 validation_gain_error_ : float
-    Standard error of ``validation_gain_``, from the losses of the held-out rows; of several
-    members the mean of theirs.
+    Standard error of ``validation_gain_``, from the losses of the held-out rows, for classes from
+    their spread within each class (class weights make no rows of one); of several members the
+    mean of theirs.
 term_names_ : list of str
     Names of the terms, such as ``"text x audio"``.
 term_modalities_ : list of tuple of str

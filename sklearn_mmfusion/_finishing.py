@@ -14,6 +14,7 @@ from sklearn_mmfusion._epochs import TrainingResult
 from sklearn_mmfusion._errors import DivergedError
 from sklearn_mmfusion._fit_data import FitResult, TargetScale
 from sklearn_mmfusion._fit_scales import best_constant, row_shares
+from sklearn_mmfusion._gains import held_out_gain
 from sklearn_mmfusion._net import TrainingOptions
 from sklearn_mmfusion._plan import FusionPlan, network_state
 from sklearn_mmfusion._polish import FusionProblem
@@ -44,6 +45,7 @@ def finish(
     scale: TargetScale,
     loss_name: str,
     options: TrainingOptions,
+    held_counts: Floats | None = None,
     *,
     exact: bool,
     polish_weights: bool,
@@ -90,7 +92,11 @@ def finish(
         spread = torch.zeros(0, plan.n_outputs, dtype=torch.float64)
         if hasattr(network.fusion, "contributions"):
             spread = _contribution_std(network, features, share)
-    held_losses, gain, error = _judged(network, rows, held, loss_name)
+    held_losses, gain, error = None, float("nan"), float("nan")
+    if held is not None:
+        losses = LOSSES[loss_name](_outputs(network, held), held.target)
+        gain, error = held_out_gain(losses, rows, held, loss_name, plan.n_outputs, held_counts)
+        held_losses = losses.numpy()
     return FitResult(
         plan=plan,
         state=network_state(network),
@@ -134,24 +140,6 @@ def _check_finite(plan: FusionPlan, network: FusionNetwork, features: Tensor | N
 def _set_fusion(network: FusionNetwork, weight: Tensor, bias: Tensor) -> None:
     network.fusion.weight.copy_(weight)
     network.fusion.bias.copy_(bias)
-
-
-def _judged(
-    network: FusionNetwork, rows: FusionDataset, held: FusionDataset | None, loss_name: str
-) -> tuple[Floats | None, float, float]:
-    """Losses of held-out rows, gain over the best constant of the training rows, its error."""
-    if held is None:
-        return None, float("nan"), float("nan")
-    prior = best_constant(rows, loss_name, len(network.fusion.bias)).expand(len(held), -1)
-    loss = LOSSES[loss_name]
-    before, after = loss(prior, held.target), loss(_outputs(network, held), held.target)
-    share, difference = row_shares(held), before - after
-    reference = float((before * share).sum())
-    if reference <= 0:
-        return after.numpy(), float("nan"), float("nan")
-    mean = (difference * share).sum()
-    variance = (share * (difference - mean).square()).sum() / held.n_counted
-    return after.numpy(), float(mean) / reference, float(variance.sqrt()) / reference
 
 
 def _contribution_std(network: FusionNetwork, features: Tensor, share: Tensor) -> Tensor:

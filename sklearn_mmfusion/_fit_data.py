@@ -44,6 +44,9 @@ class FitInput:
         Row weights, class weights included.
     kind : str
         Kind of the target.
+    counted : ndarray or None
+        Row weights without those of classes, which stand for no rows; None where there are none
+        of classes.
     task : FitTask or None
         Who is told how far the fit is.
     is_part : bool
@@ -56,16 +59,23 @@ class FitInput:
     target: npt.NDArray[Any]
     weight: Floats | None
     kind: str
+    counted: Floats | None = None
     task: FitTask | None = None
     checkpoint: ProgressFile | None = None
     is_part: bool = False
 
     def take(self, rows: npt.NDArray[np.intp], weight: Floats | None = None) -> FitInput:
         """Return some rows, with weights of their own or those that they have."""
-        if weight is None and self.weight is not None:
-            weight = self.weight[rows]
+        counted = None if self.counted is None else self.counted[rows]
+        if self.weight is not None:
+            had = self.weight[rows]
+            weight = had if weight is None else weight
+            if counted is not None:  # of some repetitions of a row as many
+                counted = counted * np.divide(weight, had, out=np.zeros(len(had)), where=had > 0)
         data, target = take_rows(self.data, rows), self.target[rows]
-        return FitInput(data, target, weight, self.kind, self.task, self.checkpoint, is_part=True)
+        return FitInput(
+            data, target, weight, self.kind, counted, self.task, self.checkpoint, is_part=True
+        )
 
 
 @dataclass

@@ -1,0 +1,100 @@
+"""What a model takes off the loss of a constant on held-out rows, and how sure that is."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from sklearn_mmfusion._dataset import FusionDataset
+from sklearn_mmfusion._fit_data import FitInput
+from sklearn_mmfusion._fit_scales import best_constant, row_shares
+from sklearn_mmfusion._weights import n_counted_by_class
+from sklearn_mmfusion.modules.losses import LOSSES
+
+__all__ = ["class_counts", "held_out_gain"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def class_counts(rows: FitInput) -> Floats | None:
+    """Return how many rows of each class the weights stand for; None where there are no classes.
+
+    Class weights stand for no rows: three rows of weight 16 are three, in balanced classes too.
+    """
+    if rows.kind not in ("binary", "multiclass"):
+        return None
+    weight = rows.weight if rows.counted is None else rows.counted
+    return n_counted_by_class(weight, rows.target.astype(np.int64))
+
+
+def held_out_gain(
+    losses: Tensor,
+    rows: FusionDataset,
+    held: FusionDataset,
+    loss_name: str,
+    n_outputs: int,
+    counts: Floats | None,
+) -> tuple[float, float]:
+    """Return the share of the loss of a constant that a model takes away, and its standard error.
+
+    The constant is the best one of the training rows. A split holds out as many rows of each class
+    as there are in training, so that the error is that of the means within classes: a rare class
+    gains much, and others little, and that is no matter of chance. What a constant would gain where
+    the shares of the classes differ counts as error, unless it is more than that of rows drawn
+    from all classes at once, as those of a user's may be.
+
+    Parameters
+    ----------
+    losses : Tensor of shape (n_held,)
+        Losses of the model.
+    rows, held : FusionDataset
+        Training rows and held-out rows.
+    loss_name : str
+        Loss.
+    n_outputs : int
+        Outputs of the model.
+    counts : ndarray of shape (n_classes,) or None
+        Held-out rows of each class, see :func:`class_counts`.
+
+    Returns
+    -------
+    tuple of float
+        NaN where the constant has no loss.
+    """
+    share = row_shares(held)
+
+    def of_constant(dataset: FusionDataset) -> Tensor:
+        constant = best_constant(dataset, loss_name, n_outputs)
+        return LOSSES[loss_name](constant.expand(len(held), -1), held.target)
+
+    before = of_constant(rows)
+    gains, reference = before - losses, float(share @ before)
+    if reference <= 0:
+        return float("nan"), float("nan")
+    mean = float(share @ gains)
+    if counts is None:
+        variance = float(share @ (gains - mean).square()) / held.n_counted
+    else:
+        by_shares = reference - float(share @ of_constant(held))
+        within, over_all = _variances(gains, share, held.target, counts)
+        variance = min(within + by_shares**2, over_all)
+    # A constant has a gain of rounding errors, and no error of its own.
+    least = 1e-9 * reference
+    return mean / reference, float(np.hypot(np.sqrt(variance), least)) / reference
+
+
+def _variances(gains: Tensor, share: Tensor, target: Tensor, counts: Floats) -> tuple[float, float]:
+    """Variances of a weighted mean, with the share of each class fixed, and left to chance."""
+    mean, within, over_all = share @ gains, 0.0, 0.0
+    for label, n in enumerate(counts.tolist()):
+        own = target == label
+        total = share[own].sum()
+        if not total > 0:
+            continue
+        part, size = share[own] / total, float(total.square()) / max(n, 1.0)
+        over_all += size * float(part @ (gains[own] - mean).square())
+        # A single row says nothing of its class's spread; what is left is the distance to others.
+        centre = part @ gains[own] if n >= 2 else mean
+        within += size * float(part @ (gains[own] - centre).square())
+    return within, over_all
