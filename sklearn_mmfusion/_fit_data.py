@@ -118,6 +118,8 @@ class FitResult:
         Number of training rows.
     is_vote : bool
         Whether the fusion is a weighted sum of log-posteriors.
+    only_class : int
+        Position of the class that all rows of a stream so far were of; -1 where they were not.
     """
 
     plan: FusionPlan
@@ -137,6 +139,7 @@ class FitResult:
     n_rows: int = 0
     is_vote: bool = False
     relaxation: tuple[float, float] = (1.0, 1.0)
+    only_class: int = -1
 
     def beats(self, other: FitResult, margin: float) -> bool:
         """Whether the held-out loss is lower by more than so many standard errors.

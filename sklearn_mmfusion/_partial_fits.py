@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
+import numpy.typing as npt
 from sklearn.base import _fit_context, is_classifier
 from sklearn.utils import check_random_state
 
@@ -21,6 +22,8 @@ from sklearn_mmfusion._validation_targets import check_same_classes, check_targe
 
 __all__ = ["PartialFits"]
 
+_FEWEST = 10  # rows by which a stream that knew one class may scale its inputs instead
+
 
 class PartialFits:
     """Adds :meth:`partial_fit` to an estimator with a plan."""
@@ -33,9 +36,10 @@ class PartialFits:
 
         Inputs, and targets of a regression, are scaled by the statistics of the first call, which
         should be of rows that are like those to come. A class that it lacks has to be in
-        ``classes``. Batch statistics are running
-        averages, and the fusion weights are not polished: call :meth:`fit` for relevance scores
-        to report.
+        ``classes``. Rows of one class alone are like no others, and say nothing of what tells
+        classes apart: the first later batch of ten rows with another class begins anew. Batch
+        statistics are running averages, and the fusion weights are not polished: call :meth:`fit`
+        for relevance scores to report.
 
         Parameters
         ----------
@@ -83,10 +87,14 @@ class PartialFits:
             lazy=True,
         )
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        if first:
+        last = None if first else self._result
+        only_class = _only_class(target.kind, encoded)
+        if last is not None and last.only_class >= 0 > only_class and len(encoded) >= _FEWEST:
+            last = None
+        if last is None:
             plan, display = self._make_plan(schema, target, data.n_samples, seed)
         else:
-            plan, display = replace(self._result.plan, seed=seed), self._display
+            plan, display = replace(last.plan, seed=seed), self._display
         self._refuse_estimators(plan)
         batch = self._fit_input(plan, data, target, encoded, weight)
         options = self._options(plan, batch)
@@ -113,9 +121,12 @@ class PartialFits:
                 dtype=self._training_dtype(batch.data, options.device),
                 polish_weights=False,
                 one_epoch=True,
-                last=None if first else self._result,
+                last=last,
             )
             (result,) = run_alone([steps])
+        if last is not None and last.only_class != only_class:
+            only_class = -1  # from now on there is something to lose
+        result = replace(result, only_class=only_class)
         n_before = 0 if first else self.n_iter_
         history = [] if first else self.history_
         self._set_fitted(schema, target, display, [result])
@@ -133,3 +144,10 @@ class PartialFits:
                 f"modality {names[0]!r}: EstimatorEncoder needs all rows at once; use fit, or "
                 "another encoder for partial_fit"
             )
+
+
+def _only_class(kind: str, encoded: npt.NDArray[Any]) -> int:
+    """Return the class that all rows are of; -1 where they are not, or have no classes."""
+    if kind not in ("binary", "multiclass") or (encoded != encoded[0]).any():
+        return -1
+    return int(encoded[0])

@@ -5,10 +5,12 @@ import pickle
 
 import numpy as np
 import pytest
+from sklearn.metrics import log_loss
 
 from sklearn_mmfusion import (
     GAMClassifier,
     InputError,
+    InTenseClassifier,
     LateFusionClassifier,
     LateFusionRegressor,
     MLPEncoder,
@@ -51,6 +53,77 @@ def test_class_that_the_first_batch_lacks_is_learned_later(cls, n_classes):
     assert (estimator.predict(new) == n_classes - 1).mean() == pytest.approx(
         (truth == n_classes - 1).mean(), abs=0.08
     )
+
+
+def apart(n, rng, n_classes=2, only=None):
+    """Rows whose classes lie far apart: scaled by one of them, the others are out of sight."""
+    y = rng.integers(0, n_classes, n) if only is None else np.full(n, only)
+    X = {"a": rng.normal(size=(n, 6)), "b": rng.normal(size=(n, 4))}
+    X["a"][:, 0] += 4 * y
+    return X, y
+
+
+def apart_stream(cls, firsts, n_classes=2, n_batches=30):
+    """Return a stream of some batches, each of rows and one class or None, and mixed ones."""
+    estimator = cls(random_state=0)
+    for i, (n, only) in enumerate([*firsts, *[(64, None)] * n_batches]):
+        mixed = i - len(firsts)
+        batch = apart(n, np.random.default_rng(100 + mixed), n_classes, only)
+        estimator.partial_fit(*batch, classes=list(range(n_classes)))
+    return estimator
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("cls", [MNLClassifier, InTenseClassifier])
+def test_first_batch_of_one_class_costs_nothing_in_the_end(cls, n_classes):
+    new, truth = apart(4000, np.random.default_rng(9), n_classes)
+    losses, n_iter = [], []
+    for firsts in ([(64, None)], [(64, 0)], [(64, n_classes - 1), (5, n_classes - 1)]):
+        estimator = apart_stream(cls, firsts, n_classes)
+        losses.append(log_loss(truth, estimator.predict_proba(new)))
+        n_iter.append(estimator.n_iter_)
+    assert losses[1] < losses[0] + 0.03
+    assert losses[2] < losses[0] + 0.03
+    assert n_iter == [31, 31, 32]
+
+
+def test_stream_begins_anew_with_the_first_rows_of_two_classes():
+    new, _ = apart(50, np.random.default_rng(9))
+    fresh = apart_stream(MNLClassifier, [], n_batches=3)
+    late = apart_stream(MNLClassifier, [(64, 1), (20, 1)], n_batches=3)
+    assert np.array_equal(late.decision_function(new), fresh.decision_function(new))
+    assert [epoch["epoch"] for epoch in late.history_] == [1, 2, 3, 4, 5]
+    saved = pickle.loads(pickle.dumps(apart_stream(MNLClassifier, [(64, 1)], n_batches=0)))
+    batch = apart(64, np.random.default_rng(100))
+    once = apart_stream(MNLClassifier, [], n_batches=1)
+    assert np.array_equal(
+        saved.partial_fit(*batch).decision_function(new), once.decision_function(new)
+    )
+
+
+@pytest.mark.parametrize(
+    "firsts",
+    [
+        [(64, 0), (64, 1)],  # sorted: something of both classes is known
+        [(64, 0), (9, None)],  # too few rows to scale by, and none are thrown away later
+        [(64, None)],
+    ],
+)
+def test_stream_that_has_seen_two_classes_goes_on(firsts):
+    new, _ = apart(50, np.random.default_rng(9))
+    before = apart_stream(MNLClassifier, firsts, n_batches=0)
+    mean = before._result.plan.scalings[0][0]
+    after = apart_stream(MNLClassifier, firsts, n_batches=2)
+    assert np.array_equal(after._result.plan.scalings[0][0], mean)
+
+
+def test_fit_is_never_begun_anew():
+    X, y = apart(60, np.random.default_rng(0))
+    estimator = MNLClassifier(max_epochs=3, random_state=0).fit(X, y)
+    mean = estimator._result.plan.scalings[0][0]
+    estimator.partial_fit(*apart(20, np.random.default_rng(1), only=0))
+    estimator.partial_fit(*apart(20, np.random.default_rng(2)))
+    assert np.array_equal(estimator._result.plan.scalings[0][0], mean)
 
 
 def test_label_that_the_first_batch_lacks_is_rare_and_not_impossible():
