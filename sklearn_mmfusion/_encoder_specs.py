@@ -350,7 +350,10 @@ class ModuleEncoder(BaseEncoder):
         be None) if it names them, and returns (b, output_dim). A module with dropout of torch's
         own draws from torch's global generator. What it raises in a fit or in prediction comes as
         an error that names the modality: a ``ValueError`` or ``TypeError`` for one of these, else
-        a :class:`ModuleError`, which is a ``RuntimeError``.
+        a :class:`ModuleError`, which is a ``RuntimeError``. Running averages of ``BatchNorm1d``
+        to ``3d`` are replaced at the end of a fit by statistics of the training rows, unless the
+        module is frozen, or the norm is: in evaluation mode by a ``train`` of the module's own,
+        by ``momentum=0``, or by parameters without gradients.
     output_dim : int, default=None
         Width of what the module returns. None: two rows of zeros are sent through a copy to see.
     trainable : bool, default=True

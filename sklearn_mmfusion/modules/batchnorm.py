@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-__all__ = ["WeightedBatchNorm", "recompute_statistics"]
+__all__ = ["Moments", "WeightedBatchNorm", "recompute_statistics"]
 
 
 class WeightedBatchNorm(nn.Module):
@@ -66,7 +66,7 @@ class WeightedBatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
         self.register_buffer("running_mean", torch.zeros(num_features))
         self.register_buffer("running_var", torch.ones(num_features))
-        self._moments: _Moments | None = None
+        self._moments: Moments | None = None
         # Sums over the processes that share a batch; None: there is one.
         self.add: Callable[[Tensor], Tensor] | None = None
 
@@ -127,11 +127,17 @@ class WeightedBatchNorm(nn.Module):
         return f"{self.num_features}, momentum={self.momentum}, eps={self.eps}"
 
 
-class _Moments:
-    """Weighted mean and variance of batches that come one after the other, in float64."""
+class Moments:
+    """Weighted mean and variance of batches that come one after the other, in float64.
 
-    def __init__(self, norm: WeightedBatchNorm) -> None:
-        zero = torch.zeros_like(norm.running_mean, dtype=torch.float64)
+    Parameters
+    ----------
+    like : Tensor of shape (C,)
+        Statistics to take the channels and the device of.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        zero = torch.zeros_like(like, dtype=torch.float64)
         self.total = zero.new_zeros(())
         self.mean = zero
         self.scatter = zero.clone()  # sum of weighted squared deviations from the mean
@@ -201,7 +207,7 @@ def recompute_statistics(
 def _recompute_step(norms: list[WeightedBatchNorm], run_pass: Callable[[], object]) -> None:
     """Recompute the statistics of norms none of which feeds another."""
     for norm in norms:
-        norm._moments = _Moments(norm)
+        norm._moments = Moments(norm.running_mean)
     try:
         run_pass()
         for norm in norms:

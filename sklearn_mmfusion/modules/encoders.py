@@ -27,6 +27,7 @@ from sklearn_mmfusion.modules.dropout import BorrowsDraws, Dropout
 from sklearn_mmfusion.modules.failures import failure_of
 from sklearn_mmfusion.modules.quantiles import QuantileFeatures
 from sklearn_mmfusion.modules.sequences import last_step, step_mask
+from sklearn_mmfusion.modules.torch_norms import TorchNorm, trained_norms
 
 __all__ = ["IdentityModule", "LinearModule", "MLPModule", "SummaryModule", "UserModule"]
 
@@ -347,6 +348,15 @@ class UserModule(BorrowsDraws):
         if not self.trainable:
             self.module.eval()
         return self
+
+    def trained_norms(self) -> list[TorchNorm]:
+        """Return torch's batch norms within the module whose averages training moves."""
+        if not self.trainable:
+            return []
+        before = self.training
+        found = trained_norms(self.train(True).module)
+        self.train(before)
+        return found
 
     def _encode(self, values: Tensor, lengths: Tensor | None, weight: Tensor | None) -> Tensor:
         encoded = self._call_named(values, lengths, weight)

@@ -23,6 +23,7 @@ from sklearn_mmfusion.modules.dropout import (
 )
 from sklearn_mmfusion.modules.fusion import masked_weight
 from sklearn_mmfusion.modules.grouping import Group, MLPGroup, group_encoders
+from sklearn_mmfusion.modules.torch_norms import recompute_torch_norms
 
 __all__ = ["LEFT_OUT", "FusionBatch", "FusionNetwork", "InputScaler", "joined"]
 
@@ -398,6 +399,8 @@ class FusionNetwork(nn.Module):
             for batch in batches:
                 self.encode(batch, batch.present)
 
+        own = (getattr(encoder, "trained_norms", list) for encoder in self.encoders)
+        recompute_torch_norms([norm for norms in own for norm in norms()], run_pass)
         recompute_statistics(self.encoders, run_pass)
         encodings = self.encode_all(batches, None if whole is None else len(whole))
         if whole is None:
