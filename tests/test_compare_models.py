@@ -146,7 +146,7 @@ def test_groups_reach_the_splitter():
     )
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_error_names_the_model(n_jobs):
     gaps = np.where(FLAT > 1, np.nan, FLAT)
     models = {"most frequent": DummyClassifier(), "no gaps": LogisticRegression()}

@@ -83,8 +83,8 @@ def test_shares_are_weighted():
 @pytest.mark.parametrize(
     "model",
     [
-        RandomForestClassifier(5, random_state=0),
-        ExtraTreesClassifier(5, random_state=0),
+        RandomForestClassifier(2, random_state=0),
+        ExtraTreesClassifier(2, random_state=0),
         DecisionTreeClassifier(random_state=0),
         KNeighborsClassifier(),
         make_pipeline(StandardScaler(), KNeighborsClassifier()),

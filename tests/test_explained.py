@@ -268,7 +268,8 @@ def test_columns_of_a_target_name_the_outputs_everywhere(cls, tmp_path):
     y = pd.DataFrame({"joy": x["a"][:, 0], "fear": x["b"][:, 0]})
     if cls is not InTenseRegressor:
         y = (y > 0).astype(int)
-    est = cls(encoders=LinearEncoder(), max_epochs=3, random_state=0).fit(x, y)
+    few = {"max_epochs": 3, "early_stopping": True, "random_state": 0}
+    est = cls(encoders=LinearEncoder(), **few).fit(x, y)
     est.save(tmp_path / "m")
     for fitted in (est, load(tmp_path / "m")):
         assert fitted.explain_local(x).to_frame()["output"].unique().tolist() == ["joy", "fear"]

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from sklearn_mmfusion import MNLClassifier
+from sklearn_mmfusion import LinearEncoder, MNLClassifier
 from sklearn_mmfusion._weights import n_counted
 
 WEIGHT = np.random.default_rng(0).uniform(0.1, 3, size=50)
@@ -33,7 +33,8 @@ def test_fit_with_weights_of_any_size_knows_its_standard_error(factor):
     rng = np.random.default_rng(1)
     X = {"a": rng.normal(size=(100, 3)), "b": rng.normal(size=(100, 3))}
     y = X["a"][:, 0] + 0.3 * rng.normal(size=100) > 0
-    est = MNLClassifier(max_epochs=60, lr=0.05, random_state=0)
+    few = {"max_epochs": 60, "lr": 0.05, "early_stopping": True, "random_state": 0}
+    est = MNLClassifier(encoders=LinearEncoder(), **few)
     plain = est.fit(X, y)._result.gain_error
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -28,6 +28,7 @@ from sklearn_mmfusion import (
     ModalityFrame,
     MROClassifier,
     MulTClassifier,
+    MulTEncoder,
     RelevanceWarning,
     RoutingClassifier,
     SummaryEncoder,
@@ -114,10 +115,11 @@ def test_fit_and_prediction_are_those_of_arrays_in_memory_to_the_bit(estimator, 
 def test_joint_encoder_fits_the_same(tmp_path):
     X, y = _data(nan=False)
     X = {"a": X["sequence"], "b": X["sequence"][:, :, :2].copy()}
-    estimator = MulTClassifier(max_epochs=1, random_state=0)
+    encoder = MulTEncoder(hidden_dim=4, n_heads=1, n_layers=1)
+    settings = {"encoders": encoder, "max_epochs": 1, "random_state": 0}
     _assert_same(
-        estimator.fit(X, y),
-        MulTClassifier(max_epochs=1, random_state=0).fit(_on_disk(X, tmp_path), y),
+        MulTClassifier(**settings).fit(X, y),
+        MulTClassifier(**settings).fit(_on_disk(X, tmp_path), y),
     )
 
 

@@ -137,7 +137,8 @@ def test_model_of_images_comes_back(shape, dtype, tmp_path):
     generator = np.random.default_rng(0)
     X = {**X, "image": generator.integers(0, 255, size=(len(y), *shape)).astype(dtype)}
     encoders = {"image": Conv2dEncoder(channels=(4, 4), kernel_size=3, output_dim=3)}
-    est = MNLClassifier(encoders=encoders, max_epochs=2, random_state=0).fit(X, y)
+    few = {"max_epochs": 2, "early_stopping": True, "polish": False, "random_state": 0}
+    est = MNLClassifier(encoders=encoders, **few).fit(X, y)
     est.save(tmp_path / "m")
     np.testing.assert_array_equal(load(tmp_path / "m").predict_proba(X), est.predict_proba(X))
 

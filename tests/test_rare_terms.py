@@ -35,6 +35,7 @@ def part(X, rows):
     return {name: values[rows] for name, values in X.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [100, 101])
 def test_a_clear_effect_on_a_rare_class_is_kept_and_nothing_else(seed):
     X, rng = draw(2000, seed)
@@ -75,6 +76,7 @@ def test_relevance_counts_all_rows_as_the_held_out_one_does():
     np.testing.assert_allclose(share[:, 0], list(est.relevance_scores_.values()), atol=0.02)
 
 
+@pytest.mark.slow
 def test_interactions_of_modalities_that_rows_lack_are_found():
     X, rng = draw(1500, 2)
     signs = np.sign(X["a"][:, :1]), np.sign(X["b"][:, :1])

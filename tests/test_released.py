@@ -21,8 +21,15 @@ FLAT = {name: RNG.normal(size=(N, 4)) for name in "ab"}
 LABELS = np.arange(N) % 2
 
 
+@pytest.fixture(scope="module")
+def no_old_objects():
+    """Leave what was there before out of what is looked through."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
-def no_collector():
+def no_collector(no_old_objects):
     gc.collect()
     gc.disable()
     yield

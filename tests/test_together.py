@@ -57,17 +57,19 @@ CASES = {
     "binary": (I_CLASSIFIER, {}, X, CLASSES, {}),
     "default encoders": (I_CLASSIFIER, {"encoders": "auto", "max_epochs": 3}, X, CLASSES, {}),
     "classes with weights": (
-        I_CLASSIFIER, {"class_weight": "balanced"}, X, np.digitize(SIGNAL, [-0.5, 0.5]), {},
+        I_CLASSIFIER, {"class_weight": "balanced", "reg": 0.01}, X,
+        np.digitize(SIGNAL, [-0.5, 0.5]), {},
     ),
     "labels": (
-        I_CLASSIFIER, {}, X, np.column_stack([CLASSES, X["a"][:, 1] > 0]).astype(int), {},
+        I_CLASSIFIER, {"reg": 0.01}, X,
+        np.column_stack([CLASSES, X["a"][:, 1] > 0]).astype(int), {},
     ),
-    "weighted rows": (I_CLASSIFIER, {}, X, CLASSES, {"sample_weight": WEIGHT}),
+    "weighted rows": (I_CLASSIFIER, {"reg": 0.01}, X, CLASSES, {"sample_weight": WEIGHT}),
     "regression": (
         I_REGRESSOR, {"interactions": 3, "lr_decay": 0.8}, X,
         np.column_stack([SIGNAL, X["a"][:, 1]]), {},
     ),
-    "absolute error": (M_REGRESSOR, {"loss": "absolute_error"}, X, SIGNAL, {}),
+    "absolute error": (M_REGRESSOR, {"loss": "absolute_error", "reg": 0.01}, X, SIGNAL, {}),
     "missing": (I_CLASSIFIER, {"missing": "mask"}, MISSING, CLASSES, {"sample_weight": WEIGHT}),
     "modality dropout": (I_CLASSIFIER, {"modality_dropout": 0.3}, X, CLASSES, {}),
     "small data, full batches": (
@@ -80,14 +82,19 @@ CASES = {
     ),
     "other encoders": (
         I_CLASSIFIER,
-        {"encoders": {"a": LinearEncoder(dropout=0.2), "b": MLPEncoder(), "c": IdentityEncoder()}},
+        {
+            "encoders": {
+                "a": LinearEncoder(dropout=0.2), "b": MLPEncoder(), "c": IdentityEncoder(),
+            },
+            "reg": 0.01,
+        },
         X, CLASSES, {},
     ),
-    "SGD": (I_CLASSIFIER, {"optimizer": SGD(), "lr": 0.05}, X, CLASSES, {}),
+    "SGD": (I_CLASSIFIER, {"optimizer": SGD(), "lr": 0.05, "reg": 0.01}, X, CLASSES, {}),
     "p of 2, a number for reg": (I_CLASSIFIER, {"p": 2, "reg": 0.01}, X, CLASSES, {}),
-    "one row in the last batch": (I_CLASSIFIER, {"batch_size": 17}, X, CLASSES, {}),
+    "one row in the last batch": (I_CLASSIFIER, {"batch_size": 17, "reg": 0.01}, X, CLASSES, {}),
     "float32": (
-        M_CLASSIFIER, {"optimizer": SGD(), "lr": 0.05},
+        M_CLASSIFIER, {"optimizer": SGD(), "lr": 0.05, "reg": 0.01},
         {name: v.astype(np.float32) for name, v in X.items()}, CLASSES, {},
     ),
 }  # fmt: skip

@@ -27,6 +27,7 @@ N = 40
 RNG = np.random.default_rng(0)
 X = {"a": RNG.normal(size=(N, 2)), "b": RNG.normal(size=(N, 2))}
 SIGNAL = X["a"][:, 0] + 0.3 * RNG.normal(size=N)
+FEW = {"encoders": LinearEncoder(), "max_epochs": 2, "early_stopping": True, "polish": False}
 LINE = re.compile(
     r"\[(\w+)\] (\d+) of (\d+) (.+?), \d+\.\d (s|min)(, about \d+\.\d (s|min) left)?$"
 )
@@ -95,7 +96,7 @@ def test_other_verbose_is_refused(verbose):
 
 
 def intervals(**given):
-    est = InTenseRegressor(encoders=LinearEncoder(), latent_dim=2, max_epochs=2, reg=0.01)
+    est = InTenseRegressor(latent_dim=2, reg=0.01, **FEW)
     return relevance_intervals(est, X, SIGNAL, n_refits=3, random_state=0, **given)
 
 
@@ -115,7 +116,7 @@ def test_relevance_intervals_tells_fits_and_those_of_the_null(capsys):
 
 
 def test_compare_models_tells_fits(capsys):
-    models = [MNLClassifier(encoders=LinearEncoder(), max_epochs=2)]
+    models = [MNLClassifier(**FEW)]
     silent = compare_models(models, X, SIGNAL > 0, cv=2, seeds=2)
     assert told(capsys.readouterr()) == []
     found = compare_models(models, X, SIGNAL > 0, cv=2, seeds=2, verbose=1)

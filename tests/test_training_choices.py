@@ -57,7 +57,8 @@ def test_scheduler_of_the_user_sets_the_learning_rate(cls):
 def test_parameters_of_the_net_that_would_change_nothing_are_refused(params):
     with pytest.raises(InputError, match=rf"net_params: \['{next(iter(params))}'\] are not for"):
         MNLClassifier(net_params=params, random_state=0).fit(X, Y)
-    MNLClassifier(net_params={"warm_start": False}, max_epochs=2, random_state=0).fit(X, Y)
+    few = {"encoders": LinearEncoder(), "max_epochs": 2, "early_stopping": True, "polish": False}
+    MNLClassifier(net_params={"warm_start": False}, random_state=0, **few).fit(X, Y)
 
 
 def test_rate_decays_as_told_without_a_scheduler():
@@ -76,10 +77,11 @@ def test_rate_decays_as_told_without_a_scheduler():
     ],
 )
 def test_first_steps_on_few_rows_are_as_long_as_told(cls, rate):
-    few = cls(max_epochs=2, random_state=0).fit(X, Y)
+    settings = {"early_stopping": True, "random_state": 0}
+    few = cls(max_epochs=2, **settings).fit(X, Y)
     assert few.history_[0]["lr"] == rate
     many = {name: np.tile(values, (12, 1)) for name, values in X.items()}
-    assert cls(max_epochs=1, random_state=0).fit(many, np.tile(Y, 12)).history_[0]["lr"] == 0.003
+    assert cls(max_epochs=1, **settings).fit(many, np.tile(Y, 12)).history_[0]["lr"] == 0.003
 
 
 @pytest.mark.parametrize(("n_classes", "rate"), [(10, 0.003), (11, 0.01)])
@@ -109,9 +111,9 @@ def test_hidden_modalities_teach_the_others_to_do_without(cls):
     train = {m: v[:300] for m, v in copies.items()}
     new = {m: v[300:].copy() for m, v in copies.items()}
     new["a"][:] = np.nan
-    estimator = cls(
-        encoders=LinearEncoder(), missing="mask", modality_dropout=0.5, random_state=0
-    ).fit(train, y[:300])
+    settings = {"max_epochs": 40, "early_stopping": True, "random_state": 0}
+    estimator = cls(encoders=LinearEncoder(), missing="mask", modality_dropout=0.5, **settings)
+    estimator.fit(train, y[:300])
     assert np.isnan(estimator.polish_gap_)
     alone = ((new["b"][:, 0] > 0) == y[300:]).mean()
     assert estimator.score(new, y[300:]) > alone - 0.03
@@ -166,6 +168,7 @@ def test_lazy_module_may_come_with_its_width():
 @pytest.mark.parametrize("cls", [MNLRegressor, InTenseRegressor])
 def test_weights_that_are_not_solved_for_may_take_longer_steps(cls, settings):
     encoders = dict.fromkeys("ab", IdentityEncoder())
-    estimator = cls(encoders=encoders, random_state=0, **settings).fit(X, SIGNAL)
+    one = {"encoders": encoders, "early_stopping": True, "random_state": 0}
+    estimator = cls(**one, **settings).fit(X, SIGNAL)
     assert estimator.history_[0]["lr"] == 0.03
     assert estimator.score(X, SIGNAL) > 0.9

@@ -20,7 +20,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from sklearn.utils import get_tags
 from skorch.helper import SliceDict
 
-from sklearn_mmfusion import MNLClassifier, _transformers
+from sklearn_mmfusion import LinearEncoder, MNLClassifier, _transformers
 from sklearn_mmfusion._errors import (
     FusionError,
     FusionMemoryError,
@@ -263,7 +263,8 @@ def test_texts_and_categories_are_fitted_inside_the_folds():
         {"text": [TEXTS[0] if label else TEXTS[1] for label in y], "ward": [["A"], ["B"]] * 20}
     )
     encode = ModalityTransformer([("text", TfidfVectorizer()), ("ward", OneHotEncoder())])
-    model = make_pipeline(encode, MNLClassifier(max_epochs=30, lr=0.05, random_state=0))
+    settings = {"max_epochs": 30, "lr": 0.05, "random_state": 0}
+    model = make_pipeline(encode, MNLClassifier(encoders=LinearEncoder(), **settings))
     assert cross_val_score(model, X, y, cv=2).tolist() == [1.0, 1.0]
 
 

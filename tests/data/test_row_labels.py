@@ -167,7 +167,8 @@ def test_every_way_in_refuses_other_labels(use):
 def test_labels_of_the_target_are_not_looked_at():
     X = {"tab": table(LABELS), "sens": table(LABELS)}
     y = pd.Series(Y, index=LABELS)
-    est = MNLClassifier(max_epochs=2, random_state=0, encoders=LinearEncoder())
+    few = {"max_epochs": 2, "early_stopping": True, "polish": False, "random_state": 0}
+    est = MNLClassifier(encoders=LinearEncoder(), **few)
     groups = np.repeat(np.arange(6), 2)  # labels of a fold are those of its rows, shuffled
     found = permutation_test_score(
         est, ModalityFrame(X), y, groups=groups, cv=GroupKFold(3), n_permutations=3, random_state=0

@@ -81,7 +81,7 @@ def test_few_rows_are_no_ground_for_it(wide):
 
 def test_model_that_is_right_is_hardly_ever_warned_of():
     (X, y), (X_new, y_new) = make(1500, 4000, 6)
-    est = fit(MNLClassifier, X, y)
+    est = fit(MNLClassifier, X, y, early_stopping=True)
     fired = 0
     for part in np.split(np.arange(4000), 40):  # reports on 100 rows each
         rows = {name: values[part] for name, values in X_new.items()}

@@ -18,7 +18,7 @@ def params(**changes):
     """Small settings; without the polish, which answers round-off with its tolerance."""
     return {
         "encoders": MLPEncoder(hidden_dim=6, output_dim=4, dropout=0.3, skip=True),
-        "max_epochs": 4,
+        "max_epochs": 3,
         "batch_size": 20,
         "early_stopping": True,
         "polish": False,
