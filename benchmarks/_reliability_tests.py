@@ -72,7 +72,7 @@ FIGURES = [
     Figure(
         "3. fitted state kept after any failed fit or predict",
         "all passed",
-        (("test_bad_input.py", _STATE_KEPT), ("test_training.py", _STATE_KEPT)),
+        (("test_bad_input.py", _STATE_KEPT), ("test_training_callbacks.py", _STATE_KEPT)),
     ),
     Figure(
         "4. checkpoints: fits that die go on to the last bit",
@@ -91,7 +91,7 @@ FIGURES = [
         "6. divergence is noticed in its epoch, and no model predicts NaN",
         "all passed",
         (
-            ("test_training.py", "divergence"),
+            ("test_training_callbacks.py", "divergence"),
             ("test_faults.py", "divergence|infinite|not_finite"),
             ("test_numbers.py", "finite"),
         ),
@@ -99,7 +99,7 @@ FIGURES = [
     Figure(
         "7. interruption keeps the last whole epoch",
         "all passed",
-        (("test_training.py", "interrupt"), ("test_faults.py", "interrupt|termination")),
+        (("test_training_callbacks.py", "interrupt"), ("test_faults.py", "interrupt|termination")),
     ),
     Figure(
         "8. model files: attacks, mutations, round trips",
@@ -126,7 +126,10 @@ FIGURES = [
         "11. determinism: runs, processes, jobs, threads; global generators",
         "all passed",
         (
-            ("test_training.py", "same_seed|equal|random_states|without_a_trace|threads"),
+            (
+                "test_training_determinism.py",
+                "same_seed|equal|random_states|without_a_trace|threads",
+            ),
             ("test_numbers.py", "same"),
             ("test_faults.py", "forked_and_spawned|switches"),
         ),
@@ -134,7 +137,7 @@ FIGURES = [
     Figure(
         "12. nothing outlives its estimator",
         "all passed",
-        (("test_training.py", "end_with_their_last_reference"),),
+        (("test_training_determinism.py", "end_with_their_last_reference"),),
     ),
     Figure(
         "numbers: extreme scales and sizes, every estimator",

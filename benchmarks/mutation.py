@@ -45,7 +45,7 @@ TARGETS = {
     "_modality_spec": ["tests/test_modality_spec.py", "tests/test_validation.py"],
     "_input_forms": ["tests/test_input_forms.py", "tests/test_validation.py"],
     "_validation_targets": ["tests/test_validation_targets.py"],
-    "_terms": ["tests/test_validation.py"],
+    "_terms": ["tests/test_terms.py"],
     "_scaling": ["tests/test_scaling.py"],
     "_validation": ["tests/test_validation.py", "tests/test_validation_rows.py"],
     "_persistence": ["tests/test_persistence.py", "tests/test_hostile_files.py"],

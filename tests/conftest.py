@@ -19,6 +19,9 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
+# Its asserts are those of tests.
+pytest.register_assert_rewrite("scenarios")
+
 settings.register_profile(
     "default",
     derandomize=True,

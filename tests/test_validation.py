@@ -1,4 +1,4 @@
-"""X in all its forms, and the terms of a model.
+"""X in all its forms.
 
 Bad input is in ``test_bad_input.py``, for every estimator.
 """
@@ -10,9 +10,8 @@ import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from skorch.helper import SliceDict
 
-from sklearn_mmfusion import _terms
 from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion._validation import check_fit_inputs, check_terms, check_X, term_name
+from sklearn_mmfusion._validation import check_fit_inputs, check_X
 from sklearn_mmfusion.data import LazyArray, ModalityFrame
 
 N = 6
@@ -56,6 +55,7 @@ def ragged(*lengths, d=2):
 
 NAMED = "modality 'audio': "
 
+
 # Forms of X: each takes good() and gives it back in its form, with the value of modalities=.
 
 
@@ -64,6 +64,8 @@ def as_2d(X):
 
 
 SPEC = {"text": (slice(0, 6), (3, 2)), "audio": slice(6, 10)}
+
+
 FORMS = {
     "mapping": lambda X: (X, None),
     "frame": lambda X: (ModalityFrame(X), None),
@@ -456,73 +458,3 @@ def test_fit_many_columns_is_fast():
     X = np.ones((5, n_columns))
     est = Fusion(modalities={"a": slice(0, 10), "b": slice(10, n_columns)}).fit(X, [0, 1, 0, 1, 0])
     assert est.schema_.layouts[1].shape == (n_columns - 10,)
-
-
-# Terms
-
-NAMES = ["a", "b", "c"]
-
-
-@pytest.mark.parametrize(
-    ("interactions", "expected"),
-    [
-        (1, ["a", "b", "c"]),
-        (2, ["a", "b", "c", "a x b", "a x c", "b x c"]),
-        (3, ["a", "b", "c", "a x b", "a x c", "b x c", "a x b x c"]),
-        ("all", ["a", "b", "c", "a x b", "a x c", "b x c", "a x b x c"]),
-        ([], ["a", "b", "c"]),
-        ([("c", "a"), ("a", "c"), ("b",)], ["a", "b", "c", "a x c"]),
-        ([("c", "b", "a"), ("c", "b")], ["a", "b", "c", "b x c", "a x b x c"]),
-    ],
-)
-def test_check_terms_gives_terms_by_order_then_position(interactions, expected):
-    terms = check_terms(interactions, NAMES, latent_dim=8)
-    assert [term_name(term, NAMES) for term in terms] == expected
-
-
-@pytest.mark.parametrize("interactions", [2, 5, "all"])
-def test_check_terms_of_one_modality_is_one_term(interactions):
-    assert check_terms(interactions, ["X"]) == [(0,)]
-
-
-@pytest.mark.parametrize(
-    ("interactions", "error", "pattern"),
-    [
-        (0, ValueError, "at least 1, got 0"),
-        (4, ValueError, "interactions=4 is more than the 3 modalities"),
-        ([("a", "bb")], ValueError, r"unknown modalities \['bb'\].*did you mean 'b'"),
-        ([("a", "a")], ValueError, "names a modality twice"),
-        (["a"], TypeError, "a tuple of modality names, got 'a'"),
-        ([()], TypeError, "a tuple of modality names"),
-        ("some", TypeError, "an order, 'all' or a list"),
-        (1.5, TypeError, "an order, 'all' or a list"),
-        (True, TypeError, "an order, 'all' or a list"),
-    ],
-)
-def test_check_terms_bad_interactions_raise(interactions, error, pattern):
-    with pytest.raises(error, match=pattern):
-        check_terms(interactions, NAMES)
-
-
-def test_check_terms_of_two_modalities_have_no_third_order():
-    with pytest.raises(InputError, match="interactions=3 is more than the 2 modalities"):
-        check_terms(3, NAMES[:2])
-
-
-def test_check_terms_limit_of_terms_is_the_most_that_there_may_be(monkeypatch):
-    monkeypatch.setattr(_terms, "_MAX_TERMS", 7)
-    assert len(check_terms("all", NAMES)) == 7
-    monkeypatch.setattr(_terms, "_MAX_TERMS", 6)
-    assert len(check_terms(2, NAMES)) == 6
-    with pytest.raises(InputError, match=r"interactions='all' of 3 modalities are 7 terms"):
-        check_terms("all", NAMES)
-
-
-def test_check_terms_too_large_is_refused_with_both_numbers():
-    pattern = r"'a x b x c' needs 1_000_000_000 features \(limit 1_000_000\)"
-    for interactions in (3, "all", [("b", "a", "c")]):
-        with pytest.raises(ValueError, match=pattern):
-            check_terms(interactions, NAMES, latent_dim=1000)
-    assert len(check_terms(2, NAMES, latent_dim=1000)) == 6
-    with pytest.raises(ValueError, match=r"1_073_741_823 terms \(limit 100_000\)"):
-        check_terms("all", [f"m{i}" for i in range(30)])
