@@ -88,6 +88,7 @@ class Counter(Callback):
 
 
 @pytest.mark.parametrize("cls", [MNLRegressor, InTenseRegressor])
+@pytest.mark.slow
 def test_noise_of_many_columns_has_little_relevance_on_few_rows(cls):
     X, y, X_new, y_new = halves(*wide(400, n_noise=50))
     est = cls(random_state=0).fit(X, y)
@@ -144,6 +145,7 @@ def blocks(n=200):
 
 
 @pytest.mark.parametrize("cls", [MNLRegressor, InTenseRegressor])
+@pytest.mark.slow
 def test_wide_modalities_with_few_directions_are_read_by_components(cls):
     X, y, X_new, y_new = halves(*blocks(400))
     est = cls(random_state=0).fit(X, y)
@@ -155,6 +157,7 @@ def test_wide_modalities_with_few_directions_are_read_by_components(cls):
     assert est.score(X_new, y_new) > 0.05 + features.score(X_new, y_new)
 
 
+@pytest.mark.slow
 def test_one_column_of_many_is_not_lost_among_components():
     rng = np.random.default_rng(0)
     X = {"genes": rng.normal(size=(400, 60)), "clinical": rng.normal(size=(400, 3))}
@@ -174,6 +177,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.slow
 def test_other_estimators_read_wide_modalities_by_components(name, tmp_path):
     X, y, X_new, y_new = halves(*blocks(400))
     counter = Counter()
@@ -237,6 +241,7 @@ def test_fits_of_a_call(changes, n_rows, fits):
     assert found == [type(chosen).__name__[:-7] if name == "chosen" else name for name in fits]
 
 
+@pytest.mark.slow
 def test_linear_encoders_are_tried_on_the_terms_that_are_left():
     counter = Counter()
     X, y = wide()
@@ -247,6 +252,7 @@ def test_linear_encoders_are_tried_on_the_terms_that_are_left():
     np.testing.assert_array_equal(est.predict(X), additive.predict(X))
 
 
+@pytest.mark.slow
 def test_components_are_tried_with_either_kind():
     counter = Counter()
     X, y = blocks()
@@ -274,6 +280,7 @@ def test_both_changes_at_once_are_tried_where_one_has_helped(helps):
     assert tried == one_by_one + [["LinearModule", "ComponentsModule"]] * helps
 
 
+@pytest.mark.slow
 def test_perceptrons_on_components_have_to_be_clearly_better_on_few_rows():
     rng = np.random.default_rng(4)
     X = {"signal": rng.normal(size=(160, 3)), "noise": rng.normal(size=(160, 150))}
@@ -336,6 +343,7 @@ def test_interrupt_while_encoders_are_tried_ends_the_call(interrupt):
 
 
 @pytest.mark.parametrize("cls", [MNLClassifier, InTenseClassifier])
+@pytest.mark.slow
 def test_model_of_linear_encoders_is_kept_goes_on_and_is_explained(cls, tmp_path):
     X, y = wide(300)
     est = cls(random_state=0).fit(X, y > 0)
@@ -384,6 +392,7 @@ def test_warm_start_keeps_encoders_of_sequences_in_either_direction():
         assert isinstance(est.fit(*then).encoders_["steps"], kind)
 
 
+@pytest.mark.slow
 def test_members_choose_each_for_itself():
     X, y = wide()
     est = MNLRegressor(n_bags=4, random_state=0).fit(X, y)

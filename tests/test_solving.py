@@ -178,6 +178,7 @@ def additive(n, seed):
     return ModalityFrame(X), logit, (rng.random(n) < 1 / (1 + np.exp(-logit))).astype(int)
 
 
+@pytest.mark.slow
 def test_probabilities_are_those_of_the_rows():
     X, logit, y = additive(6000, 0)
     train, test = train_test_split(np.arange(len(y)), train_size=2000, random_state=0)
@@ -193,6 +194,7 @@ def test_probabilities_are_those_of_the_rows():
     assert est.relaxed_reg_ <= est.reg_
 
 
+@pytest.mark.slow
 def test_a_number_for_reg_is_the_users_word():
     X, _, y = additive(400, 0)
     est = MNLClassifier(reg=0.02, random_state=0).fit(X, y)
