@@ -188,8 +188,8 @@ validation_gain_ : float
     explain warn unless it is above two standard errors (``RelevanceWarning``, which names both).
 validation_gain_error_ : float
     Standard error of ``validation_gain_``, from the losses of the held-out rows, for classes from
-    their spread within each class (class weights make no rows of one); of several members the
-    mean of theirs.
+    their spread within each class (class weights make no rows of one), for numbers the smaller
+    of those of a difference and of a ratio; of several members the mean of theirs.
 term_names_ : list of str
     Names of the terms, such as ``"text x audio"``.
 term_modalities_ : list of tuple of str

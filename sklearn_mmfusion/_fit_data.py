@@ -141,14 +141,15 @@ class FitResult:
     relaxation: tuple[float, float] = (1.0, 1.0)
     only_class: int = -1
 
-    def beats(self, other: FitResult, margin: float) -> bool:
+    def beats(self, other: FitResult, margin: float, *, by_ratio: bool = False) -> bool:
         """Whether the held-out loss is lower by more than so many standard errors.
 
-        Below 0 it may be higher by as many.
+        Below 0 it may be higher by as many. With ``by_ratio`` it is the logarithm of the ratio of
+        the losses that is compared with its error, see :func:`clearly_less`.
         """
+        one, two = (self, other) if margin >= 0 else (other, self)
         mine, others, share = map(
-            torch.from_numpy, (self.held_losses, other.held_losses, self.held_share)
+            torch.from_numpy, (one.held_losses, two.held_losses, one.held_share)
         )
-        if margin < 0:
-            return not clearly_less(others, mine, share, self.n_held, -margin)
-        return clearly_less(mine, others, share, self.n_held, margin)
+        is_clear = clearly_less(mine, others, share, self.n_held, abs(margin), by_ratio=by_ratio)
+        return is_clear if margin >= 0 else not is_clear

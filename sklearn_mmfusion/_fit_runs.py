@@ -195,7 +195,7 @@ class FitRuns(FitOptions):
             has_gained |= "encoders" in changes and other.beats(best, 0.0)
             if other.training.interrupted:
                 best = replace(best, training=replace(best.training, interrupted=True))
-            elif other.beats(best, margin):
+            elif other.beats(best, margin, by_ratio=kept.kind == "regression"):
                 best, is_linear = other, becomes_linear
         return replace(best, held_losses=None, held_share=None)
 

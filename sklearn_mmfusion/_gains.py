@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from sklearn_mmfusion._dataset import FusionDataset
@@ -74,7 +75,10 @@ def held_out_gain(
         return float("nan"), float("nan")
     mean = float(share @ gains)
     if counts is None:
-        variance = float(share @ (gains - mean).square()) / held.n_counted
+        # That of a ratio, which is smaller where a target with long tails makes both losses
+        # uncertain; or of a difference, where a few rows have a large loss under both models.
+        left = torch.stack([losses - (1 - mean / reference) * before, gains - mean])
+        variance = float((left.square() @ share).min()) / held.n_counted
     else:
         by_shares = reference - float(share @ of_constant(held))
         within, over_all = _variances(gains, share, held.target, counts)

@@ -157,3 +157,16 @@ def test_a_rare_class_is_warned_of_unless_it_was_learned(class_weight, mean, see
         est.fit(X, y)
     warned = any(issubclass(w.category, RelevanceWarning) for w in caught)
     assert warned is (mean == 0), (est.validation_gain_, est.validation_gain_error_)
+
+
+def test_error_for_numbers_is_that_of_a_ratio_over_resampled_rows():
+    rng = np.random.default_rng(0)
+    train, held = rng.standard_t(5, size=(2, 1500))
+    losses = (held - 0.8 * held + 0.3 * rng.normal(size=1500)) ** 2
+    column = train[:, None], held[:, None]
+    gain, error = gain_of(losses, *column, None, kind="squared_error")
+    before = (held - train.mean()) ** 2
+    draws = rng.integers(1500, size=(2000, 1500))
+    gains = 1 - losses[draws].mean(1) / before[draws].mean(1)
+    assert gain == pytest.approx(1 - losses.mean() / before.mean())
+    assert error == pytest.approx(gains.std(), rel=0.1)

@@ -311,3 +311,14 @@ def test_prediction_in_chunks_equals_that_in_one(monkeypatch):
     whole = est.predict(X)
     monkeypatch.setattr("sklearn_mmfusion._fitted._PREDICT_VALUES", 1)
     np.testing.assert_allclose(est.predict(X), whole, rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("error::sklearn_mmfusion._errors.RelevanceWarning")  # it has learned
+@pytest.mark.parametrize("seed", range(5))
+def test_product_alone_is_found_in_few_rows(seed):
+    # Squares of a product have long tails: 40 held-out rows are unsure of what it gains.
+    rng = np.random.default_rng(seed)
+    X = {name: rng.normal(size=(200, 2)) for name in "abc"}
+    y = X["a"][:, 0] * X["b"][:, 0] + 0.3 * rng.normal(size=200)
+    est = InTenseRegressor(encoders=LinearEncoder(), random_state=0).fit(X, y)
+    assert est.relevance_scores_["a x b"] > 0.7
