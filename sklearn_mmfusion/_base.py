@@ -34,6 +34,7 @@ from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fit_runs import FitRuns
 from sklearn_mmfusion._fit_warnings import warn_of_fit
 from sklearn_mmfusion._fitted import FittedFusion, without_net
+from sklearn_mmfusion._groups import check_groups
 from sklearn_mmfusion._memory_errors import memory_errors, rows_text
 from sklearn_mmfusion._memory_estimate import MemoryEstimates
 from sklearn_mmfusion._partial_fits import PartialFits
@@ -71,6 +72,9 @@ class BaseFusion(
     outputs (:meth:`_make_head`), which loss (:meth:`_loss_name`), and what it reads off a fit
     (:meth:`_set_readings`); everything else is here and in the floors below.
     """
+
+    # Metadata routing: groups that reach a meta-estimator are asked for by default.
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}
 
     _takes_joint_encoder: ClassVar[bool] = False
     # What may mean nothing where it is not shown that a fit has learned; "" for models that
@@ -136,7 +140,14 @@ class BaseFusion(
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
-        self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        groups: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
     ) -> Any:
         """Fit the model.
 
@@ -153,6 +164,12 @@ class BaseFusion(
             ``sum(w) ** 2 / sum(w ** 2)`` rows in all, which no common factor changes: weights of
             1000.5 are one row each. Divide weights that are no repetitions, such as those of a
             survey, by their mean.
+        groups : array-like of shape (n_samples,), default=None
+            Labels of rows that belong together, such as those of one person. Whole groups are
+            held out then, with about ``validation_fraction`` of the rows and of each class
+            (:class:`~sklearn.model_selection.StratifiedGroupKFold`), and so are the folds of an
+            :class:`EstimatorEncoder`; standard errors on held-out rows are those of groups. With
+            metadata routing, groups that reach a meta-estimator go on to ``fit`` by themselves.
         X_val, y_val : optional
             Held-out rows of your own, such as the validation part that a data set comes with, in
             the forms of ``X`` and ``y``. They take the place of rows that would be held out of
@@ -175,16 +192,23 @@ class BaseFusion(
         CheckpointError
             The ``checkpoint`` is of another fit, damaged, or cannot be written; an OSError.
         """
-        run_fittings([self._fitting(X, y, sample_weight, X_val, y_val)])
+        run_fittings([self._fitting(X, y, sample_weight, groups, X_val, y_val)])
         return self
 
     def _fitting(
-        self, X: Any, y: Any, sample_weight: Any, X_val: Any = None, y_val: Any = None
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        groups: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
     ) -> Fitting:
         """Fit the model: yield the fits of the members to be run, and take their results."""
         schema, data, target, encoded, weight = check_fit_inputs(
             self, X, y, sample_weight, classifier=is_classifier(self), lazy=True
         )
+        codes = check_groups(groups, data.n_samples)
         validation = None
         if X_val is not None or y_val is not None:
             validation = self._check_validation(schema, target, X_val, y_val)
@@ -199,13 +223,13 @@ class BaseFusion(
                     "checkpoint: a fit on several processes (distributed) cannot be gone on with; "
                     "set checkpoint=None, or distributed=None"
                 )
-            checkpoint = self._open_checkpoint(data, encoded, weight, validation, seed)
+            checkpoint = self._open_checkpoint(data, encoded, weight, codes, validation, seed)
             seed = checkpoint.seed
         plan, display = self._make_plan(schema, target, data.n_samples, seed)
         whole = self._fit_input(plan, data, target, encoded, weight)
-        whole.checkpoint = checkpoint
+        whole.checkpoint, whole.groups = checkpoint, codes
         plan, whole.data, representations = fit_representations(
-            plan, whole.data, encoded, whole.weight, target.kind
+            plan, whole.data, encoded, whole.weight, target.kind, codes
         )
         held = None
         if validation is not None:
@@ -239,7 +263,7 @@ class BaseFusion(
             checkpoint.remove()
         warn_of_fit(self, results, self._explains)
 
-    def _refits_gain_together(self, X: Any, y: Any, sample_weight: Any) -> bool:
+    def _refits_gain_together(self, X: Any, y: Any, sample_weight: Any, groups: Any = None) -> bool:
         """Whether several fits to these rows, or to some of them, gain by being run together."""
         schema, data, target, encoded, weight = check_fit_inputs(
             self, X, y, sample_weight, classifier=is_classifier(self), lazy=True
@@ -265,12 +289,13 @@ class BaseFusion(
         data: ModalityData,
         encoded: npt.NDArray[Any],
         weight: npt.NDArray[np.float64] | None,
+        groups: npt.NDArray[np.intp] | None,
         validation: tuple[ModalityData, npt.NDArray[Any]] | None,
         seed: int,
     ) -> Checkpoint:
         last: list[FitResult] = getattr(self, "_results", []) if self.warm_start else []
         start = [array for result in last for array in result.state.values()]
-        found = fingerprint(self, data, encoded, weight, start, validation)
+        found = fingerprint(self, data, encoded, weight, groups, start, validation)
         return Checkpoint(self.checkpoint, found, seed, keeps_seed=self.random_state is None)
 
     def _make_plan(

@@ -16,6 +16,7 @@ from sklearn.model_selection import check_cv, cross_validate
 
 from sklearn_mmfusion._comparison import ModelComparison
 from sklearn_mmfusion._errors import FitInterruptedWarning, InputError, InputTypeError
+from sklearn_mmfusion._groups import groups_for
 from sklearn_mmfusion._told_parallel import ToldParallel, check_verbose
 from sklearn_mmfusion.data import ModalityFrame
 
@@ -58,7 +59,7 @@ def compare_models(
         Number of seeds, or the seeds. Each shuffles the folds and is set as every
         ``random_state`` of the models, whatever these were.
     groups : array-like of shape (n_samples,), default=None
-        Groups for the splitter.
+        Groups of rows that belong together, for the splitter, and for models that take them.
     n_jobs : int, default=None
         Processes; None is 1. A task is one model on one fold with one seed.
     verbose : int, default=0
@@ -102,7 +103,7 @@ def compare_models(
     ]
     calls = (
         delayed(_cross_validated)(
-            name, _with_seed(models[name], chosen[s]), X, y, splits[s][fold], scoring
+            name, _with_seed(models[name], chosen[s]), X, y, groups, splits[s][fold], scoring
         )
         for name, s, fold in tasks
     )
@@ -127,7 +128,7 @@ def compare_models(
 
 
 def _cross_validated(
-    name: str, model: Any, X: Any, y: Any, split: tuple[Any, Any], scoring: Any
+    name: str, model: Any, X: Any, y: Any, groups: Any, split: tuple[Any, Any], scoring: Any
 ) -> dict[str, Any]:
     """Cross-validate a model on one fold; an error says which model it was.
 
@@ -137,7 +138,13 @@ def _cross_validated(
         with warnings.catch_warnings():
             warnings.simplefilter("error", FitInterruptedWarning)
             found: dict[str, Any] = cross_validate(
-                model, X, y, cv=[split], scoring=scoring, error_score="raise"
+                model,
+                X,
+                y,
+                cv=[split],
+                scoring=scoring,
+                error_score="raise",
+                params=groups_for(model, groups) or None,
             )
     except FitInterruptedWarning:
         raise KeyboardInterrupt from None

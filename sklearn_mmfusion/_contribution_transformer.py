@@ -23,6 +23,7 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._groups import groups_for
 from sklearn_mmfusion._unwrap import check_will_have, unwrap
 from sklearn_mmfusion._validation_targets import own_errors
 from sklearn_mmfusion.data import ModalityFrame
@@ -115,8 +116,7 @@ class ContributionTransformer(MetaEstimatorMixin, TransformerMixin, BaseEstimato
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows, for estimators that take them.
         groups : array-like of shape (n_samples,), default=None
-            Unused: the folds are those of ``fit_transform``. Here for metadata routing, which has
-            one request, ``set_fit_request(groups=True)``, for both.
+            Groups of rows that belong together, for estimators that take them.
 
         Returns
         -------
@@ -124,11 +124,12 @@ class ContributionTransformer(MetaEstimatorMixin, TransformerMixin, BaseEstimato
             The fitted transformer.
         """
         check_will_have(self.estimator, method="contributions")  # before it is fitted
-        fitted = _fit(self.estimator, X, y, sample_weight)
+        fitted = _fit(self.estimator, X, y, sample_weight, groups)
         inner, _ = unwrap(fitted, attribute="contributions")
         self._names = _column_names(inner)
         self.estimator_ = fitted
-        self.n_features_in_ = fitted.n_features_in_
+        # A Pipeline that begins with "passthrough" has none.
+        self.n_features_in_ = getattr(fitted, "n_features_in_", inner.n_features_in_)
         if hasattr(fitted, "feature_names_in_"):
             self.feature_names_in_ = fitted.feature_names_in_
         elif hasattr(self, "feature_names_in_"):
@@ -147,8 +148,9 @@ class ContributionTransformer(MetaEstimatorMixin, TransformerMixin, BaseEstimato
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows, for estimators that take them.
         groups : array-like of shape (n_samples,), default=None
-            Groups of rows that belong together, such as those of one person, for a ``cv`` that
-            asks for them, such as :class:`~sklearn.model_selection.GroupKFold`.
+            Groups of rows that belong together, such as those of one person, for estimators that
+            take them, and for a ``cv`` that asks for them, such as
+            :class:`~sklearn.model_selection.GroupKFold`.
 
         Returns
         -------
@@ -161,7 +163,7 @@ class ContributionTransformer(MetaEstimatorMixin, TransformerMixin, BaseEstimato
             If the folds do not hold every row exactly once, or one lacks a class; and if ``cv``
             needs groups, and there are none or not as many as rows.
         """
-        self.fit(X, y, sample_weight)
+        self.fit(X, y, sample_weight, groups)
         if isinstance(self.cv, str):
             return self._contributions(X)
         rows = ModalityFrame(X) if isinstance(X, Mapping) else X
@@ -177,7 +179,7 @@ class ContributionTransformer(MetaEstimatorMixin, TransformerMixin, BaseEstimato
                 f"{len(tested)} rows, {len(np.unique(tested))} of them different"
             )
         parts = Parallel(n_jobs=self.n_jobs)(
-            delayed(_out_of_fold)(self.estimator, rows, labels, sample_weight, *split)
+            delayed(_out_of_fold)(self.estimator, rows, labels, sample_weight, groups, *split)
             for split in splits
         )
         result = np.empty((n, len(self._names)))
@@ -236,12 +238,13 @@ class ContributionTransformer(MetaEstimatorMixin, TransformerMixin, BaseEstimato
         return tags
 
 
-def _fit(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Any:
+def _fit(estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -> Any:
+    grouped = groups_for(estimator, groups)
     if sample_weight is None:
-        return clone(estimator).fit(X, y)
+        return clone(estimator).fit(X, y, **grouped)
     # A Pipeline hands the weights on to the step that is named.
     step = f"{estimator.steps[-1][0]}__" if hasattr(estimator, "steps") else ""
-    return clone(estimator).fit(X, y, **{f"{step}sample_weight": sample_weight})
+    return clone(estimator).fit(X, y, **{f"{step}sample_weight": sample_weight}, **grouped)
 
 
 def _flat_contributions(fitted: Any, X: Any) -> Floats:
@@ -251,10 +254,11 @@ def _flat_contributions(fitted: Any, X: Any) -> Floats:
 
 
 def _out_of_fold(
-    estimator: Any, X: Any, y: Any, sample_weight: Any, train: Any, test: Any
+    estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any, train: Any, test: Any
 ) -> tuple[list[str], Floats]:
-    weight = None if sample_weight is None else _safe_indexing(np.asarray(sample_weight), train)
-    fitted = _fit(estimator, _safe_indexing(X, train), y[train], weight)
+    of_rows = (None if v is None else np.asarray(v) for v in (sample_weight, groups))
+    weight, own = (None if v is None else _safe_indexing(v, train) for v in of_rows)
+    fitted = _fit(estimator, _safe_indexing(X, train), y[train], weight, own)
     inner, _ = unwrap(fitted, attribute="contributions")
     return _column_names(inner), _flat_contributions(fitted, _safe_indexing(X, test))
 

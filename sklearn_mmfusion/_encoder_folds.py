@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 
 from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._groups import group_folds
 from sklearn_mmfusion._lazy_blocks import take_rows
 from sklearn_mmfusion._splitting import HASHED_ROWS, content_keys, folds_by_content
 from sklearn_mmfusion.data._blocks import ModalityData
@@ -60,6 +61,7 @@ def folds(
     kind: str,
     seed: int,
     keys: Keys | None,
+    groups: Rows | None,
     name: str,
 ) -> list[tuple[Rows, Rows]]:
     """Return the rows of each fold, as (train, test).
@@ -76,6 +78,8 @@ def folds(
         Seed, for rows that are not told apart.
     keys : ndarray of str of shape (n_samples,) or None
         What :func:`row_keys` says of these rows.
+    groups : ndarray of int of shape (n_samples,) or None
+        Number of the group of each of these rows.
     name : str
         Name of the modality.
 
@@ -86,8 +90,10 @@ def folds(
     """
     n_folds = _n_folds(cv)
     if not n_folds:
-        return _users_own(cv, inputs, y, kind, name)
+        return _users_own(cv, inputs, y, kind, groups, name)
     fold_of = None if keys is None else folds_by_content(keys, y, kind, n_folds)
+    if groups is not None and len(np.unique(groups)) > 1:
+        fold_of = group_folds(groups, y, kind, n_folds, seed)
     if fold_of is None:
         return list(_shuffled(n_folds, y, kind, seed).split(inputs, y))
     parts = [
@@ -104,18 +110,19 @@ def _n_folds(cv: Any) -> int:
 
 
 def _users_own(
-    cv: Any, inputs: npt.NDArray[Any], y: npt.NDArray[Any], kind: str, name: str
+    cv: Any, inputs: npt.NDArray[Any], y: npt.NDArray[Any], kind: str, groups: Any, name: str
 ) -> list[tuple[Rows, Rows]]:
     """Return the folds of a splitter or iterable, every row in a test part."""
     who, n = f"modality {name!r}: cv of EstimatorEncoder", len(y)
     try:
         splitter = check_cv(cv, y, classifier=kind in ("binary", "multiclass"))
-        found = [(np.asarray(train), np.asarray(test)) for train, test in splitter.split(inputs, y)]
+        pairs = splitter.split(inputs, y, groups)
+        found = [(np.asarray(train), np.asarray(test)) for train, test in pairs]
     except (TypeError, ValueError) as error:
         made = type(cv).__name__
         remedy = "give folds that these rows can be divided into"
         if "groups" in str(error):
-            remedy = f"give its pairs of row numbers: cv=list({made}(...).split(y, y, groups))"
+            remedy = "pass groups to fit"
         raise InputError(
             f"{who}: {made} does not divide the {n} rows with the modality: "
             f"{str(error).rstrip('.')}; {remedy}"

@@ -70,7 +70,9 @@ class EstimatorEncoder(BaseEncoder):
         rows, as held-out rows are: rows that are equal in all modalities are left out together,
         so that a copy of a row tells an estimator nothing of its label, no order of the rows
         matters, and a row that comes twice is one of weight two. Above 50,000 rows, or with
-        fewer than ten different ones, rows are not told apart, and shuffled. A splitter, or an
+        fewer than ten different ones, rows are not told apart, and shuffled. With ``groups`` in
+        ``fit`` they are folds of whole groups, of about as many rows of each class. A splitter,
+        which is given the groups, or an
         iterable of pairs of row numbers, is used as it is, on the rows that have the modality and
         a weight; it has to hold every one of them in a test fold, and the mean represents a row
         that is in several (``RepeatedKFold``). Give pairs, such as ``list(GroupKFold().split(y, y,
@@ -195,6 +197,7 @@ def fit_representations(
     target: npt.NDArray[Any],
     weight: Floats | None,
     kind: str,
+    groups: npt.NDArray[np.intp] | None = None,
 ) -> tuple[FusionPlan, ModalityData, dict[str, FittedRepresentation]]:
     """Fit the estimators among the encoders.
 
@@ -210,6 +213,8 @@ def fit_representations(
         Row weights.
     kind : str
         Kind of the target.
+    groups : ndarray of int of shape (n_samples,) or None
+        Number of the group of each row.
 
     Returns
     -------
@@ -223,7 +228,9 @@ def fit_representations(
     found: dict[str, FittedRepresentation] = {}
     layouts, blocks, encoders = list(plan.layouts), list(data.blocks), list(plan.encoders)
     cvs = [encoder.cv for encoder in plan.encoders if isinstance(encoder, EstimatorEncoder)]
-    keys = row_keys(cvs, data, weight, seed_for(plan.seed, "folds"))
+    keys = None
+    if groups is None:
+        keys = row_keys(cvs, data, weight, seed_for(plan.seed, "folds"))
     for m, encoder in enumerate(plan.encoders):
         if not isinstance(encoder, EstimatorEncoder):
             continue
@@ -233,7 +240,9 @@ def fit_representations(
         except ValueError as error:
             raise InputError(f"modality {name!r}: {error}") from error
         seed = seed_for(plan.seed, "estimator", name)
-        fitted, values = _cross_fit(encoder, blocks[m].read(), target, weight, kind, seed, keys)
+        fitted, values = _cross_fit(
+            encoder, blocks[m].read(), target, weight, kind, seed, keys, groups
+        )
         found[name] = fitted
         blocks[m] = ModalityBlock(name, values, None, blocks[m].present)
         layouts[m] = ModalityLayout(name, (values.shape[1],), "float64")
@@ -265,6 +274,7 @@ def _cross_fit(
     kind: str,
     seed: int,
     keys: npt.NDArray[np.str_] | None,
+    groups: npt.NDArray[np.intp] | None,
 ) -> tuple[FittedRepresentation, Floats]:
     """Return the estimator fitted to all rows, and the out-of-fold representation of each."""
     rows = np.arange(len(block.values))
@@ -303,8 +313,11 @@ def _cross_fit(
     values = fitted(block).values.astype(np.float64)
     if method != "transform":
         some_keys = None if keys is None else keys[rows]
+        some_groups = None if groups is None else groups[rows]
         total, n_tests = np.zeros((len(rows), n_features)), np.zeros((len(rows), 1))
-        parts = folds(encoder.cv, inputs[rows], y[rows], kind, seed, some_keys, block.name)
+        parts = folds(
+            encoder.cv, inputs[rows], y[rows], kind, seed, some_keys, some_groups, block.name
+        )
         for train, test in parts:
             estimator = fitted_to(rows[train], method)
             seen = SeenTarget.of(kind, shares, y[rows[train]])

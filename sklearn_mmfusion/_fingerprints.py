@@ -29,6 +29,7 @@ def fingerprint(
     data: ModalityData,
     target: npt.NDArray[Any],
     weight: npt.NDArray[Any] | None,
+    groups: npt.NDArray[Any] | None = None,
     start: Sequence[npt.NDArray[Any]] = (),
     validation: tuple[ModalityData, npt.NDArray[Any]] | None = None,
 ) -> dict[str, str]:
@@ -44,6 +45,8 @@ def fingerprint(
         Encoded target.
     weight : ndarray or None
         Row weights.
+    groups : ndarray or None, default=None
+        Number of the group of each row.
     start : sequence of ndarray, default=()
         Weights that the fit starts from.
     validation : tuple of ModalityData and ndarray or None, default=None
@@ -67,6 +70,8 @@ def fingerprint(
         found[f"modality {block.name!r}"] = _sum_of(_arrays_of(block))
     found["target"] = _sum_of([target])
     found["sample_weight"] = _sum_of([weight])
+    if groups is not None:
+        found["groups"] = _sum_of([groups])
     found["weights to start from"] = _sum_of(start)
     if validation is not None:
         rows, held_target = validation

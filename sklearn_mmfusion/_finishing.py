@@ -18,6 +18,7 @@ from sklearn_mmfusion._gains import held_out_gain
 from sklearn_mmfusion._net import TrainingOptions
 from sklearn_mmfusion._plan import FusionPlan, network_state
 from sklearn_mmfusion._polish import FusionProblem
+from sklearn_mmfusion._row_errors import RowErrors
 from sklearn_mmfusion._seeds import seed_for
 from sklearn_mmfusion._solving import HeldFeatures, Relaxation, solve
 from sklearn_mmfusion._vote import set_vote
@@ -45,7 +46,7 @@ def finish(
     scale: TargetScale,
     loss_name: str,
     options: TrainingOptions,
-    held_counts: Floats | None = None,
+    held_errors: RowErrors | None = None,
     *,
     exact: bool,
     polish_weights: bool,
@@ -93,9 +94,9 @@ def finish(
         if hasattr(network.fusion, "contributions"):
             spread = _contribution_std(network, features, share)
     held_losses, gain, error = None, float("nan"), float("nan")
-    if held is not None:
+    if held is not None and held_errors is not None:
         losses = LOSSES[loss_name](_outputs(network, held), held.target)
-        gain, error = held_out_gain(losses, rows, held, loss_name, plan.n_outputs, held_counts)
+        gain, error = held_out_gain(losses, rows, held, loss_name, plan.n_outputs, held_errors)
         held_losses = losses.numpy()
     return FitResult(
         plan=plan,
@@ -111,8 +112,7 @@ def finish(
         gain_error=error,
         validation_history=[] if held is None else result.history,
         held_losses=held_losses,
-        held_share=None if held is None else row_shares(held).numpy(),
-        n_held=0.0 if held is None else held.n_counted,
+        held_errors=held_errors,
         n_rows=len(rows),
         is_vote=vote,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,8 @@ import torch
 from sklearn_mmfusion._epochs import TrainingResult
 from sklearn_mmfusion._lazy_blocks import take_rows
 from sklearn_mmfusion._plan import FusionPlan, State
-from sklearn_mmfusion._polish import clearly_less
 from sklearn_mmfusion._progress import FitTask
+from sklearn_mmfusion._row_errors import RowErrors
 from sklearn_mmfusion._stages import ProgressFile
 from sklearn_mmfusion.data._blocks import ModalityData
 
@@ -47,6 +47,8 @@ class FitInput:
     counted : ndarray or None
         Row weights without those of classes, which stand for no rows; None where there are none
         of classes.
+    groups : ndarray of int or None
+        Number of the group of each row; None: every row is its own.
     task : FitTask or None
         Who is told how far the fit is.
     is_part : bool
@@ -60,6 +62,7 @@ class FitInput:
     weight: Floats | None
     kind: str
     counted: Floats | None = None
+    groups: npt.NDArray[np.intp] | None = None
     task: FitTask | None = None
     checkpoint: ProgressFile | None = None
     is_part: bool = False
@@ -73,8 +76,9 @@ class FitInput:
             if counted is not None:  # of some repetitions of a row as many
                 counted = counted * np.divide(weight, had, out=np.zeros(len(had)), where=had > 0)
         data, target = take_rows(self.data, rows), self.target[rows]
+        groups = None if self.groups is None else self.groups[rows]
         return FitInput(
-            data, target, weight, self.kind, counted, self.task, self.checkpoint, is_part=True
+            data, target, weight, self.kind, counted, groups, self.task, self.checkpoint, True
         )
 
 
@@ -110,10 +114,10 @@ class FitResult:
         standard error; nan without held-out rows.
     validation_history : list of dict
         Epochs of the fit that had the held-out rows of ``gain``; empty without such rows.
-    held_losses, held_share : ndarray of shape (n_held,) or None
-        Loss and weight of each held-out row.
-    n_held : float
-        Number of rows that the weights of the held-out rows stand for.
+    held_losses : ndarray of shape (n_held,) or None
+        Loss of each held-out row.
+    held_errors : RowErrors or None
+        Standard errors of means over these rows.
     n_rows : int
         Number of training rows.
     is_vote : bool
@@ -121,6 +125,8 @@ class FitResult:
     only_class : int
         Position of the class that all rows of a stream so far were of; -1 where they were not.
     """
+
+    no_longer: ClassVar[frozenset[str]] = frozenset({"held_share", "n_held"})
 
     plan: FusionPlan
     state: State
@@ -134,8 +140,7 @@ class FitResult:
     gain_error: float
     validation_history: list[dict[str, object]] = field(default_factory=list)
     held_losses: Floats | None = None
-    held_share: Floats | None = None
-    n_held: float = 0.0
+    held_errors: RowErrors | None = None
     n_rows: int = 0
     is_vote: bool = False
     relaxation: tuple[float, float] = (1.0, 1.0)
@@ -145,11 +150,10 @@ class FitResult:
         """Whether the held-out loss is lower by more than so many standard errors.
 
         Below 0 it may be higher by as many. With ``by_ratio`` it is the logarithm of the ratio of
-        the losses that is compared with its error, see :func:`clearly_less`.
+        the losses that is compared with its error, see :meth:`RowErrors.clearly_less`.
         """
         one, two = (self, other) if margin >= 0 else (other, self)
-        mine, others, share = map(
-            torch.from_numpy, (one.held_losses, two.held_losses, one.held_share)
-        )
-        is_clear = clearly_less(mine, others, share, self.n_held, abs(margin), by_ratio=by_ratio)
+        assert self.held_errors is not None  # both fits have held-out rows, the same
+        mine, others = map(torch.from_numpy, (one.held_losses, two.held_losses))
+        is_clear = self.held_errors.clearly_less(mine, others, abs(margin), by_ratio=by_ratio)
         return is_clear if margin >= 0 else not is_clear

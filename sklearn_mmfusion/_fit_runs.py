@@ -11,6 +11,7 @@ from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fit_options import FitOptions, refuse_watchers, watchers
 from sklearn_mmfusion._fitting import FitSteps, fit_steps
+from sklearn_mmfusion._groups import split_by_group
 from sklearn_mmfusion._memory_estimate import check_memory
 from sklearn_mmfusion._plan import FusionPlan, build_network
 from sklearn_mmfusion._seeds import seed_for
@@ -83,7 +84,7 @@ class FitRuns(FitOptions):
                 fraction = 0.2 if n <= SPARE_ROWS else 0.1
             seed = seed_for(plan.seed, "split")
             parts = _split(whole, fraction, seed)
-            if parts is None:  # a handful of rows: copies may be on both sides
+            if parts is None and whole.groups is None:  # a handful: copies may be on both sides
                 parts = _take(whole, split_rows(whole.target, whole.kind, fraction, seed))
             if parts is not None:
                 self._begin(plan, whole, self._n_tries(plan, n, start))
@@ -197,7 +198,7 @@ class FitRuns(FitOptions):
                 best = replace(best, training=replace(best.training, interrupted=True))
             elif other.beats(best, margin, by_ratio=kept.kind == "regression"):
                 best, is_linear = other, becomes_linear
-        return replace(best, held_losses=None, held_share=None)
+        return replace(best, held_losses=None, held_errors=None)
 
     def _chosen(self, inner: FitResult) -> dict[str, Any]:
         """Options that a first fit on some rows has settled for the fit on all rows."""
@@ -270,6 +271,9 @@ class FitRuns(FitOptions):
 
 def _split(whole: FitInput, fraction: float, seed: int) -> tuple[FitInput, FitInput] | None:
     """Split rows into those to train on and those held out; None where there are too few."""
+    if whole.groups is not None:
+        by_group = whole.groups, whole.target, whole.kind, fraction, seed, whole.weight
+        return _take(whole, split_by_group(*by_group))
     if whole.data.n_samples > HASHED_ROWS:
         return _take(whole, split_rows(whole.target, whole.kind, fraction, seed))
     rows = whole.data, whole.target

@@ -23,7 +23,7 @@ from sklearn_mmfusion._fit_scales import (
     scaled_target,
     target_scale,
 )
-from sklearn_mmfusion._gains import class_counts
+from sklearn_mmfusion._gains import row_errors
 from sklearn_mmfusion._net import FusionNet, TrainingOptions
 from sklearn_mmfusion._plan import FusionPlan, State, build_network, load_state, network_state
 from sklearn_mmfusion._training import train
@@ -152,7 +152,9 @@ def fit_steps(
 
     rows = dataset(train_input)
     held = None if valid_input is None else dataset(valid_input)
-    held_counts = None if valid_input is None else class_counts(valid_input)
+    held_errors = None
+    if valid_input is not None and held is not None:
+        held_errors = row_errors(valid_input, held.to("cpu", torch.float64))
     if start is None:
         with torch.no_grad():
             constant = best_constant(rows, loss_name, plan.n_outputs, more_to_come=one_epoch)
@@ -175,7 +177,7 @@ def fit_steps(
             scale,
             loss_name,
             options,
-            held_counts,
+            held_errors,
             exact=not one_epoch,
             polish_weights=polish_weights,
             vote=vote,

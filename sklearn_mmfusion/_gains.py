@@ -10,10 +10,11 @@ from torch import Tensor
 from sklearn_mmfusion._dataset import FusionDataset
 from sklearn_mmfusion._fit_data import FitInput
 from sklearn_mmfusion._fit_scales import best_constant, row_shares
+from sklearn_mmfusion._row_errors import RowErrors
 from sklearn_mmfusion._weights import n_counted_by_class
 from sklearn_mmfusion.modules.losses import LOSSES
 
-__all__ = ["class_counts", "held_out_gain"]
+__all__ = ["class_counts", "held_out_gain", "row_errors"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,13 +30,25 @@ def class_counts(rows: FitInput) -> Floats | None:
     return n_counted_by_class(weight, rows.target.astype(np.int64))
 
 
+def row_errors(rows: FitInput, dataset: FusionDataset) -> RowErrors:
+    """Return how sure a mean over some rows is, of which the data set is made."""
+    counts = class_counts(rows)
+    return RowErrors(
+        share=row_shares(dataset).cpu(),
+        n_counted=dataset.n_counted,
+        label=None if counts is None else dataset.target.cpu(),
+        counts=counts,
+        group=None if rows.groups is None else torch.from_numpy(rows.groups),
+    )
+
+
 def held_out_gain(
     losses: Tensor,
     rows: FusionDataset,
     held: FusionDataset,
     loss_name: str,
     n_outputs: int,
-    counts: Floats | None,
+    errors: RowErrors,
 ) -> tuple[float, float]:
     """Return the share of the loss of a constant that a model takes away, and its standard error.
 
@@ -55,50 +68,33 @@ def held_out_gain(
         Loss.
     n_outputs : int
         Outputs of the model.
-    counts : ndarray of shape (n_classes,) or None
-        Held-out rows of each class, see :func:`class_counts`.
+    errors : RowErrors
+        Of means over the held-out rows.
 
     Returns
     -------
     tuple of float
         NaN where the constant has no loss.
     """
-    share = row_shares(held)
 
     def of_constant(dataset: FusionDataset) -> Tensor:
         constant = best_constant(dataset, loss_name, n_outputs)
         return LOSSES[loss_name](constant.expand(len(held), -1), held.target)
 
     before = of_constant(rows)
-    gains, reference = before - losses, float(share @ before)
+    gains, reference = before - losses, errors.mean(before)
     if reference <= 0:
         return float("nan"), float("nan")
-    mean = float(share @ gains)
-    if counts is None:
+    mean = errors.mean(gains)
+    if errors.label is None:
         # That of a ratio, which is smaller where a target with long tails makes both losses
         # uncertain; or of a difference, where a few rows have a large loss under both models.
-        left = torch.stack([losses - (1 - mean / reference) * before, gains - mean])
-        variance = float((left.square() @ share).min()) / held.n_counted
+        ratio = losses - (1 - mean / reference) * before
+        variance = min(errors.variance(ratio), errors.variance(gains))
     else:
-        by_shares = reference - float(share @ of_constant(held))
-        within, over_all = _variances(gains, share, held.target, counts)
+        by_shares = reference - errors.mean(of_constant(held))
+        within, over_all = errors.variance(gains), errors.variance_over_all(gains)
         variance = min(within + by_shares**2, over_all)
     # A constant has a gain of rounding errors, and no error of its own.
     least = 1e-9 * reference
     return mean / reference, float(np.hypot(np.sqrt(variance), least)) / reference
-
-
-def _variances(gains: Tensor, share: Tensor, target: Tensor, counts: Floats) -> tuple[float, float]:
-    """Variances of a weighted mean, with the share of each class fixed, and left to chance."""
-    mean, within, over_all = share @ gains, 0.0, 0.0
-    for label, n in enumerate(counts.tolist()):
-        own = target == label
-        total = share[own].sum()
-        if not total > 0:
-            continue
-        part, size = share[own] / total, float(total.square()) / max(n, 1.0)
-        over_all += size * float(part @ (gains[own] - mean).square())
-        # A single row says nothing of its class's spread; what is left is the distance to others.
-        centre = part @ gains[own] if n >= 2 else mean
-        within += size * float(part @ (gains[own] - centre).square())
-    return within, over_all

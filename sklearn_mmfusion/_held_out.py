@@ -25,7 +25,7 @@ from sklearn_mmfusion._validation_targets import check_target_names
 from sklearn_mmfusion._weights import n_counted
 from sklearn_mmfusion.data import ModalityFrame
 
-__all__ = ["HeldOut", "check_additive", "check_groups", "row_frame", "step_remedy"]
+__all__ = ["HeldOut", "check_additive", "row_frame", "step_remedy"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -55,15 +55,6 @@ def step_remedy(estimator: Any, *, fitted: bool) -> str:
         f"pipeline[:-1].{'transform' if fitted else 'fit_transform'}(X)"
     )
     return remedy if fitted else f"{remedy}, which learn from all rows then, outside the splits"
-
-
-def check_groups(groups: Any, n_samples: int) -> None:
-    """Refuse groups that are not one label for each row."""
-    if groups is not None and np.shape(groups) != (n_samples,):
-        raise InputError(
-            f"groups: expected one label for each of the {n_samples} rows of X, got the shape "
-            f"{np.shape(groups)}"
-        )
 
 
 def row_frame(X: Any) -> Any:

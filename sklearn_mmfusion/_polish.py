@@ -31,7 +31,6 @@ from sklearn_mmfusion.modules.losses import LOSSES
 __all__ = [
     "FusionProblem",
     "PolishResult",
-    "clearly_less",
     "polish",
     "squared_norm_prox",
 ]
@@ -261,49 +260,6 @@ def polish(
         if best[0] <= tol:
             break
     return PolishResult(best[1], best[2], best[0], best[0] <= tol)
-
-
-def clearly_less(
-    losses: Tensor,
-    others: Tensor,
-    share: Tensor,
-    n_rows: float,
-    n_errors: float = 1.0,
-    *,
-    by_ratio: bool = False,
-) -> bool:
-    r"""Whether a mean loss is below another by so many standard errors of the difference.
-
-    Parameters
-    ----------
-    losses, others : Tensor of shape (n,)
-        Losses of two models on the same rows.
-    share : Tensor of shape (n,)
-        Row weights that sum to 1.
-    n_rows : float
-        Number of rows that the weights stand for.
-    n_errors : float
-        Number of standard errors.
-    by_ratio : bool
-        Whether it is enough that :math:`\log(\bar\ell_2 / \bar\ell_1)` is above 0 by so many
-        errors, those of the mean of :math:`\ell_{2i} / \bar\ell_2 - \ell_{1i} / \bar\ell_1`. Of
-        losses that are nearly equal both say the same. Squared errors have long tails: of 40 rows
-        of a product of normal variables no model, however good, is better than the mean by 2.5
-        errors of a difference; where a few rows have large losses under both models, it is the
-        difference that shows a gain in the others.
-    """
-    difference = others - losses
-    mean = (difference * share).sum()
-    error = ((difference - mean).square() * share).sum().div(n_rows).sqrt()
-    if bool(mean > n_errors * error):
-        return True
-    one, two = (losses * share).sum(), (others * share).sum()
-    if not (by_ratio and two > one):
-        return False
-    if one <= 0:
-        return True
-    error = ((others / two - losses / one).square() * share).sum().div(n_rows).sqrt()
-    return bool((two / one).log() > n_errors * error)
 
 
 def _shrink(problem: FusionProblem, weight: Tensor, step: float) -> Tensor:

@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing
 
 from sklearn_mmfusion._errors import RelevanceWarning, warn
+from sklearn_mmfusion._groups import groups_for
 from sklearn_mmfusion._held_out import row_frame
 from sklearn_mmfusion._together import Fitting, run_fittings
 
@@ -47,6 +48,8 @@ class Refit:
         Seed.
     changes : dict
         Parameters that differ from those of the estimator; unknown ones are left out.
+    groups : array-like of shape (n_samples,) or None
+        Groups of the rows, for estimators that take them.
     """
 
     estimator: Any
@@ -56,11 +59,13 @@ class Refit:
     rows: npt.NDArray[np.intp] | None
     seed: int
     changes: dict[str, Any] = field(default_factory=dict)
+    groups: Any = None
 
-    def part(self) -> tuple[Any, Any, Any]:
-        """Return X, y and weights of the rows, which are taken now."""
-        X, y, weight = (take_rows(v, self.rows) for v in (self.X, self.y, self.sample_weight))
-        return X, y, weight
+    def part(self) -> tuple[Any, Any, Any, Any]:
+        """Return X, y, weights and groups of the rows, which are taken now."""
+        everything = self.X, self.y, self.sample_weight, self.groups
+        X, y, weight, groups = (take_rows(values, self.rows) for values in everything)
+        return X, y, weight, groups
 
     def make(self) -> Any:
         """Return the estimator to fit."""
@@ -108,9 +113,10 @@ def refit(jobs: Sequence[Refit]) -> list[tuple[Any, Counter[str]]]:
             run_fittings([_recorded(*one) for one in each])
     else:
         for estimator, job, warned in each:
-            X, y, weight = job.part()
+            X, y, weight, groups = job.part()
+            weighted = {} if weight is None else {"sample_weight": weight}
             with _recording(warned):
-                estimator.fit(X, y, **({} if weight is None else {"sample_weight": weight}))
+                estimator.fit(X, y, **weighted, **groups_for(estimator, groups))
     if any(warned["FitInterruptedWarning"] for warned in counts):
         raise KeyboardInterrupt  # scores of a fit that was cut short are no draw
     return list(zip(made, counts, strict=True))

@@ -14,7 +14,8 @@ from sklearn.utils import check_random_state
 
 from sklearn_mmfusion._block_norm import fixed_strength
 from sklearn_mmfusion._errors import InputError, InputTypeError
-from sklearn_mmfusion._held_out import check_groups, row_frame, step_remedy
+from sklearn_mmfusion._groups import check_groups
+from sklearn_mmfusion._held_out import row_frame, step_remedy
 from sklearn_mmfusion._refits import (
     Refit,
     in_companies,
@@ -187,7 +188,7 @@ def relevance_intervals(
         estimator, X, y, sample_weight, classifier=is_classifier(estimator)
     )
     n = len(y)
-    check_groups(groups, n)
+    groups = check_groups(groups, n)
     weight = check_sample_weight(sample_weight, n_samples=n)
     rng = check_random_state(random_state)
     first = int(rng.randint(2**31 - 1))
@@ -205,7 +206,7 @@ def relevance_intervals(
     jobs, seeds = [(None, weight), *jobs], [first, *seeds]
     fits = _all_scores(
         [
-            Refit(estimator, X, y, w, rows, seed)
+            Refit(estimator, X, y, w, rows, seed, groups=groups)
             for (rows, w), seed in zip(jobs, seeds, strict=True)
         ],
         parallel,
@@ -292,8 +293,7 @@ def _drawn_weight(weight: Floats | None, groups: Any, n: int, rng: np.random.Ran
     if groups is None:
         drawn = rng.exponential(size=n)
     else:
-        _, label = np.unique(np.asarray(groups), return_inverse=True)
-        drawn = rng.exponential(size=label.max() + 1)[label]
+        drawn = rng.exponential(size=groups.max() + 1)[groups]
     drawn = drawn / drawn.mean()
     return drawn if weight is None else drawn * weight
 
@@ -358,7 +358,7 @@ def _null_scores(
             f"{type(estimator).__name__} has no predict_proba to draw classes from; pass null=False"
         )
     additive = {"interactions": 1}
-    jobs = [Refit(estimator, X, y, weight, train, seed, additive) for train, _ in folds]
+    jobs = [Refit(estimator, X, y, weight, train, seed, additive, groups) for train, _ in folds]
     tests = iter([take_rows(X, test) for _, test in folds])
     companies = in_companies(jobs)
     calls = (
@@ -378,7 +378,7 @@ def _null_scores(
     kept = fixed_strength(estimator, X, y)
     fits = _all_scores(
         [
-            Refit(estimator, X, target, weight, None, seed, kept)
+            Refit(estimator, X, target, weight, None, seed, kept, groups)
             for target, seed in zip(targets, seeds, strict=True)
         ],
         parallel,

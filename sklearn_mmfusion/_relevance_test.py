@@ -15,7 +15,8 @@ from sklearn.utils import check_random_state
 from sklearn_mmfusion._block_norm import fixed_strength
 from sklearn_mmfusion._effective_scores import EffectiveScores
 from sklearn_mmfusion._errors import InputError, RelevanceWarning, warn
-from sklearn_mmfusion._held_out import HeldOut, check_additive, check_groups, row_frame
+from sklearn_mmfusion._groups import check_groups
+from sklearn_mmfusion._held_out import HeldOut, check_additive, row_frame
 from sklearn_mmfusion._modality_features import modality_features
 from sklearn_mmfusion._refits import Refit, in_companies, refit, take_rows
 from sklearn_mmfusion._relevance_results import RelevanceTest
@@ -184,7 +185,7 @@ def relevance_test(
     _warn_of_few_signs(splits, groups, int(n_null))
     changes = _without_selection(estimator, X, y)
     jobs = [
-        Refit(estimator, X, y, weight, train, seed, changes)
+        Refit(estimator, X, y, weight, train, seed, changes, groups)
         for (train, _), seed in zip(splits, seeds, strict=True)
     ]
     tests = iter([test for _, test in splits])

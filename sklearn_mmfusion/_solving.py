@@ -21,7 +21,8 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from sklearn_mmfusion._polish import FusionProblem, clearly_less, polish
+from sklearn_mmfusion._polish import FusionProblem, polish
+from sklearn_mmfusion._row_errors import RowErrors
 from sklearn_mmfusion.modules.losses import LOSSES
 
 __all__ = ["HeldFeatures", "Relaxation", "Solution", "common_factor", "solve"]
@@ -186,7 +187,7 @@ def _about_as_good(
         solved = _exact(replace(problem, reg=reg), trained.weight, trained.bias)
         # Features that were fitted too closely to the training rows mislead the exact solution.
         excess = held.best_losses(solved.weight, solved.bias) - allowance
-        if not clearly_less(losses, excess, held.share, held.n_counted):
+        if not RowErrors(held.share, held.n_counted).clearly_less(losses, excess):
             return solved
     return trained
 

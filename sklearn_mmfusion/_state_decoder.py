@@ -116,6 +116,8 @@ class Decoder:
         want(isinstance(node, dict), node, where)
         hints, fields = get_type_hints(kind), dataclasses.fields(kind)
         names = {field.name for field in fields}
+        # What earlier versions wrote and nothing reads any more.
+        node = {key: node[key] for key in node.keys() - getattr(kind, "no_longer", ())}
         needed = {
             field.name
             for field in fields

@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion._groups import groups_for
 
 __all__ = ["SweptTerms"]
 
@@ -19,7 +20,15 @@ class SweptTerms:
     term_modalities_: list[tuple[str, ...]]
     relevance_scores_: dict[str, float]
 
-    def sweep(self, X: Any, y: Any, *, threshold: float = 0.01, sample_weight: Any = None) -> Self:
+    def sweep(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        threshold: float = 0.01,
+        sample_weight: Any = None,
+        groups: Any = None,
+    ) -> Self:
         """Return a new fit without the terms whose relevance is below a threshold.
 
         The fit itself stays as it is. A smaller model of the terms that are left is trained from
@@ -39,6 +48,8 @@ class SweptTerms:
             Smallest relevance of a term that stays, at least 0.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weights of the rows.
+        groups : array-like of shape (n_samples,), default=None
+            Labels of rows that belong together, as for ``fit``.
 
         Returns
         -------
@@ -69,7 +80,7 @@ class SweptTerms:
         swept: Any = clone(self)
         swept._only_terms = frozenset(kept)
         try:
-            swept.fit(X, y, sample_weight=sample_weight)
+            swept.fit(X, y, sample_weight=sample_weight, **groups_for(swept, groups))
         finally:
             del swept._only_terms
         return swept

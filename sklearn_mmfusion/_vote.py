@@ -21,7 +21,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from sklearn_mmfusion._polish import clearly_less
+from sklearn_mmfusion._row_errors import RowErrors
 from sklearn_mmfusion._scaling import LEFT_OUT
 from sklearn_mmfusion.modules.losses import LOSSES
 from sklearn_mmfusion.modules.network import FusionNetwork
@@ -101,7 +101,7 @@ def vote_weights(problem: VoteProblem, n_rows: float) -> npt.NDArray[np.float64]
         rest, some = problem.take(~held), problem.take(held)
         equal[held] = some.losses(_solve(rest, equal=True))
         own[held] = some.losses(_solve(rest, equal=False))
-    is_better = clearly_less(own, equal, problem.share, n_rows)
+    is_better = RowErrors(problem.share, n_rows).clearly_less(own, equal)
     weights: npt.NDArray[np.float64] = _solve(problem, equal=not is_better).numpy()
     return weights
 

@@ -280,6 +280,8 @@ def test_checkpoint_of_another_estimator_or_version_is_refused(begun, monkeypatc
         RoutingClassifier(**given).fit(*data)
     with pytest.raises(CheckpointError, match="sample_weight"):
         MNLClassifier(**given).fit(*data, sample_weight=np.linspace(1, 2, 40))
+    with pytest.raises(CheckpointError, match="groups"):
+        MNLClassifier(**given).fit(*data, groups=np.arange(40) // 4)
     monkeypatch.setattr(torch, "__version__", "9.9")
     with pytest.raises(CheckpointError, match="version of torch"):
         MNLClassifier(**given).fit(*data)

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import Ridge
 from skorch.callbacks import Callback
 
@@ -33,6 +34,7 @@ from sklearn_mmfusion import (
 )
 from sklearn_mmfusion._encoders import SMALL_SAMPLE, resolve_encoders
 from sklearn_mmfusion._errors import FitInterruptedWarning, InputError
+from sklearn_mmfusion._row_errors import RowErrors
 from sklearn_mmfusion._splitting import SPARE_ROWS
 from sklearn_mmfusion.data._blocks import ModalityLayout
 
@@ -306,7 +308,8 @@ def test_perceptrons_on_components_have_to_be_clearly_better_on_few_rows():
 def test_simpler_model_may_be_worse_by_its_margin(mine, margin, wins):
     # The difference has standard deviation 0.5 over 64 rows, so that 0.0625 is a standard error.
     noise = np.tile([-0.5, 0.5], 32)
-    held = partial(replace, est_result(), held_share=np.full(64, 1 / 64), n_held=64.0)
+    share = torch.full((64,), 1 / 64, dtype=torch.float64)
+    held = partial(replace, est_result(), held_errors=RowErrors(share, 64.0))
     one, other = held(held_losses=mine + noise), held(held_losses=np.ones(64))
     assert one.beats(other, margin) is wins
 

@@ -9,7 +9,9 @@ import torch
 from sklearn_mmfusion import MNLClassifier, RelevanceWarning
 from sklearn_mmfusion._dataset import FusionDataset
 from sklearn_mmfusion._fit_data import FitInput
+from sklearn_mmfusion._fit_scales import row_shares
 from sklearn_mmfusion._gains import class_counts, held_out_gain
+from sklearn_mmfusion._row_errors import RowErrors
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
 from sklearn_mmfusion.modules.network import FusionBatch
 
@@ -24,9 +26,11 @@ def dataset(target, weight=None):
 
 
 def gain_of(losses, train, held, counts, weight=None, kind="binary", n_outputs=1):
-    return held_out_gain(
-        torch.as_tensor(losses), dataset(train), dataset(held, weight), kind, n_outputs, counts
-    )
+    rows, some = dataset(train), dataset(held, weight)
+    errors = RowErrors(row_shares(some), float(len(some)))
+    if counts is not None:
+        errors.label, errors.counts = some.target, counts
+    return held_out_gain(torch.as_tensor(losses), rows, some, kind, n_outputs, errors)
 
 
 def shares_of(target, n_classes=2):
