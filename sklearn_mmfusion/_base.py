@@ -295,7 +295,7 @@ class BaseFusion(
     ) -> Checkpoint:
         last: list[FitResult] = getattr(self, "_results", []) if self.warm_start else []
         start = [array for result in last for array in result.state.values()]
-        found = fingerprint(self, data, encoded, weight, groups, start, validation)
+        found = fingerprint(self, data, encoded, weight, start, validation, groups)
         return Checkpoint(self.checkpoint, found, seed, keeps_seed=self.random_state is None)
 
     def _make_plan(

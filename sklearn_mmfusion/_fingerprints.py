@@ -29,9 +29,9 @@ def fingerprint(
     data: ModalityData,
     target: npt.NDArray[Any],
     weight: npt.NDArray[Any] | None,
-    groups: npt.NDArray[Any] | None = None,
     start: Sequence[npt.NDArray[Any]] = (),
     validation: tuple[ModalityData, npt.NDArray[Any]] | None = None,
+    groups: npt.NDArray[Any] | None = None,
 ) -> dict[str, str]:
     """Describe a fit.
 
@@ -45,12 +45,12 @@ def fingerprint(
         Encoded target.
     weight : ndarray or None
         Row weights.
-    groups : ndarray or None, default=None
-        Number of the group of each row.
     start : sequence of ndarray, default=()
         Weights that the fit starts from.
     validation : tuple of ModalityData and ndarray or None, default=None
         Held-out rows that the user passes, and their encoded target.
+    groups : ndarray or None, default=None
+        Number of the group of each row.
 
     Returns
     -------

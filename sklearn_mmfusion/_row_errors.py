@@ -43,12 +43,16 @@ class RowErrors:
     counts: Floats | None = None
     group: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        self.share = self.share.double()
+
     def mean(self, values: Tensor) -> float:
         """Weighted mean."""
-        return float(self.share @ values)
+        return float(self.share @ values.double())
 
     def variance(self, values: Tensor) -> float:
         """Variance of the mean, with the share of each class fixed."""
+        values = values.double()
         if self.label is None or self.counts is None:
             centred = values - self.share @ values
             over_rows = float(self.share @ centred.square()) / self.n_counted

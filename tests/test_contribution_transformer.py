@@ -182,13 +182,13 @@ def test_groups_reach_the_splitter_and_stay_together():
     transformer = ContributionTransformer(model, cv=GroupKFold(2))
     found = transformer.fit_transform(X, SIGNAL, groups=groups)
     for train, test in GroupKFold(2).split(np.zeros(N), groups=groups):
-        fitted = clone(model).fit(X.iloc[train], SIGNAL[train])
+        fitted = clone(model).fit(X.iloc[train], SIGNAL[train], groups=groups[train])
         np.testing.assert_array_equal(found[test], fitted.contributions(X.iloc[test])[..., 0])
-    whole = clone(model).fit(X, SIGNAL).contributions(X)[..., 0]
+    whole = clone(model).fit(X, SIGNAL, groups=groups).contributions(X)[..., 0]
     np.testing.assert_array_equal(transformer.fit(X, SIGNAL, groups=groups).transform(X), whole)
     with pytest.raises(InputError, match="'groups' parameter should not be None"):
         transformer.fit_transform(X, SIGNAL)
-    with pytest.raises(InputError, match="inconsistent numbers of samples"):
+    with pytest.raises(InputError, match="groups: expected one label for each of"):
         transformer.fit_transform(X, SIGNAL, groups=groups[:-1])
 
 
