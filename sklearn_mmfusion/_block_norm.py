@@ -137,11 +137,11 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
     def _set_terms(self) -> None:
         """Set what depends on the terms."""
         self._set_term_names()
-        norms = [
-            torch.from_numpy(self._by_term(result.readings["norms"], result=result))
-            for result in self._results
-        ]
-        members = np.stack([F.relevance(part, self._p).numpy() for part in norms])
+        # NOTE[DIFF] The paper takes the norms of the weights, which are larger where features hold
+        # what no output takes from them. Streams, and fits of older versions, have no others.
+        kinds = ["least_norms" if "least_norms" in r.readings else "norms" for r in self._results]
+        least = [self._norms(*pair) for pair in zip(self._results, kinds, strict=True)]
+        members = np.stack([F.relevance(part, self._p).numpy() for part in least])
         spread = np.full(len(self.term_names_), np.nan)
         scores = members[0]
         if len(members) > 1:
@@ -149,10 +149,14 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
             scores = _unit_norm(members.mean(axis=0), self._p)
         self.relevance_scores_ = dict(zip(self.term_names_, scores.tolist(), strict=True))
         self.relevance_std_ = dict(zip(self.term_names_, spread.tolist(), strict=True))
-        self.fusion_norm_ = float(np.mean([float(part.sum()) for part in norms]))
+        weights = [self._norms(result, "norms") for result in self._results]
+        self.fusion_norm_ = float(np.mean([float(part.sum()) for part in weights]))
         self.contribution_std_ = np.mean(
             [self._by_term(r.contribution_std, result=r) for r in self._results], axis=0
         )
+
+    def _norms(self, result: FitResult, kind: str) -> torch.Tensor:
+        return torch.from_numpy(self._by_term(result.readings[kind], result=result))
 
     def remove_terms(self, terms: str | Iterable[str | tuple[str, ...]]) -> Any:
         """Take terms out of the fitted model.

@@ -140,8 +140,10 @@ verbose : int, default=0
 
 _ATTRIBUTES = """\
 relevance_scores_ : dict of str to float
-    Relevance of each term; their p-norm is 1. With ``n_bags`` above 1 the mean over the members,
-    scaled to that norm (at ``p=1`` it has it).
+    Relevance of each term; their p-norm is 1. From the norms of the smallest weights that make the
+    same contributions over the training rows, which with one output are their standard deviations
+    (after ``partial_fit`` from the norms of the weights as they are). With ``n_bags`` above 1 the
+    mean over the members, scaled to that norm (at ``p=1`` it has it).
 relevance_std_ : dict of str to float
     Standard deviation of the relevance of each term over the members; NaN with one. It shows
     the noise of training alone: every member has seen the same rows.

@@ -112,10 +112,7 @@ class IdentityEncoder(BaseEncoder):
     """Hand flat features on as they are.
 
     Use it where the features are representations already, such as embeddings of a large model.
-    It takes values of shape (n, d) and has no parameters. Relevance in MNL and InTense is then that
-    of d features with a weight each, and for the same effect grows with the root of d: to compare
-    modalities, take :class:`LinearEncoder`, whose map turns towards what matters, or read
-    ``contribution_std_``.
+    It takes values of shape (n, d) and has no parameters.
 
     Examples
     --------

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from sklearn_mmfusion import functional as F
 from sklearn_mmfusion._dataset import FusionDataset
 from sklearn_mmfusion._epochs import TrainingResult
 from sklearn_mmfusion._errors import DivergedError
@@ -92,7 +93,10 @@ def finish(
         readings = network.fusion.readings(features, share, some.n_counted)
         spread = torch.zeros(0, plan.n_outputs, dtype=torch.float64)
         if hasattr(network.fusion, "contributions"):
-            spread = _contribution_std(network, features, share)
+            centred = _centred_contributions(network, features, share)
+            spread = torch.einsum("b,btk->tk", share, centred.square()).sqrt()
+            if "norms" in readings and exact:  # one batch of a stream says little of them
+                readings["least_norms"] = _least_norms(centred, share, loss_name)
     held_losses, gain, error = None, float("nan"), float("nan")
     if held is not None and held_errors is not None:
         losses = LOSSES[loss_name](_outputs(network, held), held.target)
@@ -142,13 +146,21 @@ def _set_fusion(network: FusionNetwork, weight: Tensor, bias: Tensor) -> None:
     network.fusion.bias.copy_(bias)
 
 
-def _contribution_std(network: FusionNetwork, features: Tensor, share: Tensor) -> Tensor:
-    """Weighted standard deviation of every contribution, (t, k)."""
+def _centred_contributions(network: FusionNetwork, features: Tensor, share: Tensor) -> Tensor:
+    """Contributions of terms to outputs less their means, (b, t, k)."""
     rows = max(1, min(_CHUNK_ROWS, _CHUNK_VALUES // network.fusion.values_per_row))
     parts = [network.fusion.contributions(part) for part in features.split(rows)]
     contributions = torch.cat(parts)
-    centred = contributions - torch.einsum("b,btk->tk", share, contributions)
-    return torch.einsum("b,btk->tk", share, centred.square()).sqrt()
+    return contributions - torch.einsum("b,btk->tk", share, contributions)
+
+
+def _least_norms(centred: Tensor, share: Tensor, loss_name: str) -> Tensor:
+    """Norms of the smallest weights that make these contributions, (t,)."""
+    if centred.shape[2] == 1:  # nothing is rounded on the way
+        return torch.einsum("b,btk->tk", share, centred.square()).sqrt()[:, 0]
+    if loss_name == "multiclass":  # what is common to all classes changes no probability
+        centred = centred - centred.mean(dim=2, keepdim=True)
+    return F.least_block_norms(torch.einsum("b,btk,btl->tkl", share, centred, centred))
 
 
 @torch.no_grad()

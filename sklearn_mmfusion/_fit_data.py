@@ -98,7 +98,8 @@ class FitResult:
         Epochs.
     readings : dict of str to ndarray
         What the fusion says of its terms over the training rows: ``norms``, block norms in
-        standardised units of the target, or the summaries of routing.
+        standardised units of the target, and ``least_norms``, those of the smallest weights that
+        make the same contributions; or the summaries of routing.
     contribution_std : ndarray of shape (n_terms, n_outputs)
         Weighted standard deviation of each contribution over the training rows, y's units; no
         rows where outputs are no sums of contributions.

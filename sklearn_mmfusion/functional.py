@@ -24,6 +24,7 @@ __all__ = [
     "interaction_constants",
     "interaction_features",
     "interaction_moments",
+    "least_block_norms",
     "penalty_exponent",
     "proper_subsets",
     "relevance",
@@ -140,6 +141,38 @@ def relevance(norms: Tensor, p: float) -> Tensor:
     )
     scores = (2.0 / (p + 1.0) * log_norms - torch.logsumexp(exponents, 0) / p).exp()
     return torch.where(present, scores, torch.zeros_like(scores))
+
+
+def least_block_norms(covariance: Tensor) -> Tensor:
+    r"""Norm of the smallest blocks of weights that make the same contributions.
+
+    A contribution :math:`g = W z` can be written with many features z. Of all with
+    :math:`\mathbb{E}\|z\|^2 = 1` those that hold nothing but what the outputs take from them,
+    :math:`z \propto C^{-1/4} g` with the covariance C of g, need the smallest weights:
+
+    .. math:: \min \|W\|_F = \mathrm{tr}\, C^{1/2} \le \|W\|_F .
+
+    With one output that is the standard deviation of the contribution; of several it is the
+    nuclear norm of the term's signals.
+
+    Parameters
+    ----------
+    covariance : Tensor of shape (n_terms, n_outputs, n_outputs)
+        Covariance of the contributions of each term.
+
+    Returns
+    -------
+    Tensor of shape (n_terms,)
+        Norms in float64.
+    """
+    covariance = covariance.double()
+    scale = covariance.diagonal(dim1=1, dim2=2).amax(1)
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
+    squares: Tensor = torch.linalg.eigvalsh(covariance / scale[:, None, None])
+    # The root would make 1e-8 of what round-off leaves of nothing.
+    least = covariance.shape[2] * torch.finfo(torch.float64).eps
+    roots = torch.where(squares > least, squares, torch.zeros_like(squares)).sqrt()
+    return roots.sum(1) * scale.sqrt()
 
 
 def squared_group_norm_prox(norms: Tensor, strength: float) -> Tensor:

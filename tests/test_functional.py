@@ -73,6 +73,56 @@ def test_block_norms_have_zero_gradient_at_zero_blocks():
     np.testing.assert_allclose(weight.grad, [[0, 0, 0.6, 0.8]], rtol=1e-14)
 
 
+def nuclear_norm(weight, features):
+    """Nuclear norm of the weights in the metric of centred features (n, d), by an SVD."""
+    return np.linalg.svd(weight @ features.T, compute_uv=False).sum() / math.sqrt(len(features))
+
+
+def covariance_of(contributions):
+    centred = contributions - contributions.mean(0)
+    return centred.T @ centred / len(centred)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 2, 5])
+def test_least_block_norms_are_nuclear_norms_of_the_signals(n_outputs):
+    features, weight = randn(50, 4, 3).numpy(), randn(4, n_outputs, 3, seed=1).numpy()
+    features -= features.mean(0)
+    contributions = np.einsum("ntd,tkd->ntk", features, weight)
+    covariance = np.stack([covariance_of(contributions[:, t]) for t in range(4)])
+    expected = [nuclear_norm(weight[t], features[:, t]) for t in range(4)]
+    found = F.least_block_norms(torch.from_numpy(covariance))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    if n_outputs == 1:
+        np.testing.assert_allclose(found, contributions.std(0)[:, 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_no_weights_of_unit_features_are_smaller_and_some_are_as_small(n_outputs):
+    contributions = randn(200, n_outputs).numpy() @ randn(n_outputs, n_outputs, seed=2).numpy()
+    contributions -= contributions.mean(0)
+    covariance = covariance_of(contributions)
+    least = float(F.least_block_norms(torch.from_numpy(covariance)[None]))
+    values, vectors = np.linalg.eigh(covariance)
+    best = vectors @ np.diag(values**-0.25) @ vectors.T
+    for seed in range(20):
+        mixing = best if seed == 0 else randn(n_outputs, n_outputs, seed=seed).numpy()
+        features = contributions @ mixing.T
+        size = math.sqrt(np.square(features).sum(1).mean())  # E||z||^2 = 1 after it
+        norm = np.linalg.norm(np.linalg.inv(mixing)) * size
+        assert norm >= least * (1 - 1e-12)
+        assert seed or norm == pytest.approx(least)
+
+
+def test_least_block_norms_count_nothing_that_is_not_there():
+    signal = randn(100, 1).numpy()
+    # Three outputs that follow one signal, the same in units of 1e-150, and no signal.
+    slopes = np.array([[3.0, 0.0, 4.0]])
+    one = covariance_of(signal * slopes)
+    found = F.least_block_norms(torch.from_numpy(np.stack([one, one * 1e300, 0 * one])))
+    expected = np.array([1.0, 1e150, 0.0]) * 5 * signal.std()
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
 def test_penalty_exponent_goes_from_one_to_two():
     assert [F.penalty_exponent(p) for p in (1, 3, math.inf)] == [1, 1.5, 2]
 

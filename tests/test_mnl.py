@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression, QuantileRegressor, Ridge
 from sklearn_mmfusion import (
     IdentityEncoder,
     InputError,
+    LinearEncoder,
     MNLClassifier,
     MNLRegressor,
     RelevanceWarning,
@@ -76,6 +77,44 @@ def test_contribution_std_is_that_of_the_contributions(kind):
     est = cls(**params(early_stopping=False)).fit(X, y)
     np.testing.assert_allclose(est.contribution_std_, est.contributions(X).std(0), rtol=1e-9)
     np.testing.assert_allclose(est.contributions(X).mean(0), 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0])
+@pytest.mark.parametrize("kind", CASES)
+def test_relevance_is_that_of_the_smallest_weights_with_the_same_contributions(kind, p):
+    cls, y = CASES[kind]
+    est = cls(**params(early_stopping=False, p=p)).fit(X, y)
+    parts = est.contributions(X)
+    if kind == "multiclass":
+        parts = parts - parts.mean(2, keepdims=True)
+    elif cls is MNLRegressor:
+        parts = parts / y.reshape(N, -1).std(0)
+    centred = parts - parts.mean(0)
+    norms = np.array(
+        [np.linalg.svd(centred[:, t], compute_uv=False).sum() / np.sqrt(N) for t in range(3)]
+    )
+    expected = norms ** (2 / (p + 1)) / (norms ** (2 * p / (p + 1))).sum() ** (1 / p)
+    np.testing.assert_allclose(list(est.relevance_scores_.values()), expected, atol=1e-7)
+    # Weights that features ask for, which hold what no output takes from them, are larger.
+    assert norms.sum() <= est.fusion_norm_ * (1 + 1e-9)
+
+
+def test_relevance_does_not_grow_with_the_width_of_an_encoding():
+    rng = np.random.default_rng(0)
+    one, two = rng.normal(size=(2, 500, 1))
+    x = {"narrow": one, "wide": np.hstack([two, rng.normal(size=(500, 30))])}
+    est = MNLRegressor(encoders=IdentityEncoder(), reg=0.001, random_state=0)
+    est.fit(x, one[:, 0] + two[:, 0])
+    assert est.relevance_scores_["wide"] == pytest.approx(0.5, abs=0.03)
+
+
+def test_relevance_of_a_stream_is_that_of_the_weights_as_they_are():
+    est = MNLRegressor(encoders=LinearEncoder(), random_state=0)
+    for start in range(0, N, 20):
+        est.partial_fit({m: v[start : start + 20] for m, v in X.items()}, NUMBERS[start:][:20])
+    norms = est.module_.fusion.norms().numpy()
+    found = dict(zip(sorted(X), norms / norms.sum(), strict=True))
+    assert est.relevance_scores_ == pytest.approx(found)
 
 
 def test_probabilities_are_those_of_the_links(fits):
