@@ -32,6 +32,7 @@ from sklearn_mmfusion._validation import (
     set_input_attributes,
     term_name,
 )
+from sklearn_mmfusion._wild_cells import warn_of_wild_cells
 
 __all__ = ["BaseMKL"]
 
@@ -113,6 +114,9 @@ class BaseMKL(ExplainedTerms, SavableMixin, CallbackSupport, BaseEstimator):
         specs = check_kernels(self.kernel, schema.names)
         weight = self._with_class_weight(target, encoded, weight)
         weight = np.ones(data.n_samples) if weight is None else weight
+        for block, layout, spec in zip(data.blocks, schema.layouts, specs, strict=True):
+            if spec.standardizes:
+                warn_of_wild_cells(block, layout, weight, sample_weight)
         counted = np.flatnonzero(weight > 0)  # a class may have the weight 0
         if len(counted) < data.n_samples:
             data, encoded, weight = data.take(counted), encoded[counted], weight[counted]

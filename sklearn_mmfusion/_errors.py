@@ -91,7 +91,7 @@ class FitInterruptedWarning(UserWarning):
 
 
 class NumericalWarning(UserWarning):
-    """Values vary so little about a large mean that digits were lost."""
+    """Values vary so little about a large mean that digits were lost, or a few dwarf all others."""
 
 
 def warn(message: str, category: type[Warning]) -> None:

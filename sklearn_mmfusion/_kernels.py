@@ -51,6 +51,11 @@ class KernelSpec:
     function: str | Callable[[Floats, Floats], Any]
     params: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def standardizes(self) -> bool:
+        """Whether features are standardised first."""
+        return self.function not in _NON_NEGATIVE
+
     def __call__(self, rows: Floats, others: Floats) -> Floats:
         """Kernel matrix, (r, d) and (n, d) -> (r, n)."""
         compute = self.function
@@ -172,7 +177,7 @@ class _Scaler:
 
     @classmethod
     def fit(cls, block: ModalityBlock, weight: Floats, spec: KernelSpec) -> _Scaler:
-        moments = None if spec.function in _NON_NEGATIVE else _moments(block, weight)
+        moments = _moments(block, weight) if spec.standardizes else None
         if not _is_sequence(block):
             return cls(moments, None)
         summary = ModalityBlock(block.name, cls(moments, None)(block), present=block.present)

@@ -19,6 +19,7 @@ from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._together import run_alone
 from sklearn_mmfusion._validation import check_fit_inputs
 from sklearn_mmfusion._validation_targets import check_same_classes, check_target_names
+from sklearn_mmfusion._wild_cells import warn_of_wild_inputs
 
 __all__ = ["PartialFits"]
 
@@ -97,6 +98,8 @@ class PartialFits:
             plan, display = replace(last.plan, seed=seed), self._display
         self._refuse_estimators(plan)
         batch = self._fit_input(plan, data, target, encoded, weight)
+        if last is None:
+            warn_of_wild_inputs(plan, batch, sample_weight)
         options = self._options(plan, batch)
         with (
             usual_torch(),
