@@ -6,11 +6,13 @@ choice of a model and the size of its weights would all be its doing.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from sklearn_mmfusion._fit_data import FitInput
-from sklearn_mmfusion._lazy_blocks import is_lazy
+from sklearn_mmfusion._lazy_blocks import LazyBlock, in_parts
 from sklearn_mmfusion.data._blocks import ModalityBlock
 
 __all__ = ["without_wild_rows"]
@@ -26,6 +28,7 @@ def without_wild_rows(kept: FitInput, held: FitInput) -> FitInput:
 
     A value is wild if it lies beyond the range of the training rows by more than three times the
     width of that range. Where more than two per cent of the rows have one, they all stay.
+    Modalities on disk are not looked at: that would be another pass.
 
     Parameters
     ----------
@@ -37,36 +40,55 @@ def without_wild_rows(kept: FitInput, held: FitInput) -> FitInput:
     FitInput
         The held-out rows, or most of them.
     """
-    if is_lazy(kept.data) or is_lazy(held.data):
-        return held
     wild = np.zeros(held.data.n_samples, bool)
     for seen, new in zip(kept.data.blocks, held.data.blocks, strict=True):
         is_image = new.values.ndim > 3 or (new.values.ndim == 3 and new.values.dtype == np.uint8)
-        if not (is_image or new.codes):
+        if not (is_image or new.codes or _on_disk(seen) or _on_disk(new)):
             wild |= _wild(seen, new, kept.weight)
     if not wild.any() or wild.sum() > max(1, _MOST * len(wild)) or len(wild) - wild.sum() < 2:
         return held
     return held.take(np.flatnonzero(~wild))
 
 
+def _on_disk(block: ModalityBlock) -> bool:
+    return isinstance(block, LazyBlock) and not block.in_memory
+
+
 def _wild(seen: ModalityBlock, new: ModalityBlock, weight: npt.NDArray[np.float64] | None) -> Rows:
     """Tell which rows of a modality have a wild value."""
-    counts = _is_there(seen)
-    if weight is not None:
-        counts = counts & (weight > 0).reshape(-1, *(1,) * (counts.ndim - 1))
-    if not counts.any():
-        return np.zeros(len(new.values), bool)
-    values = seen.values.reshape(-1, seen.values.shape[-1])
-    if not counts.all():
-        values = values[counts.ravel()]
-    low, high = values.min(axis=0).astype(np.float64), values.max(axis=0).astype(np.float64)
-    with np.errstate(over="ignore"):  # infinity is far, or allows everything
+    low, high = _range(seen, weight)
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity is far, or allows everything
         # Halves, since the width of a range can overflow where its ends do not.
         middle, half = low / 2 + high / 2, high / 2 - low / 2
         # What is constant in training is left out, whatever it is in other rows.
         allowed = np.where(half > 0, (1 + 2 * _FAR) * half, np.inf)
-        far = (np.abs(new.values - middle) > allowed).any(axis=-1) & _is_there(new)
-    return far if far.ndim == 1 else far.any(axis=1)
+        far = []
+        for part in in_parts(new):
+            values: npt.NDArray[Any] = part.values
+            beyond = (np.abs(values - middle) > allowed).any(axis=-1) & _is_there(part)
+            far.append(beyond if beyond.ndim == 1 else beyond.any(axis=1))
+    return np.concatenate(far)
+
+
+def _range(
+    block: ModalityBlock, weight: npt.NDArray[np.float64] | None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Least and largest value of each column, of rows that count; of none infinite ones."""
+    n_columns = block.values.shape[-1]
+    low, high = np.full(n_columns, np.inf), np.full(n_columns, -np.inf)
+    start = 0
+    for part in in_parts(block):
+        rows = slice(start, start + len(part.values))
+        start = rows.stop
+        counts = _is_there(part)
+        if weight is not None:
+            counts = counts & (weight[rows] > 0).reshape(-1, *(1,) * (counts.ndim - 1))
+        values = part.values.reshape(-1, n_columns)
+        if not counts.all():
+            values = values[counts.ravel()]
+        if len(values):
+            low, high = np.minimum(low, values.min(axis=0)), np.maximum(high, values.max(axis=0))
+    return low, high
 
 
 def _is_there(block: ModalityBlock) -> Rows:

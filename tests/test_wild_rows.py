@@ -5,6 +5,7 @@ import pytest
 
 from sklearn_mmfusion import MLPEncoder, MNLClassifier, NumericalWarning
 from sklearn_mmfusion._fit_data import FitInput
+from sklearn_mmfusion._lazy_blocks import VIEW_BYTES, LazyBlock
 from sklearn_mmfusion._wild_rows import without_wild_rows
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
 
@@ -106,3 +107,17 @@ def test_one_wild_cell_among_held_out_rows_spoils_no_fit(is_given):
             est = small_fit(spoiled, y)
         assert est.score(X, y) > 0.7
         spoiled["a"][row, 0] = kept
+
+
+def test_a_large_modality_is_looked_at_in_parts_and_one_on_disk_is_not():
+    values = np.random.default_rng(0).normal(size=(300, VIEW_BYTES // 2000))
+    values[[7, 250], [2, 5]] = 1e6, -1e6
+    small = ModalityBlock("b", values[:, :3] * (np.arange(300) != 7)[:, None])
+    data = ModalityData([ModalityBlock("a", values), small])
+    whole = FitInput(data, np.arange(300.0), np.ones(300), "regression")
+    kept, held = whole.take(np.arange(100, 200)), whole.take(np.r_[0:100, 200:300])
+    assert isinstance(held.data.blocks[0], LazyBlock)
+    left = without_wild_rows(kept, held)
+    assert left.target.tolist() == [i for i in range(300) if i not in (7, 250, *range(100, 200))]
+    held.data.blocks[0].in_memory = False
+    assert without_wild_rows(kept, held) is held
