@@ -40,6 +40,7 @@ from sklearn_mmfusion._memory_estimate import MemoryEstimates
 from sklearn_mmfusion._partial_fits import PartialFits
 from sklearn_mmfusion._plan import FusionPlan, Head, in_plan_order
 from sklearn_mmfusion._progress import CallbackSupport, FitTask
+from sklearn_mmfusion._telling_gaps import warn_of_telling_gaps
 from sklearn_mmfusion._together import (
     Fitting,
     may_run_beside_others,
@@ -264,6 +265,7 @@ class BaseFusion(
         if checkpoint is not None and not results[-1].training.interrupted:
             checkpoint.remove()
         warn_of_fit(self, results, self._explains)
+        warn_of_telling_gaps(self, whole)
 
     def _refits_gain_together(self, X: Any, y: Any, sample_weight: Any, groups: Any = None) -> bool:
         """Whether several fits to these rows, or to some of them, gain by being run together."""

@@ -179,13 +179,17 @@ class FittedFusion(SavableMixin, BaseEstimator):
 
     def _raw_outputs(self, X: Any) -> Floats:
         """Logits, or predictions in y's units, (n_samples, n_outputs)."""
+        return self._data_outputs(self._check_rows(X))
+
+    def _data_outputs(self, data: ModalityData) -> Floats:
+        """Return the same of validated rows."""
 
         def outputs(data: ModalityData, module: FusionNetwork, result: FitResult) -> Floats:
             scale = result.target_scale
             found = self._map_data(data, module, lambda network, batch: network(batch))
             return found * scale.scale + scale.mean
 
-        return self._mean_over_members(self._check_rows(X), outputs)
+        return self._mean_over_members(data, outputs)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
