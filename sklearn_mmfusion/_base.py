@@ -53,7 +53,7 @@ from sklearn_mmfusion._validation import (
     set_input_attributes,
 )
 from sklearn_mmfusion._validation_targets import check_target_names
-from sklearn_mmfusion._wild_cells import warn_of_wild_inputs
+from sklearn_mmfusion._wild_cells import warn_of_wild_values
 from sklearn_mmfusion.data._blocks import ModalityData, ModalityLayout
 
 __all__ = ["BaseFusion"]
@@ -233,7 +233,7 @@ class BaseFusion(
         plan, whole.data, representations = fit_representations(
             plan, whole.data, encoded, whole.weight, target.kind, codes
         )
-        warn_of_wild_inputs(plan, whole, sample_weight)
+        warn_of_wild_values(plan, whole, self._loss_name(target.kind), sample_weight)
         held = None
         if validation is not None:
             held = self._fit_input(plan, validation[0], target, validation[1], None)

@@ -19,7 +19,7 @@ from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._together import run_alone
 from sklearn_mmfusion._validation import check_fit_inputs
 from sklearn_mmfusion._validation_targets import check_same_classes, check_target_names
-from sklearn_mmfusion._wild_cells import warn_of_wild_inputs
+from sklearn_mmfusion._wild_cells import warn_of_wild_values
 
 __all__ = ["PartialFits"]
 
@@ -99,7 +99,7 @@ class PartialFits:
         self._refuse_estimators(plan)
         batch = self._fit_input(plan, data, target, encoded, weight)
         if last is None:
-            warn_of_wild_inputs(plan, batch, sample_weight)
+            warn_of_wild_values(plan, batch, self._loss_name(batch.kind), sample_weight)
         options = self._options(plan, batch)
         with (
             usual_torch(),

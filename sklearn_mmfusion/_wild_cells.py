@@ -21,7 +21,7 @@ from sklearn_mmfusion._scaling import CHUNK_VALUES
 from sklearn_mmfusion._validation_targets import check_sample_weight
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityLayout
 
-__all__ = ["warn_of_wild_cells", "warn_of_wild_inputs"]
+__all__ = ["warn_of_wild_cells", "warn_of_wild_values"]
 
 Values = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -37,7 +37,7 @@ _SHOWN = 3  # columns that are named
 
 @dataclass(frozen=True)
 class _WildCells:
-    """Wild cells of one column: their rows, the farthest value, how far beyond the others."""
+    """Wild cells of one column: rows, the farthest first; its value; how far beyond the others."""
 
     column: int
     rows: Rows
@@ -80,30 +80,60 @@ def warn_of_wild_cells(
     """
     if block.codes or block.values.dtype == np.uint8 or isinstance(block, LazyBlock):
         return
+    found = _found(block, weight)
+    if found:
+        names = layout.feature_names if block.values.ndim < 4 else None
+        where = "" if block.values.ndim > 3 else "column {}, "
+        warn(
+            f"modality {block.name!r}: a few values are so far out that they set the scale of "
+            "their columns, in which the other rows are then nearly equal: "
+            f"{_described(found, where, names, _numbers(sample_weight))}. Correct the values or "
+            f"drop the rows, or take their ranks in a Pipeline, ModalityTransformer([("
+            f"{block.name!r}, QuantileTransformer(output_distribution='normal'))])",
+            NumericalWarning,
+        )
+
+
+def warn_of_wild_values(
+    plan: FusionPlan, rows: FitInput, loss_name: str, sample_weight: Any
+) -> None:
+    """Warn of wild cells of the modalities that a plan standardises, and of the target's.
+
+    See :func:`warn_of_wild_cells`. Huber's loss has a scale that they do not set.
+    """
+    for m, (block, layout) in enumerate(zip(rows.data.blocks, plan.layouts, strict=True)):
+        if plan.standardizes(m):
+            warn_of_wild_cells(block, layout, rows.weight, sample_weight)
+    if rows.kind != "regression" or loss_name == "huber":
+        return
+    target = rows.target.reshape(len(rows.target), -1)
+    found = _found(ModalityBlock("y", target), rows.weight)
+    if found:
+        where = "" if target.shape[1] == 1 else "column {}, "
+        warn(
+            "y: a few values are so far out that the model is theirs, and other rows are nearly "
+            f"equal beside them: {_described(found, where, None, _numbers(sample_weight))}. "
+            "Correct the values or drop the rows, or use loss='huber'",
+            NumericalWarning,
+        )
+
+
+def _found(block: ModalityBlock, weight: Floats | None) -> list[_WildCells]:
+    """Return the columns of values in memory that have wild cells."""
     counts = np.ones(len(block.values), bool) if block.present is None else block.present
     if weight is not None:
         counts = counts & (weight > 0)
     rows = np.flatnonzero(counts)
     if len(rows) < _FEWEST:
-        return
+        return []
     ends = _extremes(block)
     n_columns = ends[0].shape[1]
     width = max(1, CHUNK_VALUES // len(rows))
-    found = [
+    return [
         replace(cells, column=start + cells.column, rows=rows[cells.rows])
         for start in range(0, n_columns, width)
         for cells in _wild_cells([end[rows, start : start + width] for end in ends], n_columns)
     ]
-    if found:
-        names = layout.feature_names if block.values.ndim < 4 else None
-        warn(_message(block, names, found, _numbers(sample_weight)), NumericalWarning)
-
-
-def warn_of_wild_inputs(plan: FusionPlan, rows: FitInput, sample_weight: Any) -> None:
-    """Warn of wild cells of all modalities that a plan standardises; see the function above."""
-    for m, (block, layout) in enumerate(zip(rows.data.blocks, plan.layouts, strict=True)):
-        if plan.standardizes(m):
-            warn_of_wild_cells(block, layout, rows.weight, sample_weight)
 
 
 def _numbers(sample_weight: Any) -> Rows | None:
@@ -114,34 +144,25 @@ def _numbers(sample_weight: Any) -> Rows | None:
     return np.flatnonzero(np.asarray(weight))
 
 
-def _message(
-    block: ModalityBlock,
-    names: Sequence[str] | None,
-    found: list[_WildCells],
-    numbers: Rows | None,
+def _described(
+    found: list[_WildCells], where: str, names: Sequence[str] | None, numbers: Rows | None
 ) -> str:
-    def described(cells: _WildCells) -> str:
+    """Say which values are wild; ``where`` has a place for the column."""
+
+    def of_column(cells: _WildCells) -> str:
         shown = cells.rows if numbers is None else numbers[cells.rows]
         row = f"row {shown[0]}"
         if len(shown) > 1:
             row += f" and {len(shown) - 1} more"
-        where = "" if block.values.ndim > 3 else f"column {cells.column}, "
-        if names is not None:
-            where = f"column {names[cells.column]!r}, "
+        column = where.format(cells.column if names is None else repr(names[cells.column]))
         return (
-            f"{where}{row}: {cells.value:.6g}, {cells.ratio:.2g} times as far from the median as "
+            f"{column}{row}: {cells.value:.6g}, {cells.ratio:.2g} times as far from the median as "
             "any other"
         )
 
-    shown = "; ".join(described(cells) for cells in found[:_SHOWN])
-    if len(found) > _SHOWN:
-        shown += f"; and {len(found) - _SHOWN} more columns"
-    return (
-        f"modality {block.name!r}: a few values are so far out that they set the scale of their "
-        f"columns, in which the other rows are then nearly equal: {shown}. Correct the values or "
-        f"drop the rows, or take their ranks in a Pipeline, ModalityTransformer([({block.name!r}, "
-        "QuantileTransformer(output_distribution='normal'))])"
-    )
+    text = "; ".join(of_column(cells) for cells in found[:_SHOWN])
+    more = len(found) - _SHOWN
+    return f"{text}; and {more} more columns" if more > 0 else text
 
 
 def _extremes(block: ModalityBlock) -> list[Values]:
@@ -185,8 +206,9 @@ def _wild_cells(ends: list[Values], n_columns: int) -> Iterator[_WildCells]:
         log_chance = -n_tail * np.log1p(gap / tail / n_tail)
         allowed = float(np.log(_CHANCE / n_columns))
         if log_chance < allowed or gap > _HEAVIEST * -allowed:
-            rows = np.flatnonzero(far[:, i] >= ordered[n_wild - 1, i])
             worst = int(far[:, i].argmax())
+            others = np.flatnonzero(far[:, i] >= ordered[n_wild - 1, i])
+            rows = np.r_[worst, others[others != worst]]
             is_above = high[worst, i] - middle[i] >= middle[i] - low[worst, i]
             value = (high if is_above else low)[worst, i] * unit[columns[i]]
             yield _WildCells(int(columns[i]), rows, float(value), float(np.exp(gap)))
