@@ -99,7 +99,9 @@ def input_scalings(
 
 
 def target_scale(fit_input: FitInput, loss_name: str, *, more_to_come: bool = False) -> TargetScale:
-    """Return the units of the outputs: mean and deviation, for Huber's loss robust ones.
+    """Return the units of the outputs: mean and deviation, or median and spread.
+
+    The latter for losses that outliers do little to, which the units then should not be ruled by.
 
     Those of a constant target are 0, so that it is predicted whatever the network says; unless
     there are ``more_to_come``, of which it need not be true.
@@ -108,7 +110,7 @@ def target_scale(fit_input: FitInput, loss_name: str, *, more_to_come: bool = Fa
         return TargetScale(np.zeros(1), np.ones(1))
     target, of_constants = fit_input.target.astype(np.float64), None if more_to_come else 0.0
     mean, scale = column_moments(target, fit_input.weight, of_constants=of_constants)
-    if loss_name == "huber":
+    if loss_name in ("absolute_error", "huber"):
         mean, scale = _robust_moments(target, fit_input.weight, mean, scale)
     return TargetScale(mean, scale)
 

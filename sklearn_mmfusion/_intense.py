@@ -189,8 +189,8 @@ class InTenseRegressor(FusionRegressorMixin, _InTense):
         ``latent_dim ** k`` features.
     {fusion}
     loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
-        Loss on standardised targets; the Huber loss bends at one standard deviation, read off the
-        median absolute deviation, which outliers leave as it is.
+        Loss on standardised targets. The Huber loss bends at one standard deviation; for it and the
+        absolute error that is read off the median absolute deviation, which bears outliers.
     {training}
     {last}
 

@@ -104,8 +104,8 @@ class RAVENRegressor(_RAVEN, PlainRegressor):
     ----------
     {first}
     loss : {"squared_error", "absolute_error", "huber"}, default="squared_error"
-        Loss on standardised targets; the Huber loss bends at one standard deviation, read off the
-        median absolute deviation, which outliers leave as it is.
+        Loss on standardised targets. The Huber loss bends at one standard deviation; for it and the
+        absolute error that is read off the median absolute deviation, which bears outliers.
     {training}
     {last}
 

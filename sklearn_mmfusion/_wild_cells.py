@@ -99,12 +99,12 @@ def warn_of_wild_values(
 ) -> None:
     """Warn of wild cells of the modalities that a plan standardises, and of the target's.
 
-    See :func:`warn_of_wild_cells`. Huber's loss has a scale that they do not set.
+    See :func:`warn_of_wild_cells`. Losses that bear outliers have a scale that they do not set.
     """
     for m, (block, layout) in enumerate(zip(rows.data.blocks, plan.layouts, strict=True)):
         if plan.standardizes(m):
             warn_of_wild_cells(block, layout, rows.weight, sample_weight)
-    if rows.kind != "regression" or loss_name == "huber":
+    if rows.kind != "regression" or loss_name != "squared_error":
         return
     target = rows.target.reshape(len(rows.target), -1)
     found = _found(ModalityBlock("y", target), rows.weight)
@@ -113,7 +113,7 @@ def warn_of_wild_values(
         warn(
             "y: a few values are so far out that the model is theirs, and other rows are nearly "
             f"equal beside them: {_described(found, where, None, _numbers(sample_weight))}. "
-            "Correct the values or drop the rows, or use loss='huber'",
+            "Correct the values or drop the rows, or use loss='huber' or 'absolute_error'",
             NumericalWarning,
         )
 

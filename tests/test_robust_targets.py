@@ -1,4 +1,4 @@
-"""Huber's loss: units that outliers of the target do not move."""
+"""Huber's loss and the absolute error: units that outliers of the target do not move."""
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ def test_units_are_median_and_spread_of_a_normal_distribution():
     found = _units(y)
     assert found.mean[0] == pytest.approx(3.0, abs=0.05)
     assert found.scale[0] == pytest.approx(2.0, abs=0.05)
+    assert _units(y, "absolute_error").scale[0] == found.scale[0]
     plain = _units(y, "squared_error")
     assert plain.mean[0] == pytest.approx(y.mean())
     assert plain.scale[0] == pytest.approx(y.std())
@@ -65,12 +66,13 @@ def test_constants_keep_their_units():
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("loss", ["absolute_error", "huber"])
 @pytest.mark.parametrize("size", [50, 5000])
-def test_gross_outliers_leave_the_predictions(size):
+def test_gross_outliers_leave_the_predictions(size, loss):
     y = CLEAN.copy()
     y[::20] += size
     truth = X["a"][:, 0] + X["b"][:, 1]
-    est = MNLRegressor(encoders=IdentityEncoder(), loss="huber", random_state=0).fit(X, y)
+    est = MNLRegressor(encoders=IdentityEncoder(), loss=loss, random_state=0).fit(X, y)
     error = np.mean((est.predict(X) - truth) ** 2)
     assert error < 0.1 * truth.var()
     scores = est.relevance_scores_
