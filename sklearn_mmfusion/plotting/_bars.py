@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sklearn_mmfusion._errors import InputError
+from sklearn_mmfusion.plotting._inks import inks_of
+from sklearn_mmfusion.plotting._labels import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,14 +25,10 @@ ORDER_LABELS = (
     "four modalities",
     "five or more",
 )
-INK = "#222222"
-QUIET_INK = "#555555"
-FAINT = "#8A8A8A"
 # A dollar in a name, a label or a number is a dollar. Said to each text, it holds when the user
 # saves the figure, too.
 PLAIN: dict[str, Any] = {"parse_math": False}
-LABEL_WIDTH = 26  # characters of a term's name on one line
-LONGEST_NAME = 2 * LABEL_WIDTH - 2  # of a modality: two lines, and room for the × after it
+MARGIN = 86.0  # points beside new axes of the usual width
 MORE_LINES = 0.6  # height of each further line of a label, in rows of one line
 
 
@@ -44,7 +40,15 @@ def new_axes(n_lines: float) -> Axes:
         raise ImportError(
             "Displays need matplotlib; install the extra 'plots' of sklearn-mmfusion."
         ) from error
-    return plt.subplots(figsize=(6.4, 1.4 + 0.3 * n_lines), layout="constrained")[1]
+    height = (1.4 + 0.3 * n_lines) * larger_font()
+    return plt.subplots(figsize=(6.4, height), layout="constrained")[1]
+
+
+def larger_font() -> float:
+    """Return how much larger the user's font is than the usual; 1 if it is smaller."""
+    from matplotlib import rcParams
+
+    return max(float(rcParams["font.size"]) / 10, 1.0)
 
 
 def refuse_drawn(ax: Axes) -> None:
@@ -61,56 +65,6 @@ def refuse_drawn(ax: Axes) -> None:
             "axes without bars, dots and cells. Give each display its own, or call ax.clear() "
             "before."
         )
-
-
-def on_one_line(name: str) -> str:
-    """Return a name with a space for each line break and tab, for which fonts have no picture."""
-    return " ".join(str(name).split())
-
-
-def number(value: float, decimals: int = 2) -> str:
-    """Return a share as text, in which only a zero reads as one."""
-    if value == 0:
-        return "0"
-    text = f"{value:.{decimals}f}"
-    smallest = f"{10.0**-decimals:.{decimals}f}"
-    return f"<{smallest}" if value > 0 and float(text) == 0 else text
-
-
-def hidden_terms(hidden: NDArray[np.float64]) -> str:
-    """Say how many terms are not drawn, and how much there may be to them."""
-    words = f"{len(hidden)} more term{'s' * (len(hidden) > 1)}, {'each ' * (len(hidden) > 1)}"
-    largest = float(hidden.max())
-    if largest == 0:
-        return f"{words}0"
-    # Rounded up: a bound that is rounded down is none.
-    return f"{words}at most {max(math.ceil(round(100 * largest, 6)), 1) / 100:.2f}"
-
-
-def wrapped(name: str) -> str:
-    """Break a long name of a term between its modalities, else between words.
-
-    What is in the middle of a very long name of a modality is left out.
-    """
-    first, *parts = map(_shortened, name.split(" x "))
-    lines, line = [], first
-    for part in parts:
-        if len(line) + len(part) + 3 > LABEL_WIDTH:
-            lines.append(line + " ×")
-            line = part
-        else:
-            line = f"{line} × {part}"
-    lines.append(line)
-    return "\n".join(textwrap.fill(line, LABEL_WIDTH, break_on_hyphens=False) for line in lines)
-
-
-def _shortened(name: str) -> str:
-    """Keep beginning and end of a name: names that begin alike often end differently."""
-    name = on_one_line(name)
-    if len(name) <= LONGEST_NAME:
-        return name
-    tail = LONGEST_NAME // 3
-    return f"{name[: LONGEST_NAME - tail - 1]}…{name[-tail:]}"
 
 
 def height_of(labels: Sequence[str]) -> float:
@@ -161,9 +115,10 @@ def draw_spread(
     interval: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """Draw a dot per fit and a line per interval; return the right end of each row's marks."""
+    inks = inks_of(ax)
     for position, ends in zip(places, interval, strict=True):
-        # A white edge keeps the line readable on every colour of bar.
-        for color, width in (("white", 3.4), (INK, 1.6)):
+        # An edge of the ground keeps the line readable on every colour of bar.
+        for color, width in ((inks.ground, 3.4), (inks.text, 1.6)):
             ax.plot(ends, [position] * 2, color=color, linewidth=width, zorder=3)
     # The dots stand below the line of the interval, each fit at the same height in every bar.
     for offset, fit in zip(np.linspace(0.12, 0.3, len(fits)), fits, strict=True):
@@ -171,8 +126,8 @@ def draw_spread(
             fit,
             places + offset,
             s=11,
-            facecolor="white",
-            edgecolor=INK,
+            facecolor=inks.ground,
+            edgecolor=inks.text,
             linewidth=0.7,
             clip_on=False,
             zorder=4,
@@ -195,7 +150,7 @@ def write_values(
             xytext=(5, 0),
             textcoords="offset points",
             va="center",
-            color=INK,
+            color=inks_of(ax).text,
             fontsize="small",
         )
     ax.set_xlim(0, 1.12 * max(*right_ends, 1e-3))
@@ -206,10 +161,41 @@ def draw_frame(ax: Axes, labels: Sequence[str], quantity: str, notes: Sequence[s
     ax.set_yticks(places_of(labels), labels, **PLAIN)
     ax.set_ylim(height_of(labels) - 0.4, -0.6)
     ax.set_xlabel(quantity, **PLAIN)
-    ax.grid(axis="x", color="#E3E3E3", linewidth=0.8, zorder=0)
+    inks = inks_of(ax)
+    ax.grid(axis="x", color=inks.grid, linewidth=0.8, zorder=0)
     ax.set_axisbelow(True)
     ax.tick_params(axis="y", length=0)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(FAINT)
+    ax.spines[["left", "bottom"]].set_color(inks.faint)
     if notes:
-        ax.set_title("\n".join(notes), loc="left", fontsize="small", color=QUIET_INK, **PLAIN)
+        ax.set_title(
+            "\n".join(notes),
+            loc="left",
+            fontsize="small",
+            color=inks_of(ax.figure).quiet,
+            pad=_pad(ax, labels, notes),
+            **PLAIN,
+        )
+
+
+def _pad(ax: Axes, labels: Sequence[str], notes: Sequence[str]) -> float | None:
+    """Return how many points above the axes the notes stand; None is as many as any title.
+
+    They stand beside the legend or, where there is no room for both, above it.
+    """
+    from matplotlib import rcParams
+
+    legend = ax.get_legend()
+    if legend is None:
+        return None
+    said = [text.get_text() for text in legend.get_texts()]
+    size = float(legend.get_texts()[0].get_fontsize())
+    # Widths in points, rather too large. Handle and space of the legend are as 7 characters.
+    beside = 0.55 * size * (max(map(len, notes)) + 7 + max(map(len, said)))
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    root: Any = ax.figure.figure
+    free = 72 * ax.get_window_extent().width / root.dpi
+    # Layout takes the room that labels need beyond the margin of new axes.
+    free -= max(0.6 * rcParams["font.size"] * longest - MARGIN, 0.0)
+    height = size * (1.65 * len(said) + 0.2)
+    return float(rcParams["axes.titlepad"]) + height if beside > free else None

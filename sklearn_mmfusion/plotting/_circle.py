@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_mmfusion.plotting._bars import (
-    INK,
-    ORDER_COLORS,
-    PLAIN,
-    QUIET_INK,
-    new_axes,
-    number,
-    on_one_line,
-)
+from sklearn_mmfusion.plotting._bars import ORDER_COLORS, PLAIN, larger_font, new_axes
+from sklearn_mmfusion.plotting._inks import inks_of
+from sklearn_mmfusion.plotting._labels import folded, number, on_one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,15 +18,19 @@ if TYPE_CHECKING:
 __all__ = ["Circle"]
 
 # Colours of Okabe and Ito that neither discs nor pairs have; the letters tell sets apart too.
-SET_COLORS = ("#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+# The fifth set has the colour of the text.
+SET_COLORS = ("#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 LETTERS = "ABCDE"
 LARGEST_DISC, SMALLEST_DISC = 900.0, 36.0  # square points
 WIDEST_LINE, THINNEST_LINE = 11.0, 0.8  # points
 NAME_WIDTH = 16  # characters on a line
+# Places of the number of a pair along its line, the best first.
+ALONG = (0.5, 0.43, 0.57, 0.36, 0.64, 0.3, 0.7, 0.24, 0.76, 0.18, 0.82)
 MANY = 8  # with more pairs than this, only the largest get their number
 UNCERTAIN = 0.55  # opacity of what may be 0
 SMALL = 8  # points
-NEAR = 0.17  # labels closer than this meet; the circle has radius 1
+REACH = 1.25  # from the middle to the left and the right of the axes; the circle has radius 1
+NUMBER = np.array([30.0, 14.0])  # points, width and height of a number with its ground
 
 Term = tuple[tuple[str, ...], float, bool]
 
@@ -60,15 +57,32 @@ class Circle:
         if n == 1:
             self.places[names[0]] = np.zeros(2)
         self.taken: list[NDArray[np.float64]] = list(self.places.values())
+        self.near = NUMBER / 100.0  # numbers closer than this meet; the circle has radius 1
 
-    def new_axes(self) -> Axes:
-        """Return the axes of a new figure with room for the names."""
+    def new_axes(self, n_notes: int, n_sets: int) -> Axes:
+        """Return the axes of a new figure with room for names, notes and the legend."""
         ax = new_axes(n_lines=0)
         longest = max(len(line) for name in self.names for line in _lines(name))
+        beside = [name for name, (x, _) in self.places.items() if abs(x) > 0.3]
+        shown = max((len(line) for name in beside for line in _lines(name)), default=0)
         figure: Any = ax.figure
         low, high = self._heights()
-        figure.set_size_inches(3.6 + 2 * 0.08 * longest, 0.7 + 1.5 * (high - low))
+        font = larger_font()
+        width = (3.6 + 2 * 0.08 * longest) * font
+        # High enough for the widest circle: names take at least this much of the width.
+        room = width - 2 * max(0.055 * shown * font - 0.25, 0.0)
+        texts = 0.16 * n_notes + (0.3 + 0.2 * n_sets if n_sets else 0.0)
+        height = room / (2 * REACH) * (high - low)
+        figure.set_size_inches(width, 0.15 + texts * font + height)
         return ax
+
+    def fit_into(self, ax: Axes) -> None:
+        """Take the size that axes leave for the circle."""
+        box = ax.get_window_extent()
+        low, high = self._heights()
+        root: Any = ax.figure.figure
+        radius = 72 / root.dpi * min(box.width / (2 * REACH), box.height / (high - low))
+        self.near = NUMBER / max(radius, 1.0)
 
     def _heights(self) -> tuple[float, float]:
         """Return lower and upper limit of the axes: room for names above and below the circle."""
@@ -84,11 +98,12 @@ class Circle:
 
     def draw_modalities(self, ax: Axes, alone: Mapping[str, float]) -> None:
         """Draw a disc per modality, its name and its number outside."""
+        inks = inks_of(ax.figure)
         for name, place in self.places.items():
             value = alone.get(name, 0.0)
             area = max(LARGEST_DISC * value / self.largest, SMALLEST_DISC)
             # A modality that is used in interactions alone, or not at all, is a hollow disc.
-            face = ORDER_COLORS[0] if value > 0 else "white"
+            face = ORDER_COLORS[0] if value > 0 else inks.ground
             x, y = place
             ax.scatter(x, y, s=area, color=face, edgecolor=ORDER_COLORS[0], zorder=5)
             outward = np.sqrt(area) / 2 + 6
@@ -101,7 +116,7 @@ class Circle:
                 ha="left" if x > 0.3 else "right" if x < -0.3 else "center",
                 va="center" if abs(x) > 0.3 else "bottom" if y >= 0 else "top",
                 fontsize="small",
-                color=INK,
+                color=inks.text,
                 zorder=6,
                 **PLAIN,
             )
@@ -121,14 +136,14 @@ class Circle:
                 zorder=3,
             )
             if rank < MANY:
-                along = (0.5, 0.36, 0.64, 0.27, 0.73)
-                place = self._free([(1 - t) * ends[0] + t * ends[1] for t in along])
+                place = self._free([(1 - t) * ends[0] + t * ends[1] for t in ALONG])
                 _write(ax, place, number(value))
 
     def draw_sets(self, ax: Axes, sets: Sequence[Term]) -> None:
         """Draw an outline per set, inside its modalities, with a letter for the legend."""
         from matplotlib.patches import Polygon
 
+        colors = (*SET_COLORS, inks_of(ax.figure).text)
         for rank, (names, value, is_certain) in enumerate(sets):
             said = " × ".join(map(on_one_line, names))
             ordered = [self.places[name] for name in self.names if name in names]
@@ -140,8 +155,8 @@ class Circle:
                 Polygon(
                     inner,
                     closed=True,
-                    facecolor=(SET_COLORS[rank], 0.10),
-                    edgecolor=SET_COLORS[rank],
+                    facecolor=(colors[rank], 0.10),
+                    edgecolor=colors[rank],
                     linewidth=1.0 + 2.5 * value / self.largest,
                     linestyle="-" if is_certain else (0, (2, 1)),
                     joinstyle="round",
@@ -151,26 +166,33 @@ class Circle:
             )
             tips = [inner[0] + t * (middle - inner[0]) for t in (0.0, 0.15, 0.3, 0.5)]
             place = self._free([*tips, *inner[1:], middle])
-            _write(ax, place, LETTERS[rank], color=SET_COLORS[rank], weight="bold")
+            _write(ax, place, LETTERS[rank], color=colors[rank], weight="bold")
 
     def _free(self, places: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
         """Return the first place that is far from all labels, else the farthest; and take it."""
 
         def distance(place: NDArray[np.float64]) -> float:
-            return min((float(np.hypot(*(place - other))) for other in self.taken), default=np.inf)
+            return min(
+                (float((abs(place - other) / self.near).max()) for other in self.taken),
+                default=np.inf,
+            )
 
-        far = [place for place in places if distance(place) > NEAR]
+        far = [place for place in places if distance(place) > 1]
         chosen = far[0] if far else max(places, key=distance)
         self.taken.append(chosen)
         return chosen
 
     def finish(self, ax: Axes, notes: Sequence[str]) -> None:
         """Set limits, legend and notes."""
-        ax.set_aspect("equal")
+        # What the circle leaves free of its place is below it. With some of it above, constrained
+        # layout takes that for room of the notes, and cuts them off.
+        ax.set_aspect("equal", anchor="N")
         ax.set_axis_off()
-        ax.set_xlim(-1.25, 1.25)
+        ax.set_xlim(-REACH, REACH)
         ax.set_ylim(*self._heights())
-        ax.set_title("\n".join(notes), loc="left", fontsize="small", color=QUIET_INK, **PLAIN)
+        ax.set_title(
+            "\n".join(notes), loc="left", fontsize="small", color=inks_of(ax.figure).quiet, **PLAIN
+        )
         handles, labels = ax.get_legend_handles_labels()
         if labels:
             legend = ax.legend(
@@ -189,7 +211,7 @@ class Circle:
 
 
 def _lines(name: str) -> list[str]:
-    return textwrap.wrap(name, NAME_WIDTH, break_on_hyphens=False) or [name]
+    return folded(on_one_line(name), NAME_WIDTH)
 
 
 def _up(x: float, y: float) -> float:
@@ -198,8 +220,9 @@ def _up(x: float, y: float) -> float:
 
 
 def _write(ax: Axes, place: NDArray[np.float64], text: str, **font: Any) -> None:
-    """Write on a white ground, which keeps the text readable on lines."""
-    ground = {"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none"}
-    font = {"color": INK, **PLAIN, **font}
+    """Write on a plain ground, which keeps the text readable on lines."""
+    inks = inks_of(ax.figure)
+    ground = {"boxstyle": "round,pad=0.12", "facecolor": inks.ground, "edgecolor": "none"}
+    font = {"color": inks.text, **PLAIN, **font}
     x, y = place
     ax.text(x, y, text, ha="center", va="center", fontsize=SMALL, zorder=6, bbox=ground, **font)

@@ -9,19 +9,10 @@ import numpy as np
 
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._resampling import corrected_interval
-from sklearn_mmfusion.plotting._bars import (
-    FAINT,
-    INK,
-    PLAIN,
-    QUIET_INK,
-    height_of,
-    new_axes,
-    on_one_line,
-    places_of,
-    refuse_drawn,
-    wrapped,
-)
+from sklearn_mmfusion.plotting._bars import PLAIN, height_of, new_axes, places_of, refuse_drawn
 from sklearn_mmfusion.plotting._fits import pandas_or_say
+from sklearn_mmfusion.plotting._inks import inks_of
+from sklearn_mmfusion.plotting._labels import on_one_line, wrapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,36 +143,36 @@ class ComparisonDisplay:
         n_scores = len(next(iter(values.values())))
         # Dots lie beside the line, each fold and seed at the same height in every row.
         offsets = np.linspace(0.14, 0.34, n_scores) if n_scores > 1 else np.array([0.2])
-        places = places_of(labels)
+        places, inks = places_of(labels), inks_of(ax)
         for row, scores in zip(places, values.values(), strict=True):
             ax.scatter(scores, row + offsets, s=10, color=DOT, linewidth=0, zorder=2)
             ends = self._interval(scores)
             if not np.isnan(ends).any():
-                ax.plot(ends, [row, row], color=INK, linewidth=1.6, zorder=3)
-            ax.scatter([scores.mean()], [row], s=42, color=MEAN, edgecolor="white", zorder=4)
+                ax.plot(ends, [row, row], color=inks.text, linewidth=1.6, zorder=3)
+            ax.scatter([scores.mean()], [row], s=42, color=MEAN, edgecolor=inks.ground, zorder=4)
             ax.annotate(
-                f"{scores.mean():{'.3f' if reference is None else '+.3f'}}",
+                f"{scores.mean():{'.3f' if reference is None else '+.3f'}}".replace("-", "−"),
                 (scores.mean(), row),
                 xytext=(0, 6),
                 textcoords="offset points",
                 ha="center",
                 va="bottom",
                 fontsize="small",
-                color=INK,
+                color=inks.text,
             )
         if reference is not None:
-            ax.axvline(0, color=FAINT, linewidth=1.0, zorder=1)
+            ax.axvline(0, color=inks.faint, linewidth=1.0, zorder=1)
         ax.set_yticks(places, labels, **PLAIN)
         ax.set_ylim(height_of(labels) - 0.45, -0.65)
         said = self.metric if reference is None else f"{self.metric} minus that of {reference}"
         ax.set_xlabel(on_one_line(said), **PLAIN)
-        ax.grid(axis="x", color="#E3E3E3", linewidth=0.8, zorder=0)
+        ax.grid(axis="x", color=inks.grid, linewidth=0.8, zorder=0)
         ax.set_axisbelow(True)
         ax.tick_params(axis="y", length=0)
         ax.spines[["top", "right"]].set_visible(False)
-        ax.spines[["left", "bottom"]].set_color(FAINT)
-        note = f"dots: {n_scores} folds and seeds; line: corrected 95 % interval of the mean"
-        ax.set_title(note, loc="left", fontsize="small", color=QUIET_INK)
+        ax.spines[["left", "bottom"]].set_color(inks.faint)
+        notes = f"dots: {n_scores} folds and seeds\nline: corrected 95 % interval of the mean"
+        ax.set_title(notes, loc="left", fontsize="small", color=inks_of(ax.figure).quiet)
         return self
 
     def _values(self, reference: str | None) -> dict[str, np.ndarray]:

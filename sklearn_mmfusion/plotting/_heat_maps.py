@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sklearn_mmfusion._explanations import LocalExplanation
-from sklearn_mmfusion.plotting._bars import (
-    FAINT,
-    INK,
-    PLAIN,
-    QUIET_INK,
-    new_axes,
-    on_one_line,
-    wrapped,
-)
+from sklearn_mmfusion.plotting._bars import PLAIN, new_axes
+from sklearn_mmfusion.plotting._inks import LIGHT, inks_of
+from sklearn_mmfusion.plotting._labels import folded, on_one_line, shortened, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,9 +59,7 @@ class Grid:
             on_one_line(n.replace(" x ", " × ")) if many else wrapped(n) for n in names
         ]
         columns = ["activation"] if quantity == "activation" else self.data["concept_names"]
-        self.column_labels = [
-            textwrap.shorten(str(name), NAME_WIDTH, placeholder=" …") for name in columns
-        ]
+        self.column_labels = [shortened(name, NAME_WIDTH) for name in columns]
         lines = max(label.count("\n") + 1 for label in self.row_labels)
         self.height = 0.17 if many else max(0.3, 0.19 * lines)
         if self.local:
@@ -158,7 +149,7 @@ class Grid:
             self.values[position],
             cmap=LinearSegmentedColormap.from_list("house", colors),
             norm=norm,
-            edgecolor="white",
+            edgecolor=inks_of(ax).ground,
             linewidth=1.2 if self.detail else 0.4,
         )
         self._write_cells(ax, position)
@@ -172,7 +163,7 @@ class Grid:
     def _write_cells(self, ax: Axes, position: int) -> None:
         values, significant = self.values[position], self.significant
         red, green, blue, _ = np.moveaxis(self.mesh.to_rgba(values), -1, 0)
-        inks = np.where(0.3 * red + 0.59 * green + 0.11 * blue < 0.45, "white", INK)
+        inks = np.where(0.3 * red + 0.59 * green + 0.11 * blue < 0.45, "white", LIGHT.text)
         if significant is None:
             significant = np.zeros(values.shape, dtype=bool)
         elif not self.detail:
@@ -204,9 +195,9 @@ class Grid:
                 ends = None if intervals is None else intervals[row]
                 if self.detail:
                     text = _percent(value) if heading.startswith(SHARE) else _number(value, ends)
-                    _write(ax, left + self.bar_width / 2, row, text, color=INK)
+                    _write(ax, left + self.bar_width / 2, row, text, color=LIGHT.text)
                 elif ends is not None:
-                    ax.plot(left + np.clip(ends, 0, full) * scale, [row] * 2, color=INK)
+                    ax.plot(left + np.clip(ends, 0, full) * scale, [row] * 2, color=LIGHT.text)
             left += self.bar_width
 
     def _draw_labels(self, ax: Axes, position: int) -> None:
@@ -230,26 +221,27 @@ class Grid:
                 tick.label2.set_rotation(90)
         ax.tick_params(length=0, labeltop=self.labels_on_top)
         ax.spines[:].set_visible(False)
+        inks = inks_of(ax.figure)
         if self.local:
             ax.tick_params(labelleft=position == 0)
             title = "\n".join(self._sample(position))
-            ax.set_title(title, fontsize="small", color=INK, **PLAIN)
+            ax.set_title(title, fontsize="small", color=inks.text, **PLAIN)
         else:
             count = self.data.get("n_samples")
             over = "mean" if count is None else f"mean over {count} samples"
             quantity = QUANTITIES[self.quantity][2]
-            ax.set_title(f"{quantity}, {over}", loc="left", fontsize="small", color=QUIET_INK)
+            ax.set_title(f"{quantity}, {over}", loc="left", fontsize="small", color=inks.quiet)
             notes = "\n".join(self._notes())
-            ax.set_xlabel(notes, loc="left", fontsize="small", color=QUIET_INK, labelpad=8)
+            ax.set_xlabel(notes, loc="left", fontsize="small", color=inks.quiet, labelpad=8)
 
     def _sample(self, position: int) -> list[str]:
         """Return the lines of the title of one sample."""
         width = int(max(self.cells * self.width, PANEL) / CHARACTER)
-        lines = textwrap.wrap(f"sample {self.explanation.sample_names[position]}", width)
+        lines = folded(f"sample {self.explanation.sample_names[position]}", width)
         for word, key in (("predicted", "predicted"), ("true", "y")):
             if self.data.get(key) is not None:
                 said = f"{word}: {self.explanation.label_text(position, key)}"
-                lines += textwrap.wrap(said, width)
+                lines += folded(said, width)
         return lines
 
     def _notes(self) -> list[str]:
@@ -276,12 +268,12 @@ class Grid:
             anchor=(0.0, 1.0),
         )
         bar.set_label(QUANTITIES[self.quantity][2], fontsize="small")
-        bar.ax.tick_params(labelsize="small", length=2, color=FAINT)
+        bar.ax.tick_params(labelsize="small", length=2, color=LIGHT.faint)
         bar.outline.set_visible(False)
         if self.quantity == "routing":
             # The colours reach equally far to both sides of 1/J; coefficients stay within 0 and 1.
             bar.ax.set_ylim(*np.clip(self.mesh.get_clim(), 0.0, 1.0))
-            bar.ax.axhline(self.explanation.uniform, color=INK, linewidth=1.0)
+            bar.ax.axhline(self.explanation.uniform, color=LIGHT.text, linewidth=1.0)
 
 
 def _write(ax: Axes, x: float, y: float, text: str, **font: Any) -> None:

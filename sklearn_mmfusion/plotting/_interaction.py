@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion.plotting._bars import hidden_terms, refuse_drawn
+from sklearn_mmfusion.plotting._bars import refuse_drawn
 from sklearn_mmfusion.plotting._circle import Circle
 from sklearn_mmfusion.plotting._fits import RelevanceOfFits
+from sklearn_mmfusion.plotting._labels import hidden_terms
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -199,17 +200,19 @@ class InteractionDisplay(RelevanceOfFits):
         if not 0 <= max_sets <= 5:
             raise InputError(f"max_sets is {max_sets}; expected 0 to 5.")
         circle = Circle(self.modality_names, float(self.mean.max()))
-        ax = circle.new_axes() if ax is None else ax
-        refuse_drawn(ax)
-        self.ax_, self.figure_ = ax, ax.figure
         orders = np.array([len(term) for term in self.term_modalities])
         pairs = self._largest(orders == 2, max_pairs)
         sets = self._largest(orders > 2, max_sets)
+        notes = self._notes([*np.flatnonzero(orders == 1), *pairs, *sets])
+        ax = circle.new_axes(len(notes), len(sets)) if ax is None else ax
+        refuse_drawn(ax)
+        self.ax_, self.figure_ = ax, ax.figure
+        circle.fit_into(ax)
         alone = {self.term_modalities[t][0]: self.mean[t] for t in np.flatnonzero(orders == 1)}
         circle.draw_sets(ax, [self._drawn(t) for t in sets])
         circle.draw_pairs(ax, [self._drawn(t) for t in pairs])
         circle.draw_modalities(ax, alone)
-        circle.finish(ax, self._notes([*np.flatnonzero(orders == 1), *pairs, *sets]))
+        circle.finish(ax, notes)
         return self
 
     def _largest(self, among: np.ndarray, count: int | None) -> list[int]:

@@ -13,14 +13,13 @@ from sklearn_mmfusion.plotting._bars import (
     draw_frame,
     draw_spread,
     height_of,
-    hidden_terms,
     new_axes,
     places_of,
     refuse_drawn,
-    wrapped,
     write_values,
 )
 from sklearn_mmfusion.plotting._fits import RelevanceOfFits
+from sklearn_mmfusion.plotting._labels import hidden_terms, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,8 +10,10 @@ import numpy as np
 
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._unwrap import unwrap
-from sklearn_mmfusion.plotting._bars import FAINT, INK, PLAIN, QUIET_INK, new_axes, on_one_line
+from sklearn_mmfusion.plotting._bars import PLAIN, new_axes
 from sklearn_mmfusion.plotting._fits import fits_of, pandas_or_say, refuse_estimator
+from sklearn_mmfusion.plotting._inks import inks_of
+from sklearn_mmfusion.plotting._labels import on_one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -249,7 +251,7 @@ class TrainingCurveDisplay:
                     label = None
         self._mark_best(ax)
         for start in self._later_phases():
-            ax.axvline(start - 0.5, color=FAINT, linewidth=0.8, linestyle=":")
+            ax.axvline(start - 0.5, color=inks_of(ax).faint, linewidth=0.8, linestyle=":")
         if learning_rate:
             self.rate_ax_ = _draw_rate(ax, self.histories[0])
         self._draw_frame(ax)
@@ -259,17 +261,17 @@ class TrainingCurveDisplay:
         return words if self.name is None else f"{on_one_line(self.name)}: {words}"
 
     def _mark_best(self, ax: Axes) -> None:
-        several = len(self.histories) > 1
+        several, ink = len(self.histories) > 1, inks_of(ax).text
         label: str | None = self._named("best epoch")
         for history, best in zip(self.validation_histories, self.best_epochs, strict=True):
             if best is None:
                 continue
             loss = history[best - 1]["valid_loss"]
             if not several:
-                ax.axvline(best, color=INK, linewidth=0.8, linestyle=":")
+                ax.axvline(best, color=ink, linewidth=0.8, linestyle=":")
                 label = self._named(f"best epoch, {best}")
             size = 5 if several else 7
-            ax.plot(best, loss, "o", color=INK, markersize=size, label=label, zorder=4)
+            ax.plot(best, loss, "o", color=ink, markersize=size, label=label, zorder=4)
             label = None
 
     def _later_phases(self) -> list[int]:
@@ -284,10 +286,11 @@ class TrainingCurveDisplay:
         ax.set_xlabel("epoch")
         ax.set_ylabel("loss")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        ax.grid(axis="y", color="#E3E3E3", linewidth=0.8)
+        inks = inks_of(ax)
+        ax.grid(axis="y", color=inks.grid, linewidth=0.8)
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
-        ax.spines[["left", "bottom"]].set_color(FAINT)
+        ax.spines[["left", "bottom"]].set_color(inks.faint)
         notes = [f"{len(self.histories)} fits, a line each"] if len(self.histories) > 1 else []
         if not any(self.best_epochs):
             notes.append("no held-out rows in this fit")
@@ -299,7 +302,8 @@ class TrainingCurveDisplay:
         notes = list(map(self._named, notes))
         notes = [*filter(None, [ax.get_title(loc="left")]), *notes]
         if notes:
-            ax.set_title("\n".join(notes), loc="left", fontsize="small", color=QUIET_INK, **PLAIN)
+            quiet = inks_of(ax.figure).quiet
+            ax.set_title("\n".join(notes), loc="left", fontsize="small", color=quiet, **PLAIN)
         legend = ax.legend(fontsize="small", frameon=False)
         for said in legend.get_texts():
             said.set(**PLAIN)
@@ -339,14 +343,14 @@ def _best_epoch(history: Sequence[Mapping[str, Any]]) -> int | None:
 
 
 def _draw_rate(ax: Axes, history: Sequence[Mapping[str, Any]]) -> Axes:
-    rates = ax.twinx()
+    rates, faint, quiet = ax.twinx(), inks_of(ax).faint, inks_of(ax.figure).quiet
     numbers = [epoch.get("lr", np.nan) for epoch in history]
-    rates.plot(range(1, len(numbers) + 1), numbers, "-.", color=FAINT, linewidth=1.0)
+    rates.plot(range(1, len(numbers) + 1), numbers, "-.", color=faint, linewidth=1.0)
     # For the legend, which the axes of the losses draw.
-    ax.plot([], [], "-.", color=FAINT, linewidth=1.0, label="learning rate")
+    ax.plot([], [], "-.", color=faint, linewidth=1.0, label="learning rate")
     rates.spines[["top", "left", "bottom"]].set_visible(False)
-    rates.set_ylabel("learning rate", color=QUIET_INK)
+    rates.set_ylabel("learning rate", color=quiet)
     rates.set_yscale("log")
-    rates.tick_params(axis="y", which="both", colors=QUIET_INK, labelsize="small")
-    rates.spines["right"].set_color(FAINT)
+    rates.tick_params(axis="y", which="both", colors=quiet, labelsize="small")
+    rates.spines["right"].set_color(faint)
     return rates

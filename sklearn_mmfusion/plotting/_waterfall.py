@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sklearn_mmfusion.plotting._bars import FAINT, INK, PLAIN, QUIET_INK, new_axes, wrapped
+from sklearn_mmfusion.plotting._bars import PLAIN, new_axes
+from sklearn_mmfusion.plotting._inks import inks_of
+from sklearn_mmfusion.plotting._labels import folded, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,24 +89,25 @@ def draw_panels(
         ax.set_ylim(len(labels) - 0.5, -0.5)
         ax.tick_params(axis="y", length=0, labelleft=row == 0)
         ax.tick_params(axis="x", labelsize="small")
-        ax.grid(axis="x", color="#E3E3E3", linewidth=0.8, zorder=0)
+        inside, outside = inks_of(ax), inks_of(ax.figure)
+        ax.grid(axis="x", color=inside.grid, linewidth=0.8, zorder=0)
         ax.set_axisbelow(True)
         ax.locator_params(axis="x", nbins=4)
-        ax.axvline(0, color=FAINT, linewidth=0.8, zorder=1)
+        ax.axvline(0, color=inside.faint, linewidth=0.8, zorder=1)
         ax.spines[["top", "right", "left"]].set_visible(False)
-        ax.spines["bottom"].set_color(FAINT)
-        lines = [line for part in title for line in textwrap.wrap(part, TITLE_WIDTH)]
-        ax.set_title("\n".join(lines), fontsize="small", color=INK, loc="left", **PLAIN)
+        ax.spines["bottom"].set_color(inside.faint)
+        lines = [line for part in title for line in folded(part, TITLE_WIDTH)]
+        ax.set_title("\n".join(lines), fontsize="small", color=outside.text, loc="left", **PLAIN)
         said = f"{word} for {steps.outputs[row]}"
         if steps.is_waterfall or several_outputs or row == 0:
             said = said if steps.is_waterfall else f"contribution to the {said}"
-            said = textwrap.fill(said, TITLE_WIDTH)
-            ax.set_xlabel(said, fontsize="small", color=QUIET_INK, **PLAIN)
+            said = "\n".join(folded(said, TITLE_WIDTH))
+            ax.set_xlabel(said, fontsize="small", color=outside.quiet, **PLAIN)
 
 
 def _draw_bars(ax: Axes, steps: Steps, row: int) -> None:
     values, starts = steps.values[row], steps.starts[row]
-    positions = np.arange(len(values))
+    positions, inks = np.arange(len(values)), inks_of(ax)
     colors = np.where(values < 0, DOWN, UP)
     if steps.is_waterfall:
         colors[[0, -1]] = END
@@ -114,7 +116,7 @@ def _draw_bars(ax: Axes, steps: Steps, row: int) -> None:
         # Thin lines lead from the end of a bar to the beginning of the next.
         ends = starts + values
         for position, end in enumerate(ends[:-1]):
-            ax.plot([end, end], [position, position + 1], color=FAINT, linewidth=0.8, zorder=1)
+            ax.plot([end, end], [position, position + 1], color=inks.faint, linewidth=0.8, zorder=1)
     low, high = np.minimum(starts, starts + values), np.maximum(starts, starts + values)
     _set_limits(ax, low, high, values)
     for position, value in enumerate(values):
@@ -128,7 +130,7 @@ def _draw_bars(ax: Axes, steps: Steps, row: int) -> None:
             ha="left" if right else "right",
             va="center",
             fontsize=SMALL,
-            color=INK,
+            color=inks.text,
             weight="bold" if is_end else "normal",
         )
 

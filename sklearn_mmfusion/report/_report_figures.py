@@ -23,17 +23,14 @@ from sklearn_mmfusion.plotting import (
     TrainingCurveDisplay,
 )
 from sklearn_mmfusion.plotting._bars import (
-    FAINT,
-    INK,
     ORDER_COLORS,
-    QUIET_INK,
     draw_bars,
     draw_frame,
     height_of,
-    hidden_terms,
     places_of,
-    wrapped,
 )
+from sklearn_mmfusion.plotting._inks import LIGHT
+from sklearn_mmfusion.plotting._labels import hidden_terms, shortened, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,11 +61,11 @@ _STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # a dollar in a name is a dollar
     "svg.fonttype": "none",  # text stays text: any script, small files, found by search
     "svg.hashsalt": "fusion_report",  # the same figure is the same file
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": FAINT,
-    "xtick.color": INK,
-    "ytick.color": INK,
+    "text.color": LIGHT.text,
+    "axes.labelcolor": LIGHT.text,
+    "axes.edgecolor": LIGHT.faint,
+    "xtick.color": LIGHT.text,
+    "ytick.color": LIGHT.text,
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
@@ -120,7 +117,7 @@ def short_term(modalities: Sequence[str], limit: int = 26) -> str:
 
 
 def _short(name: str, limit: int = _LONGEST_NAME) -> str:
-    return name if len(name) <= limit else name[: limit - 1] + "…"
+    return shortened(name, limit)
 
 
 def _height(labels: Sequence[str]) -> float:
@@ -168,7 +165,7 @@ def shares_figure(
         places = places_of(labels)
         draw_bars(ax, places, share[shown], [len(terms[t]) for t in shown])
         for position, term in zip(places, shown, strict=True):
-            for color, width in (("white", 3.0), (INK, 1.4)):
+            for color, width in ((LIGHT.ground, 3.0), (LIGHT.text, 1.4)):
                 ax.plot(
                     [low[term], high[term]],
                     [position] * 2,
@@ -255,7 +252,7 @@ def _heat_map(
                 ha="center",
                 va="center",
                 fontsize=7.5 if cell > 0.4 else 6.5,
-                color="white" if value > 0.6 * top else INK,
+                color="white" if value > 0.6 * top else LIGHT.text,
             )
 
     return _drawn(max(width, 2.4), max(height, 1.8), draw)
@@ -303,7 +300,7 @@ def calibration_figure(stated: Floats, observed: Floats, counts: Any, what: str)
         from matplotlib.ticker import MaxNLocator
 
         ax, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-        ax.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle="--")
+        ax.plot([0, 1], [0, 1], color=LIGHT.faint, linewidth=1, linestyle="--")
         ax.plot(stated[filled], observed[filled], color=_BLUE, marker="o", markersize=4)
         ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="share that came true")
         below.bar(
@@ -327,7 +324,7 @@ def errors_figure(truth: Floats, predicted: Floats, name: str) -> str:
             float(min(truth.min(), predicted.min())),
             float(max(truth.max(), predicted.max())),
         ]
-        ax.plot(ends, ends, color=FAINT, linewidth=1, linestyle="--", zorder=1)
+        ax.plot(ends, ends, color=LIGHT.faint, linewidth=1, linestyle="--", zorder=1)
         alpha = float(np.clip(400 / len(truth), 0.1, 0.7))
         # As pixels within the drawing: ten thousand dots would weigh megabytes.
         ax.scatter(truth, predicted, s=9, color=_BLUE, alpha=alpha, linewidths=0, rasterized=True)
@@ -366,12 +363,12 @@ def _draw_local(
 ) -> None:
     colors = [_BLUE if value >= 0 else _ORANGE for value in values]
     ax.barh(np.arange(len(values)), values, color=colors, height=0.66, zorder=2)
-    ax.axvline(0, color=FAINT, linewidth=0.8, zorder=3)
+    ax.axvline(0, color=LIGHT.faint, linewidth=0.8, zorder=3)
     ax.set_yticks(np.arange(len(values)), names, fontsize="small")
     ax.set(ylim=(len(values) - 0.4, -0.6), xlim=(-limit, limit))
-    ax.set_title(title, loc="left", fontsize="small", color=QUIET_INK)
+    ax.set_title(title, loc="left", fontsize="small", color=LIGHT.quiet)
     ax.set_xlabel(quantity, fontsize="small")
     ax.tick_params(axis="y", length=0)
     ax.tick_params(axis="x", labelsize="small")
     _short_ticks(ax, "x")
-    ax.grid(axis="x", color="#E3E3E3", linewidth=0.6, zorder=0)
+    ax.grid(axis="x", color=LIGHT.grid, linewidth=0.6, zorder=0)

@@ -165,9 +165,11 @@ def test_an_explanation_without_relevance_is_drawn_by_its_spread():
         InteractionDisplay.from_explanation(GlobalExplanation({"term_names": ["a"]}))
 
 
-@pytest.mark.parametrize("n", [2, 3, 6, 10])
-def test_names_are_inside_the_figure_and_meet_neither_each_other_nor_the_notes(n):
-    display = _display(n).plot()
+@pytest.mark.parametrize("size", [8, 10, 14])
+@pytest.mark.parametrize(("n", "order"), [(2, 3), (3, 3), (6, 3), (10, 3), (10, 2)])
+def test_names_are_inside_the_figure_and_meet_neither_each_other_nor_the_notes(n, order, size):
+    with plt.rc_context({"font.size": size}):
+        display = _display(n, order).plot()
     display.figure_.canvas.draw()
     names = [text for text in display.ax_.texts if "\n" in text.get_text()]
     assert len(names) == n
@@ -176,9 +178,34 @@ def test_names_are_inside_the_figure_and_meet_neither_each_other_nor_the_notes(n
     if legend := display.ax_.get_legend():
         boxes.append(legend.get_window_extent())
     whole = display.figure_.bbox
-    assert all(b.x0 >= -1 and b.x1 <= whole.width + 1 and b.y0 >= -1 for b in boxes)
+    assert all(b.x0 >= -1 and b.x1 <= whole.width + 1 for b in boxes)
+    assert all(b.y0 >= -1 and b.y1 <= whole.height + 1 for b in boxes)
     for first, second in combinations(boxes, 2):
         assert not first.overlaps(second)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("figsize", [None, (4, 4)])
+@pytest.mark.parametrize("n", [10, 15])
+def test_notes_over_short_names_are_inside_the_figure_and_numbers_do_not_meet(n, figsize, seed):
+    names = [f"m{i}" for i in range(n)]
+    terms = [(name,) for name in names] + list(combinations(names, 2))
+    relevance = np.random.default_rng(seed).dirichlet(np.full(len(terms), 0.3))
+    relevance[-3:] = 0.0
+    display = InteractionDisplay(
+        relevance,
+        term_names=[" x ".join(term) for term in terms],
+        term_modalities=terms,
+        unlearned=1,
+    )
+    ax = plt.figure(figsize=figsize, layout="constrained").subplots() if figsize else None
+    display.plot(ax).figure_.canvas.draw()
+    notes = display.ax_._left_title.get_window_extent()
+    assert notes.y1 <= display.figure_.bbox.height + 1
+    numbers = [text for text in display.ax_.texts if "\n" not in text.get_text()]
+    assert len(numbers) == 8
+    boxes = [text.get_window_extent() for text in numbers]
+    assert not any(first.overlaps(second) for first, second in combinations(boxes, 2))
 
 
 @pytest.mark.parametrize(("params", "message"), [({"max_pairs": -1}, "-1"), ({"max_sets": 6}, "6")])

@@ -17,7 +17,8 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._explanations import GlobalExplanation
 from sklearn_mmfusion.plotting import InteractionDisplay, RelevanceDisplay
-from sklearn_mmfusion.plotting._bars import LABEL_WIDTH, ORDER_COLORS
+from sklearn_mmfusion.plotting._bars import ORDER_COLORS
+from sklearn_mmfusion.plotting._labels import LABEL_WIDTH
 
 
 class FittedFusion(BaseEstimator):

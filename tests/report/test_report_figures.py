@@ -116,8 +116,14 @@ def test_long_names_make_no_figure_wider_than_a_desktop():
 def test_short_term_gives_every_modality_its_share():
     assert short_term(["text"]) == "text"
     long = short_term(["electronic health record", "chest radiograph"])
-    assert long == "electronic… × chest radi…"
+    assert long == "electro…ord × chest r…aph"
     assert len(long) <= 26
+
+
+def test_short_term_tells_names_apart_that_begin_alike():
+    left, right = "electrodermal_activity_of_hand_left", "electrodermal_activity_of_hand_right"
+    assert short_term([left]) != short_term([right])
+    assert short_term([left, "text"]) != short_term([right, "text"])
 
 
 @pytest.mark.parametrize("size", [1.0, 1e6, 1e-6])
