@@ -35,14 +35,14 @@ search = GridSearchCV(est, grid, cv=3).fit(X, y)
 
 results = search.cv_results_
 fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
-for dropout, color in zip(grid["encoders__fou__dropout"], ("#56B4E9", "#0072B2"), strict=True):
+for dropout, look, aside in ((0.0, "o-", 0.96), (0.5, "s--", 1.04)):  # side by side
     rows = results["param_encoders__fou__dropout"] == dropout
     ax.errorbar(
-        results["param_encoders__fou__hidden_dim"][rows].astype(float),
+        results["param_encoders__fou__hidden_dim"][rows].astype(float) * aside,
         results["mean_test_score"][rows],
         yerr=results["std_test_score"][rows],
-        color=color,
-        marker="o",
+        fmt=look,
+        color="#0072B2" if dropout else "#E69F00",
         capsize=3,
         label=f"dropout {dropout}",
     )

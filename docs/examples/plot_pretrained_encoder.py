@@ -65,7 +65,8 @@ rng = np.random.default_rng(0)
 draws = [rng.permutation(len(y)) for _ in range(3)]
 
 fig, ax = plt.subplots(figsize=(6, 4), layout="constrained")
-for (name, encoder), color in zip(encoders.items(), ("#0072B2", "#D55E00"), strict=True):
+looks = (("#0072B2", "o", "-"), ("#D55E00", "s", "--"))
+for (name, encoder), (color, marker, line) in zip(encoders.items(), looks, strict=True):
     est = MNLClassifier(
         encoders={"pix": encoder, "mor": LinearEncoder()}, max_epochs=30, lr=0.01, random_state=0
     )
@@ -75,8 +76,8 @@ for (name, encoder), color in zip(encoders.items(), ("#0072B2", "#D55E00"), stri
             for d in draws
         ]
     )
-    ax.plot(sizes, scores.mean(axis=0), "-", color=color, label=name)
-    ax.plot(sizes, scores.T, "o", color=color, alpha=0.5)
+    ax.plot(sizes, scores.mean(axis=0), line, color=color, label=name)
+    ax.plot(sizes, scores.T, marker, color=color, alpha=0.5)
     print(f"{name:<28}{scores.mean(axis=0).round(3).tolist()}")
 ax.set(xlabel="labelled rows of the new task", ylabel="accuracy on all others", xticks=sizes)
 ax.grid(axis="y", color="#E3E3E3")

@@ -50,4 +50,4 @@ print(f"accuracy on new rows: {est.score(test, y[500:]):.3f}")
 plt.show()
 
 # %%
-# The term that decides one row is silent in the next: routing differs where rows do.
+# In every row the modality that has the cue sends more to the class, and it is another in the next.

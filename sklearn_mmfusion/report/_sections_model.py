@@ -39,6 +39,14 @@ __all__ = [
     "training_section",
 ]
 
+_A_TERM = (
+    "A term is one modality, or an interaction of several, as in text x audio; its order is their "
+    "number."
+)
+_ITS_RELEVANCE = (
+    " Its relevance says how much of the model it is: 0 where the model does not use it. Little "
+    "means not needed beside the others, which may hold the same."
+)
 _MOST_MODALITIES = 20  # of the heat map of pairs
 _LONGEST_VALUE = 300  # characters of a parameter
 _PACKAGES = ("scikit-learn", "torch", "skorch", "numpy", "scipy", "pandas", "matplotlib")
@@ -63,6 +71,9 @@ def relevance_section(
     if scores is None and not subject.is_additive:
         return None
     section = Section("relevance", "Relevance")
+    section.blocks.append(
+        Text(_A_TERM + (_ITS_RELEVANCE if scores is not None else ""), quiet=True)
+    )
     names = subject.term_names
     columns = ["term", "order"]
     cells: list[list[Any]] = [[n, o] for n, o in zip(names, subject.orders, strict=True)]

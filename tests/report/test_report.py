@@ -390,6 +390,16 @@ def test_paths_that_can_not_be_written_are_refused_before_anything_is_computed(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_report_says_what_a_term_and_its_relevance_are(fits, report_of):
+    text = " ".join(checked(report_of("binary").html).text)
+    assert "A term is one modality, or an interaction of several" in text
+    assert "0 where the model does not use it" in text
+    late = fit_quickly(LateFusionClassifier(**QUICK), *fits["binary"][1:])
+    text = " ".join(checked(fusion_report(late, *fits["binary"][1:]).html).text)
+    assert "A term is one modality" in text
+    assert "0 where the model does not use it" not in text
+
+
 def test_colours_of_the_confusion_matrix_are_explained(report_of):
     caption = "<figcaption>Numbers: rows. Colour: their share in the rows of the true class."
     assert report_of("binary").html.count(caption) == 1
