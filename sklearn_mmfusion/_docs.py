@@ -184,7 +184,7 @@ contribution_std_ : ndarray of shape (n_terms, n_outputs)
 _ATTRIBUTES_FIT = """\
 validation_gain_ : float
     Share of the loss of the best constant that the model takes away on rows it has not seen: those
-    held out for early stopping or, without them, a fifth of the rows held out of a second fit.
+    held out for early stopping or, without them, by a first fit.
     The same rows chose epochs, ``reg`` and interactions, so that it is a little optimistic: take
     test rows for a figure to report. NaN below 10 rows and after ``partial_fit``. Models that
     explain warn unless it is above two standard errors (``RelevanceWarning``, which names both).

@@ -79,7 +79,13 @@ class UnsafeFileError(FusionError, ValueError):
 
 
 class RelevanceWarning(UserWarning):
-    """Relevance, contributions or p-values may mean nothing: no learning is shown, or can be."""
+    """Relevance, contributions or p-values may mean nothing: no learning is shown, or can be.
+
+    A fit warns where its gain on held-out rows over the best constant (``validation_gain_``) is at
+    most two standard errors (``validation_gain_error_``), and where there are too few rows to hold
+    some out. The user guide on relevance says what to do then: compare the model, over folds, with
+    a constant and with a plain model.
+    """
 
 
 class CheckpointWarning(UserWarning):

@@ -67,13 +67,11 @@ def warn_of_fit(model: Any, results: list[FitResult], explains: str) -> None:
         return
     if not not_shown_to_learn(model):
         return
-    where = (
-        "held-out rows" if training.used_held_out else "rows held out of a second fit on the others"
-    )
+    where = "held-out rows" if training.used_held_out else "rows held out of a first fit"
     warn(
-        f"the model is not shown to predict {where} better than a constant (gain "
-        f"{model.validation_gain_:.3f}, standard error {model.validation_gain_error_:.3f}, of "
-        f"which it takes two): its {explains} may mean nothing",
+        f"the model is not shown to predict better than a constant: on {where} its gain is "
+        f"{model.validation_gain_:.3f}, which is not above two standard errors of "
+        f"{model.validation_gain_error_:.3f}; its {explains} may mean nothing",
         RelevanceWarning,
     )
 

@@ -147,7 +147,7 @@ def _warn_of_chance(rows: HeldOut) -> None:
         warn(
             f"on these {len(rows.share)} rows the contributions, each multiplied by the factor "
             "that it deserves, are not shown to predict y better than a constant (gain "
-            f"{gain:.3f}, standard error {error:.3f}, of which it takes two): the scores may mean "
+            f"{gain:.3f}, not above two standard errors of {error:.3f}): the scores may mean "
             "nothing",
             RelevanceWarning,
         )

@@ -32,7 +32,7 @@ class SweptTerms:
         """Return a new fit without the terms whose relevance is below a threshold.
 
         The fit itself stays as it is. A smaller model of the terms that are left is trained from
-        the start, where :meth:`remove_terms`, of the estimators that have it, only takes terms
+        the start, where ``remove_terms``, of the estimators that have it, only takes terms
         out. Relevance that rows have chosen is too high on these rows: judge the swept model on
         others.
 

@@ -72,7 +72,7 @@ class ModalityTransformer(  # type: ignore[call-arg]  # scikit-learn is untyped
 
     Notes
     -----
-    The output is a :class:`~sklearn_mmfusion.data.ModalityFrame`, not a matrix:
+    The output is a :class:`~sklearn_mmfusion.ModalityFrame`, not a matrix:
     ``get_feature_names_out`` names modalities, and ``set_output`` is for the transformers inside.
 
     Examples

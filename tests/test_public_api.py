@@ -49,7 +49,7 @@ def _names_on_the_api_page():
     """Return the full names that the page's autosummary tables list."""
     names, module = set(), ""
     for line in API_PAGE.read_text(encoding="utf-8").splitlines():
-        if match := re.match(r"\.\. currentmodule:: (\S+)", line):
+        if match := re.match(r"\.\. (?:current)?module:: (\S+)", line):
             module = match[1]
         elif match := re.match(r" {3}(\w+)$", line):
             names.add(f"{module}.{match[1]}")
