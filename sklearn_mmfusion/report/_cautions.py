@@ -58,9 +58,9 @@ def _of_the_fit(model: Any) -> list[Caution]:
             found.append(
                 Caution(
                     "On rows that the fit held out, the model is not shown to be better than a "
-                    f"constant (gain {number(gain)}, standard error {number(error)}, of which "
-                    "it takes two). What this page says about relevance, interactions and routing "
-                    "may mean nothing.",
+                    f"constant: its gain is {number(gain)}, which is not above two standard errors "
+                    f"of {number(error)}. What this page says about relevance, interactions and "
+                    "routing may mean nothing.",
                     "warning",
                 )
             )

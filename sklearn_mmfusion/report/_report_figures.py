@@ -30,7 +30,7 @@ from sklearn_mmfusion.plotting._bars import (
     places_of,
 )
 from sklearn_mmfusion.plotting._inks import LIGHT
-from sklearn_mmfusion.plotting._labels import hidden_terms, shortened, wrapped
+from sklearn_mmfusion.plotting._labels import folded, hidden_terms, shortened, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,6 +54,7 @@ Floats = npt.NDArray[np.float64]
 
 _WIDTH = 4.7  # inches; shrunk to a phone's width the text is still read
 _LONGEST_NAME = 52
+_SMALL_WIDTH = 32  # characters over and under the axes of a small figure
 _FEWEST_TERMS, _MOST_TERMS = 6, 15
 _BLUE, _ORANGE = ORDER_COLORS[0], "#D55E00"
 _STYLE: dict[Any, Any] = {
@@ -346,11 +347,14 @@ def local_figure(
 ) -> str:
     """Draw the largest contributions of one row, on an axis from -limit to limit."""
     limit = max(1.15 * limit, 1e-9)
+    above, below = folded(title, _SMALL_WIDTH), folded(quantity, _SMALL_WIDTH)
+    n_lines = len(above) + len(below)
 
     def draw(figure: Figure) -> None:
-        _draw_local(figure.subplots(), title, names, values, limit, quantity)
+        ax = figure.subplots()
+        _draw_local(ax, "\n".join(above), names, values, limit, "\n".join(below))
 
-    return _drawn(3.5, 0.95 + 0.19 * len(names), draw)
+    return _drawn(3.5, 0.67 + 0.14 * n_lines + 0.19 * len(names), draw)
 
 
 def _draw_local(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sklearn_mmfusion.plotting._labels import shortened
 from sklearn_mmfusion.report._data_summary import summarise_modality, target_rows
 from sklearn_mmfusion.report._examples import choose_examples
 from sklearn_mmfusion.report._html import counted, number, plain
@@ -189,12 +190,12 @@ def examples_section(subject: Subject, n_examples: int, random_state: object) ->
         largest = np.argsort(-np.abs(values), kind="stable")[:n_shown]
         names = [short_term([plain(name) for name in terms[t]]) for t in largest]
         one = subject.kind == "regression" and subject.n_outputs == 1
-        of = "" if one else f", for {plain(output)[:20]}"
+        of = "" if one else f", for {shortened(plain(output), 20)}"
         # Contributions to several targets are in their units: each has an axis of its own.
         scale = example.output if subject.kind == "regression" else 0
         limits[scale] = max(limits.get(scale, 0.0), float(np.abs(values).max()))
-        to = "the logit" if subject.is_classifier else plain(output)[:30]
-        called = f" ({plain(labels[example.row])[:20]})" if labels else ""
+        to = "the logit" if subject.is_classifier else shortened(plain(output), 30)
+        called = f" ({shortened(plain(labels[example.row]), 20)})" if labels else ""
         title = f"row {example.row}{called}: {example.why}{of}"
         panels.append((title, names, values[largest], scale, to))
         total = float(values.sum() + intercept[example.output])

@@ -390,6 +390,16 @@ def test_paths_that_can_not_be_written_are_refused_before_anything_is_computed(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_long_class_names_that_begin_alike_are_told_apart_over_the_examples(fits):
+    _, X, y = fits["multiclass"]
+    _, codes = np.unique(y, return_inverse=True)
+    y = np.array([f"with_high_arousal_condition_{code}" for code in codes])
+    found = fusion_report(fit_quickly(MNLClassifier(**QUICK), X, y), X, y, n_examples=4)
+    shown = set(re.findall(r"for (with_[^\s\"]+)\"", found.html))
+    assert len(shown) > 1
+    assert all(re.fullmatch(r"with_high_aro…tion_\d", name) for name in shown), shown
+
+
 def test_report_says_what_a_term_and_its_relevance_are(fits, report_of):
     text = " ".join(checked(report_of("binary").html).text)
     assert "A term is one modality, or an interaction of several" in text

@@ -106,6 +106,16 @@ def test_local_figure_has_title_and_names_and_grows_with_them():
     assert local_figure("row", ["a"], np.zeros(1), 0.0, "logit")
 
 
+def test_local_figure_breaks_a_long_title_and_quantity():
+    name = "angry_with_high_arousal_condition_1"
+    title = f"row 167: wrong, for {name}"
+    names, values = [name[:26], "b"], np.array([1.0, -0.5])
+    svg = local_figure(title, names, values, 2.0, f"contribution to {name}")
+    assert "".join(texts(svg)).replace(" ", "").count(name) == 2
+    assert max(map(len, texts(svg))) <= 32
+    assert inches(svg)[1] > inches(local_figure("row 167", names, values, 2.0, "logit"))[1]
+
+
 def test_long_names_make_no_figure_wider_than_a_desktop():
     name = "an unreasonably long name of a modality " * 20
     terms = [(name,), ("b",), (name, "b")]
