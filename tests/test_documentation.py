@@ -6,6 +6,7 @@ import re
 import runpy
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -150,3 +151,11 @@ def test_code_that_is_not_run_imports_what_it_names(block):
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             known.add(node.id)
     assert {node.id for node in nodes if isinstance(node, ast.Name)} <= known
+
+
+def test_page_on_installation_lists_every_extra():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    page = (ROOT / "docs" / "install.rst").read_text(encoding="utf-8")
+    assert set(re.findall(r"^``(\w+)``", page, re.MULTILINE)) == set(
+        project["optional-dependencies"]
+    )
