@@ -25,12 +25,13 @@ LARGEST_DISC, SMALLEST_DISC = 900.0, 36.0  # square points
 WIDEST_LINE, THINNEST_LINE = 11.0, 0.8  # points
 NAME_WIDTH = 16  # characters on a line
 # Places of the number of a pair along its line, the best first.
-ALONG = (0.5, 0.43, 0.57, 0.36, 0.64, 0.3, 0.7, 0.24, 0.76, 0.18, 0.82)
+ALONG = (0.5, 0.43, 0.57, 0.36, 0.64, 0.3, 0.7, 0.24, 0.76, 0.18, 0.82, 0.14, 0.86)
 MANY = 8  # with more pairs than this, only the largest get their number
 UNCERTAIN = 0.55  # opacity of what may be 0
 SMALL = 8  # points
 REACH = 1.25  # from the middle to the left and the right of the axes; the circle has radius 1
-NUMBER = np.array([30.0, 14.0])  # points, width and height of a number with its ground
+RADIUS, SMALLEST = 104.0, 30.0  # points, of the usual circle and in the smallest axes
+NUMBER = np.array([27.0, 12.0])  # points, width and height of a number with its ground
 
 Term = tuple[tuple[str, ...], float, bool]
 
@@ -56,8 +57,8 @@ class Circle:
         )
         if n == 1:
             self.places[names[0]] = np.zeros(2)
-        self.taken: list[NDArray[np.float64]] = list(self.places.values())
-        self.near = NUMBER / 100.0  # numbers closer than this meet; the circle has radius 1
+        self.taken: list[NDArray[np.float64]] = []  # by numbers and letters
+        self.radius = RADIUS
 
     def new_axes(self, n_notes: int, n_sets: int) -> Axes:
         """Return the axes of a new figure with room for names, notes and the legend."""
@@ -66,32 +67,39 @@ class Circle:
         beside = [name for name, (x, _) in self.places.items() if abs(x) > 0.3]
         shown = max((len(line) for name in beside for line in _lines(name)), default=0)
         figure: Any = ax.figure
-        low, high = self._heights()
         font = larger_font()
         width = (3.6 + 2 * 0.08 * longest) * font
         # High enough for the widest circle: names take at least this much of the width.
         room = width - 2 * max(0.055 * shown * font - 0.25, 0.0)
         texts = 0.16 * n_notes + (0.3 + 0.2 * n_sets if n_sets else 0.0)
-        height = room / (2 * REACH) * (high - low)
+        self.radius = 72 * room / (2 * REACH)
+        low, high = self._heights()
+        height = (high - low) * self.radius / 72
         figure.set_size_inches(width, 0.15 + texts * font + height)
         return ax
 
     def fit_into(self, ax: Axes) -> None:
-        """Take the size that axes leave for the circle."""
-        box = ax.get_window_extent()
-        low, high = self._heights()
+        """Take the size that the axes of a user leave for the circle."""
         root: Any = ax.figure.figure
-        radius = 72 / root.dpi * min(box.width / (2 * REACH), box.height / (high - low))
-        self.near = NUMBER / max(radius, 1.0)
+        box, point = ax.get_window_extent(), root.dpi / 72
+        heights = [y for _, y in self.places.values()]
+        free = box.height / point - sum(self._rooms())
+        span = max(max(heights) - min(heights), 0.1)  # two modalities stand side by side
+        self.radius = max(min(box.width / point / (2 * REACH), free / span), SMALLEST)
 
-    def _heights(self) -> tuple[float, float]:
-        """Return lower and upper limit of the axes: room for names above and below the circle."""
-        room = {True: 0.3, False: 0.3}
+    def _rooms(self) -> tuple[float, float]:
+        """Return how many points names and numbers take below and above the circle."""
+        room = {True: 31.0, False: 31.0}
         for name, (x, y) in self.places.items():
             if abs(x) <= 0.3:
-                room[bool(y >= 0)] = 0.34 + 0.13 * len(_lines(name))
+                room[bool(y >= 0)] = 35.0 + 13.5 * larger_font() * len(_lines(name))
+        return room[False], room[True]
+
+    def _heights(self) -> tuple[float, float]:
+        """Return lower and upper limit of the axes, with room for names."""
+        below, above = self._rooms()
         heights = [y for _, y in self.places.values()]
-        return min(heights) - room[False], max(heights) + room[True]
+        return min(heights) - below / self.radius, max(heights) + above / self.radius
 
     def _width(self, value: float) -> float:
         return max(WIDEST_LINE * value / self.largest, THINNEST_LINE)
@@ -135,9 +143,10 @@ class Circle:
                 dash_capstyle="butt",
                 zorder=3,
             )
-            if rank < MANY:
-                place = self._free([(1 - t) * ends[0] + t * ends[1] for t in ALONG])
-                _write(ax, place, number(value))
+            # A number that has no place is left out: over another one both are misread.
+            free = self._free([(1 - t) * ends[0] + t * ends[1] for t in ALONG])
+            if rank < MANY and free:
+                self._write(ax, free[0], number(value))
 
     def draw_sets(self, ax: Axes, sets: Sequence[Term]) -> None:
         """Draw an outline per set, inside its modalities, with a letter for the legend."""
@@ -165,22 +174,30 @@ class Circle:
                 )
             )
             tips = [inner[0] + t * (middle - inner[0]) for t in (0.0, 0.15, 0.3, 0.5)]
-            place = self._free([*tips, *inner[1:], middle])
-            _write(ax, place, LETTERS[rank], color=colors[rank], weight="bold")
+            places = [*tips, *inner[1:], middle]
+            far = max(places, key=lambda place: self._distance(place, self.taken))
+            place = (self._free(places) or [far])[0]
+            self._write(ax, place, LETTERS[rank], color=colors[rank], weight="bold")
 
-    def _free(self, places: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-        """Return the first place that is far from all labels, else the farthest; and take it."""
+    def _distance(self, place: NDArray[np.float64], others: Sequence[NDArray[np.float64]]) -> float:
+        """Return how far a number is from the nearest of some; up to 1 they meet."""
+        near = NUMBER / self.radius
+        return min((float((abs(place - other) / near).max()) for other in others), default=2.0)
 
-        def distance(place: NDArray[np.float64]) -> float:
-            return min(
-                (float((abs(place - other) / self.near).max()) for other in self.taken),
-                default=np.inf,
-            )
+    def _free(self, places: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+        """Return the places that no number has, of these rather those away from discs."""
+        free = [place for place in places if self._distance(place, self.taken) > 1]
+        discs = list(self.places.values())
+        return [place for place in free if self._distance(place, discs) > 1] or free
 
-        far = [place for place in places if distance(place) > 1]
-        chosen = far[0] if far else max(places, key=distance)
-        self.taken.append(chosen)
-        return chosen
+    def _write(self, ax: Axes, place: NDArray[np.float64], text: str, **font: Any) -> None:
+        """Write on a plain ground, which keeps the text readable on lines; take the place."""
+        self.taken.append(place)
+        inks = inks_of(ax.figure)
+        ground = {"boxstyle": "round,pad=0.12", "facecolor": inks.ground, "edgecolor": "none"}
+        font = {"color": inks.text, **PLAIN, **font}
+        x, y = place
+        ax.text(x, y, text, ha="center", va="center", fontsize=SMALL, zorder=6, bbox=ground, **font)
 
     def finish(self, ax: Axes, notes: Sequence[str]) -> None:
         """Set limits, legend and notes."""
@@ -217,12 +234,3 @@ def _lines(name: str) -> list[str]:
 def _up(x: float, y: float) -> float:
     """Return how far a name moves up, in units of its distance: none beside the circle."""
     return 0.0 if abs(x) > 0.3 else 1.0 if y >= 0 else -1.0
-
-
-def _write(ax: Axes, place: NDArray[np.float64], text: str, **font: Any) -> None:
-    """Write on a plain ground, which keeps the text readable on lines."""
-    inks = inks_of(ax.figure)
-    ground = {"boxstyle": "round,pad=0.12", "facecolor": inks.ground, "edgecolor": "none"}
-    font = {"color": inks.text, **PLAIN, **font}
-    x, y = place
-    ax.text(x, y, text, ha="center", va="center", fontsize=SMALL, zorder=6, bbox=ground, **font)

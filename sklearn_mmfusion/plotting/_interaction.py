@@ -74,7 +74,8 @@ class InteractionDisplay(RelevanceOfFits):
     Notes
     -----
     Over several fits, a line is dashed and pale, and an outline dashed, where the interval of
-    the mean reaches 0.
+    the mean reaches 0. The eight most relevant pairs have their number beside the line, in small
+    axes only where it covers no other; :meth:`frame` has them all.
 
     Examples
     --------
@@ -204,10 +205,12 @@ class InteractionDisplay(RelevanceOfFits):
         pairs = self._largest(orders == 2, max_pairs)
         sets = self._largest(orders > 2, max_sets)
         notes = self._notes([*np.flatnonzero(orders == 1), *pairs, *sets])
-        ax = circle.new_axes(len(notes), len(sets)) if ax is None else ax
-        refuse_drawn(ax)
+        if ax is None:
+            ax = circle.new_axes(len(notes), len(sets))
+        else:
+            refuse_drawn(ax)
+            circle.fit_into(ax)
         self.ax_, self.figure_ = ax, ax.figure
-        circle.fit_into(ax)
         alone = {self.term_modalities[t][0]: self.mean[t] for t in np.flatnonzero(orders == 1)}
         circle.draw_sets(ax, [self._drawn(t) for t in sets])
         circle.draw_pairs(ax, [self._drawn(t) for t in pairs])
