@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from sklearn_mmfusion.plotting._bars import ORDER_COLORS, PLAIN, larger_font, new_axes
 from sklearn_mmfusion.plotting._inks import inks_of
-from sklearn_mmfusion.plotting._labels import folded, number, on_one_line
+from sklearn_mmfusion.plotting._labels import (
+    LABEL_WIDTH,
+    columns,
+    folded,
+    number,
+    on_one_line,
+    shortened,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,14 +30,14 @@ SET_COLORS = ("#009E73", "#CC79A7", "#D55E00", "#56B4E9")
 LETTERS = "ABCDE"
 LARGEST_DISC, SMALLEST_DISC = 900.0, 36.0  # square points
 WIDEST_LINE, THINNEST_LINE = 11.0, 0.8  # points
-NAME_WIDTH = 16  # characters on a line
+NAME_WIDTH, LEGEND_WIDTH = 16, 42  # characters on a line
 # Places of the number of a pair along its line, the best first.
 ALONG = (0.5, 0.43, 0.57, 0.36, 0.64, 0.3, 0.7, 0.24, 0.76, 0.18, 0.82, 0.14, 0.86)
 MANY = 8  # with more pairs than this, only the largest get their number
 UNCERTAIN = 0.55  # opacity of what may be 0
 SMALL = 8  # points
-REACH = 1.25  # from the middle to the left and the right of the axes; the circle has radius 1
 RADIUS, SMALLEST = 104.0, 30.0  # points, of the usual circle and in the smallest axes
+OUTWARD = 22.0  # points from a place to the name, of the largest disc
 NUMBER = np.array([27.0, 12.0])  # points, width and height of a number with its ground
 
 Term = tuple[tuple[str, ...], float, bool]
@@ -45,9 +52,11 @@ class Circle:
         Modalities, clockwise from the top; two of them side by side.
     largest : float
         Relevance of the largest disc and the widest line.
+    sets : sequence of (modalities, relevance, whether it is certain)
+        What is outlined; the legend under the circle names them.
     """
 
-    def __init__(self, names: Sequence[str], largest: float) -> None:
+    def __init__(self, names: Sequence[str], largest: float, sets: Sequence[Term]) -> None:
         self.names, self.largest = list(names), largest if largest > 0 else 1.0
         n = len(names)
         top = np.pi if n == 2 else np.pi / 2
@@ -58,48 +67,58 @@ class Circle:
         if n == 1:
             self.places[names[0]] = np.zeros(2)
         self.taken: list[NDArray[np.float64]] = []  # by numbers and letters
-        self.radius = RADIUS
+        self.radius, self.sets = RADIUS, sets
+        self.legend = [_said(rank, term) for rank, term in enumerate(sets)]
 
-    def new_axes(self, n_notes: int, n_sets: int) -> Axes:
+    def new_axes(self, n_notes: int) -> Axes:
         """Return the axes of a new figure with room for names, notes and the legend."""
         ax = new_axes(n_lines=0)
-        longest = max(len(line) for name in self.names for line in _lines(name))
-        beside = [name for name, (x, _) in self.places.items() if abs(x) > 0.3]
-        shown = max((len(line) for name in beside for line in _lines(name)), default=0)
         figure: Any = ax.figure
-        font = larger_font()
-        width = (3.6 + 2 * 0.08 * longest) * font
-        # High enough for the widest circle: names take at least this much of the width.
-        room = width - 2 * max(0.055 * shown * font - 0.25, 0.0)
-        texts = 0.16 * n_notes + (0.3 + 0.2 * n_sets if n_sets else 0.0)
-        self.radius = 72 * room / (2 * REACH)
-        low, high = self._heights()
-        height = (high - low) * self.radius / 72
-        figure.set_size_inches(width, 0.15 + texts * font + height)
+        (left, right), (low, high) = self._limits()
+        width, height = (right - left) * self.radius / 72, (high - low) * self.radius / 72
+        figure.set_size_inches(
+            max(width, 3.4 * larger_font()) + 0.1, height + 0.15 + 0.16 * n_notes * larger_font()
+        )
         return ax
 
     def fit_into(self, ax: Axes) -> None:
         """Take the size that the axes of a user leave for the circle."""
         root: Any = ax.figure.figure
         box, point = ax.get_window_extent(), root.dpi / 72
-        heights = [y for _, y in self.places.values()]
-        free = box.height / point - sum(self._rooms())
-        span = max(max(heights) - min(heights), 0.1)  # two modalities stand side by side
-        self.radius = max(min(box.width / point / (2 * REACH), free / span), SMALLEST)
+        places, (left, right, below, above) = np.array(list(self.places.values())), self._rooms().T
+        spans = np.maximum(np.ptp(places, axis=0), 0.1)
+        free = (
+            box.width / point - left.max() - right.max(),
+            box.height / point - below.max() - above.max() - self._legend_height(),
+        )
+        self.radius = max(float((free / spans).min()), SMALLEST)
 
-    def _rooms(self) -> tuple[float, float]:
-        """Return how many points names and numbers take below and above the circle."""
-        room = {True: 31.0, False: 31.0}
+    def _rooms(self) -> NDArray[np.float64]:
+        """Return how many points each name takes left, right, below and above of its place."""
+        font, rooms = larger_font(), []
         for name, (x, y) in self.places.items():
-            if abs(x) <= 0.3:
-                room[bool(y >= 0)] = 35.0 + 13.5 * larger_font() * len(_lines(name))
-        return room[False], room[True]
+            lines = _lines(name)
+            width = 5.2 * font * max(5, *map(columns, lines))
+            height = 12.0 * font * (len(lines) + 1)
+            if abs(x) > 0.3:
+                ends = (OUTWARD, OUTWARD + width, height / 2, height / 2)
+                rooms.append(ends if x > 0 else (ends[1], ends[0], *ends[2:]))
+            else:
+                ends = (width / 2, width / 2, OUTWARD, OUTWARD + height)
+                rooms.append(ends if y >= 0 else (*ends[:2], ends[3], ends[2]))
+        return np.maximum(rooms, OUTWARD)
 
-    def _heights(self) -> tuple[float, float]:
-        """Return lower and upper limit of the axes, with room for names."""
-        below, above = self._rooms()
-        heights = [y for _, y in self.places.values()]
-        return min(heights) - below / self.radius, max(heights) + above / self.radius
+    def _legend_height(self) -> float:
+        n_lines = sum(said.count("\n") + 1 for said in self.legend)
+        return (8.0 + 14.5 * n_lines) * larger_font() if self.legend else 0.0
+
+    def _limits(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return the limits of the axes to the sides and in height, with room for all texts."""
+        left, right, below, above = self._rooms().T / self.radius
+        x, y = np.array(list(self.places.values())).T
+        low = float((y - below).min()) - self._legend_height() / self.radius
+        sides = (float((x - left).min()), float((x + right).max()))
+        return sides, (low, float((y + above).max()))
 
     def _width(self, value: float) -> float:
         return max(WIDEST_LINE * value / self.largest, THINNEST_LINE)
@@ -148,13 +167,12 @@ class Circle:
             if rank < MANY and free:
                 self._write(ax, free[0], number(value))
 
-    def draw_sets(self, ax: Axes, sets: Sequence[Term]) -> None:
+    def draw_sets(self, ax: Axes) -> None:
         """Draw an outline per set, inside its modalities, with a letter for the legend."""
         from matplotlib.patches import Polygon
 
         colors = (*SET_COLORS, inks_of(ax.figure).text)
-        for rank, (names, value, is_certain) in enumerate(sets):
-            said = " × ".join(map(on_one_line, names))
+        for rank, (names, value, is_certain) in enumerate(self.sets):
             ordered = [self.places[name] for name in self.names if name in names]
             corners = np.array(ordered)
             middle = corners.mean(axis=0)
@@ -170,7 +188,7 @@ class Circle:
                     linestyle="-" if is_certain else (0, (2, 1)),
                     joinstyle="round",
                     zorder=2,
-                    label=f"{LETTERS[rank]}  {said}  {number(value)}",
+                    label=self.legend[rank],
                 )
             )
             tips = [inner[0] + t * (middle - inner[0]) for t in (0.0, 0.15, 0.3, 0.5)]
@@ -205,8 +223,8 @@ class Circle:
         # layout takes that for room of the notes, and cuts them off.
         ax.set_aspect("equal", anchor="N")
         ax.set_axis_off()
-        ax.set_xlim(-REACH, REACH)
-        ax.set_ylim(*self._heights())
+        sides, heights = self._limits()
+        ax.set(xlim=sides, ylim=heights)
         ax.set_title(
             "\n".join(notes), loc="left", fontsize="small", color=inks_of(ax.figure).quiet, **PLAIN
         )
@@ -215,16 +233,25 @@ class Circle:
             legend = ax.legend(
                 handles,
                 labels,
-                loc="upper center",
-                bbox_to_anchor=(0.5, 0.0),
+                loc="lower center",
+                borderaxespad=0.0,
                 fontsize="small",
                 frameon=False,
                 handlelength=1.6,
             )
+            # Wider than a small place, it would leave the circle none.
+            legend.set_in_layout(False)
             for said in legend.get_texts():
                 said.set(**PLAIN)
             for patch in legend.get_patches():
                 patch.set_linewidth(1.5)
+
+
+def _said(rank: int, term: Term) -> str:
+    """Return the words of a set in the legend: its letter, modalities and number."""
+    names, value, _ = term
+    said = folded(" × ".join(shortened(name, LABEL_WIDTH) for name in names), LEGEND_WIDTH)
+    return f"{LETTERS[rank]}  " + "\n     ".join(said) + f"  {number(value)}"
 
 
 def _lines(name: str) -> list[str]:

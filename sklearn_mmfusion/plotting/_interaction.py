@@ -200,19 +200,20 @@ class InteractionDisplay(RelevanceOfFits):
             raise InputError(f"max_pairs is {max_pairs}; expected at least 0, or None for all.")
         if not 0 <= max_sets <= 5:
             raise InputError(f"max_sets is {max_sets}; expected 0 to 5.")
-        circle = Circle(self.modality_names, float(self.mean.max()))
         orders = np.array([len(term) for term in self.term_modalities])
         pairs = self._largest(orders == 2, max_pairs)
         sets = self._largest(orders > 2, max_sets)
+        outlined = [self._drawn(t) for t in sets]
+        circle = Circle(self.modality_names, float(self.mean.max()), outlined)
         notes = self._notes([*np.flatnonzero(orders == 1), *pairs, *sets])
         if ax is None:
-            ax = circle.new_axes(len(notes), len(sets))
+            ax = circle.new_axes(len(notes))
         else:
             refuse_drawn(ax)
             circle.fit_into(ax)
         self.ax_, self.figure_ = ax, ax.figure
         alone = {self.term_modalities[t][0]: self.mean[t] for t in np.flatnonzero(orders == 1)}
-        circle.draw_sets(ax, [self._drawn(t) for t in sets])
+        circle.draw_sets(ax)
         circle.draw_pairs(ax, [self._drawn(t) for t in pairs])
         circle.draw_modalities(ax, alone)
         circle.finish(ax, notes)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+from unicodedata import east_asian_width
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["folded", "hidden_terms", "number", "on_one_line", "shortened", "wrapped"]
+__all__ = ["columns", "folded", "hidden_terms", "number", "on_one_line", "shortened", "wrapped"]
 
 LABEL_WIDTH = 26  # characters of a term's name on one line
 LONGEST_NAME = 2 * LABEL_WIDTH - 2  # of a modality: two lines, and room for the × after it
@@ -80,3 +81,8 @@ def shortened(name: str, length: int = LONGEST_NAME) -> str:
         return name
     tail = length // 3
     return f"{name[: length - tail - 1]}…{name[-tail:]}"
+
+
+def columns(line: str) -> int:
+    """Return how many characters of usual width a line is as wide as."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in line)

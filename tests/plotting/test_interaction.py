@@ -14,6 +14,12 @@ from sklearn_mmfusion.plotting import InteractionDisplay, RelevanceDisplay
 NAMES = {
     2: ["text", "audio"],
     3: ["text", "audio", "video"],
+    4: [
+        "physiological_electrodermal_activity_left",
+        "physiological_electrodermal_activity_right",
+        "transcript of the interview, version 2",
+        "facial action units (OpenFace 2.2)",
+    ],
     6: ["demographics and history", "gene expression", "text", "audio", "video", "laboratory"],
     10: [f"modality {i}" for i in range(10)],
 }
@@ -51,7 +57,8 @@ def _discs(ax):
 
 
 def _sets(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
+    # Long ones fill two lines.
+    return [text.get_text().replace("\n     ", " ") for text in ax.get_legend().get_texts()]
 
 
 @pytest.mark.parametrize("n", [2, 3, 6, 10])
@@ -166,7 +173,7 @@ def test_an_explanation_without_relevance_is_drawn_by_its_spread():
 
 
 @pytest.mark.parametrize("size", [8, 10, 14])
-@pytest.mark.parametrize(("n", "order"), [(2, 3), (3, 3), (6, 3), (10, 3), (10, 2)])
+@pytest.mark.parametrize(("n", "order"), [(2, 3), (3, 3), (4, 3), (6, 3), (10, 3), (10, 2)])
 def test_names_are_inside_the_figure_and_meet_neither_each_other_nor_the_notes(n, order, size):
     with plt.rc_context({"font.size": size}):
         display = _display(n, order).plot()
@@ -182,6 +189,22 @@ def test_names_are_inside_the_figure_and_meet_neither_each_other_nor_the_notes(n
     assert all(b.y0 >= -1 and b.y1 <= whole.height + 1 for b in boxes)
     for first, second in combinations(boxes, 2):
         assert not first.overlaps(second)
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+@pytest.mark.parametrize(
+    ("figsize", "size"), [((6.4, 4.8), 10), ((6.4, 4.8), 14), ((5, 6), 10), ((9, 4), 10)]
+)
+def test_legend_is_inside_the_figure_of_a_user_and_meets_no_name(layout, figsize, size):
+    with plt.rc_context({"font.size": size}):
+        ax = plt.figure(figsize=figsize, layout=layout).subplots()
+        _display(6).plot(ax)
+        ax.figure.canvas.draw()
+    legend = ax.get_legend().get_window_extent()
+    assert legend.y0 >= -1
+    names = [text.get_window_extent() for text in ax.texts if "\n" in text.get_text()]
+    assert len(names) == 6
+    assert not any(legend.overlaps(box) for box in names)
 
 
 @pytest.mark.parametrize("seed", range(4))
