@@ -37,6 +37,7 @@ MANY = 8  # with more pairs than this, only the largest get their number
 UNCERTAIN = 0.55  # opacity of what may be 0
 SMALL = 8  # points
 RADIUS, SMALLEST = 104.0, 30.0  # points, of the usual circle and in the smallest axes
+REACH = 1.3  # radiuses that axes show at least, from the middle to either side
 OUTWARD = 22.0  # points from a place to the name, of the largest disc
 NUMBER = np.array([27.0, 12.0])  # points, width and height of a number with its ground
 
@@ -117,7 +118,8 @@ class Circle:
         left, right, below, above = self._rooms().T / self.radius
         x, y = np.array(list(self.places.values())).T
         low = float((y - below).min()) - self._legend_height() / self.radius
-        sides = (float((x - left).min()), float((x + right).max()))
+        # The notes need some width, also over one modality.
+        sides = (min(float((x - left).min()), -REACH), max(float((x + right).max()), REACH))
         return sides, (low, float((y + above).max()))
 
     def _width(self, value: float) -> float:

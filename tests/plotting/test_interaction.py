@@ -12,6 +12,7 @@ from sklearn_mmfusion._explanations import GlobalExplanation
 from sklearn_mmfusion.plotting import InteractionDisplay, RelevanceDisplay
 
 NAMES = {
+    1: ["text"],
     2: ["text", "audio"],
     3: ["text", "audio", "video"],
     4: [
@@ -173,7 +174,7 @@ def test_an_explanation_without_relevance_is_drawn_by_its_spread():
 
 
 @pytest.mark.parametrize("size", [8, 10, 14])
-@pytest.mark.parametrize(("n", "order"), [(2, 3), (3, 3), (4, 3), (6, 3), (10, 3), (10, 2)])
+@pytest.mark.parametrize(("n", "order"), [(1, 1), (2, 3), (3, 3), (4, 3), (6, 3), (10, 3), (10, 2)])
 def test_names_are_inside_the_figure_and_meet_neither_each_other_nor_the_notes(n, order, size):
     with plt.rc_context({"font.size": size}):
         display = _display(n, order).plot()
