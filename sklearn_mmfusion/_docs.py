@@ -156,9 +156,8 @@ fusion_norm_ : float
 reg_ : float
     Strength of the penalty that chose the terms; of several members the mean.
 relaxed_reg_ : float
-    Strength of the penalty behind the final weights: ``reg_``, or less where ``reg`` is "auto",
-    no interaction is in the model, and held-out rows say that weak effects were shrunken too far.
-    Of several members the mean.
+    Strength of the penalty behind the final weights: ``reg_``, or less where ``reg`` is "auto" and
+    held-out rows say that weak effects were shrunken too far. Of several members the mean.
 calibration_factor_ : float
     What all fusion weights were multiplied by at the end: with ``reg="auto"`` the factor that fits
     held-out rows best, else 1. It changes no share. Of several members the mean.

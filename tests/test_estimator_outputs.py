@@ -141,14 +141,18 @@ def test_fold_of_one_class_has_the_frequencies():
 
 def test_modality_with_rows_of_one_class_adds_nothing_to_a_fusion():
     partial = X | {"b": np.where((BINARY == 0)[:, None], X["b"], np.nan)}
-    est = fusion(LogisticRegression()).set_params(missing="mask").fit(partial, BINARY)
+    est = fusion(LogisticRegression()).set_params(missing="mask")
+    with pytest.warns(UserWarning, match="modality 'b': .* that it is absent says something"):
+        est.fit(partial, BINARY)
     parts = est.contributions(X)
     assert np.ptp(parts[:, 1]) < 1e-9 < np.ptp(parts[:, 0])
 
 
 def test_modality_that_has_not_seen_a_class_does_not_veto_it_in_a_sum_of_log_posteriors():
     partial = X | {"b": np.where((THREE != 2)[:, None], X["b"], np.nan)}
-    est = fusion(LogisticRegression()).set_params(missing="mask").fit(partial, THREE)
+    est = fusion(LogisticRegression()).set_params(missing="mask")
+    with pytest.warns(UserWarning, match="modality 'b': .* that it is absent says something"):
+        est.fit(partial, THREE)
     late = LateVotingClassifier(LogisticRegression(), missing="mask", random_state=0)
     late.fit(partial, THREE)
     assert est._result.is_vote

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import train_test_split
 
-from sklearn_mmfusion import MNLClassifier, MNLRegressor, ModalityFrame
+from sklearn_mmfusion import InTenseClassifier, MNLClassifier, MNLRegressor, ModalityFrame
 from sklearn_mmfusion._polish import FusionProblem
 from sklearn_mmfusion._solving import HeldFeatures, Relaxation, common_factor, solve
 from sklearn_mmfusion.modules.losses import smooth_loss
@@ -46,8 +46,8 @@ def make(n=2000, n_held=2000, reg=0.02, loss="binary", p=1.0):
 
 def solved(problem, held, weight, bias, *, factors=(1.0,), relaxation=None, **options):
     constant = problem.best_bias(torch.zeros(len(problem.features), 1).double(), bias)
-    options = {"polishes": True, "relaxes": True, **options}
-    return solve(problem, weight, bias, held, constant, factors, relaxation=relaxation, **options)
+    options = {"polishes": True, "relaxation": relaxation, **options}
+    return solve(problem, weight, bias, held, constant, factors, **options)
 
 
 def shares(problem, weight):
@@ -96,15 +96,6 @@ def test_what_the_penalty_has_shrunken_comes_back():
     assert sizes[1] == pytest.approx(sizes[2], rel=0.15)
     # What is pruned stays pruned.
     assert not found.weight[0, 6:].any()
-
-
-def test_interactions_are_only_rescaled():
-    problem, held, weight, bias = make()
-    found = solved(problem, held, weight, bias, relaxes=False)
-    plain = solved(problem, None, weight, bias, factors=())
-    assert found.relaxation.strength == 1
-    assert found.relaxation.factor > 1.2
-    np.testing.assert_allclose(shares(problem, found.weight), shares(problem, plain.weight))
 
 
 def test_weights_that_follow_training_rows_too_closely_are_made_smaller():
@@ -192,6 +183,18 @@ def test_probabilities_are_those_of_the_rows():
     assert est.relevance_scores_["none"] < 0.02
     assert est.calibration_factor_ != 1
     assert est.relaxed_reg_ <= est.reg_
+
+
+@pytest.mark.slow
+def test_the_penalty_is_relaxed_beside_interactions_too():
+    rng = np.random.default_rng(1)
+    X = {name: rng.normal(size=(2500, 1)) for name in "ab"}
+    a, b = X["a"][:, 0], X["b"][:, 0]
+    logit = 1.5 * a + 0.5 * b + a * b
+    est = InTenseClassifier(random_state=0).fit(X, rng.random(2500) < 1 / (1 + np.exp(-logit)))
+    assert est.relaxed_reg_ < est.reg_
+    truth = {"a": 0.5, "b": 1 / 6, "a x b": 1 / 3}
+    assert est.relevance_scores_ == pytest.approx(truth, abs=0.05)  # b is 0.09 without it
 
 
 @pytest.mark.slow
