@@ -147,14 +147,14 @@ class FitResult:
     relaxation: tuple[float, float] = (1.0, 1.0)
     only_class: int = -1
 
-    def beats(self, other: FitResult, margin: float, *, by_ratio: bool = False) -> bool:
+    def beats(self, other: FitResult, margin: float, **how: bool) -> bool:
         """Whether the held-out loss is lower by more than so many standard errors.
 
-        Below 0 it may be higher by as many. With ``by_ratio`` it is the logarithm of the ratio of
-        the losses that is compared with its error, see :meth:`RowErrors.clearly_less`.
+        Below 0 it may be higher by as many. For what else there is to say of them see
+        :meth:`RowErrors.clearly_less`.
         """
         one, two = (self, other) if margin >= 0 else (other, self)
         assert self.held_errors is not None  # both fits have held-out rows, the same
         mine, others = map(torch.from_numpy, (one.held_losses, two.held_losses))
-        is_clear = self.held_errors.clearly_less(mine, others, abs(margin), by_ratio=by_ratio)
+        is_clear = self.held_errors.clearly_less(mine, others, abs(margin), **how)
         return is_clear if margin >= 0 else not is_clear

@@ -196,7 +196,12 @@ class FitRuns(FitOptions):
             has_gained |= "encoders" in changes and other.beats(best, 0.0)
             if other.training.interrupted:
                 best = replace(best, training=replace(best.training, interrupted=True))
-            elif other.beats(best, margin, by_ratio=kept.kind == "regression"):
+            elif other.beats(
+                best,
+                margin,
+                by_ratio=kept.kind == "regression",
+                within_classes="terms" in changes and not vote,
+            ):
                 best, is_linear = other, becomes_linear
         return replace(best, held_losses=None, held_errors=None)
 

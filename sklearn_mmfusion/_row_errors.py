@@ -95,7 +95,13 @@ class RowErrors:
         return float(sums.square().sum()) * n_groups / max(n_groups - 1, 1)
 
     def clearly_less(
-        self, losses: Tensor, others: Tensor, n_errors: float = 1.0, *, by_ratio: bool = False
+        self,
+        losses: Tensor,
+        others: Tensor,
+        n_errors: float = 1.0,
+        *,
+        by_ratio: bool = False,
+        within_classes: bool = False,
     ) -> bool:
         r"""Whether a mean loss is below another by so many standard errors of the difference.
 
@@ -113,14 +119,18 @@ class RowErrors:
             variables no model, however good, is better than the mean by 2.5 errors of a
             difference; where a few rows have large losses under both models, it is the difference
             that shows a gain in the others.
+        within_classes : bool
+            Whether the share of each class is fixed. What a rare class gains is then no matter of
+            chance, and an interaction that it alone shows can be kept.
         """
+        variance = self.variance if within_classes else self.variance_over_all
         difference = others - losses
-        if self.mean(difference) > n_errors * math.sqrt(self.variance(difference)):
+        if self.mean(difference) > n_errors * math.sqrt(variance(difference)):
             return True
         one, two = self.mean(losses), self.mean(others)
         if not (by_ratio and two > one):
             return False
         if one <= 0:
             return True
-        error = math.sqrt(self.variance(others / two - losses / one))
+        error = math.sqrt(variance(others / two - losses / one))
         return math.log(two / one) > n_errors * error

@@ -76,8 +76,9 @@ def test_what_a_rare_class_gains_is_no_matter_of_chance():
     rows, label = two_classes()
     losses = 0.1 + 0.01 * randn(240)
     others = losses + torch.where(label == 1, 1.0, 0.0).double() + 0.01 * randn(240, seed=1)
-    assert rows.clearly_less(losses, others, 10.0)
-    assert not uniform(240).clearly_less(losses, others, 4.0)
+    assert rows.clearly_less(losses, others, 10.0, within_classes=True)
+    for errors in (rows, uniform(240)):
+        assert not errors.clearly_less(losses, others, 4.0)
     assert rows.variance_over_all(others - losses) == pytest.approx(
         uniform(240).variance(others - losses)
     )
