@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, softmax
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_mmfusion import functional as F
 from sklearn_mmfusion._effective_scores import EffectiveScores
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._stand_ins import Products, stand_ins
@@ -142,6 +144,19 @@ class HeldOut:
         shape = self.contributions.shape[1:]
         whole: Floats = np.sqrt(np.square(stds.reshape(shape)).sum(axis=1))
         return whole
+
+    @property
+    def term_norms(self) -> Floats:
+        """Size of each term as relevance takes it, (n_terms,): of one output ``term_std``.
+
+        See :func:`~sklearn_mmfusion.functional.least_block_norms`.
+        """
+        if self.contributions.shape[2] == 1:
+            return self.term_std
+        centred = self.contributions - np.einsum("n,ntk->tk", self.share, self.contributions)
+        covariance = np.einsum("n,ntk,ntl->tkl", self.share, centred, centred)
+        norms: Floats = F.least_block_norms(torch.from_numpy(covariance)).numpy()
+        return np.where(self.term_std > 0, norms, 0.0)
 
     @property
     def n_informative(self) -> float:

@@ -44,7 +44,7 @@ def relevance_scores(
     y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
         Target of the rows. None: shares of the contributions as they are.
     kind : {"contribution", "permutation"}, default="contribution"
-        "contribution": share of each term in the standard deviation of the contributions, each
+        "contribution": share of each term in the size of the contributions, each
         multiplied by the factor that it deserves on these rows (see the notes). "permutation":
         how much the loss rises when the term's contributions are permuted over the rows; in nats
         of log-loss, or in shares of the target's variance. At about 0 the term does not help, and
@@ -83,11 +83,12 @@ def relevance_scores(
     With a target, contributions are recombined as
     :math:`\hat y = b + \sum_t \gamma_t c_t(x), \gamma_t \ge 0`, with the factors that fit these
     rows best in the loss of the target (log-loss or squared error); this is stacking with
-    non-negative weights [1]_. The score of a term is :math:`\gamma_t \sigma(c_t) / \sum_s \gamma_s
-    \sigma(c_s)`. A term that says nothing about these targets beyond the others gets a factor of
-    about 0, whatever it contributes; of a model that is right about them all factors are 1. The
-    deviation over several outputs is the root of the sum of variances, and contributions to
-    classes are taken without what is common to all classes.
+    non-negative weights [1]_. The score of a term is :math:`\gamma_t n_t / \sum_s \gamma_s n_s`,
+    where :math:`n_t` is the size of its contributions :math:`c_t`, that of ``relevance_scores_`` at
+    ``p=1``: their standard deviation, and of several outputs the nuclear norm of the signals
+    (:func:`~sklearn_mmfusion.functional.least_block_norms`), of classes without what is common to
+    all of them. A term that says nothing about these targets beyond the others gets a factor of
+    about 0, whatever it contributes; of a model that is right about them all factors are 1.
 
     Permutation leaves the row's other contributions in place, so that unlike a permuted modality
     it makes no rows that do not exist. For MKL classifiers the margins are read as logits.
@@ -133,11 +134,11 @@ def relevance_scores(
 
 def share_scores(rows: HeldOut) -> Floats:
     """Return the scores of kind "contribution", (n_terms,)."""
-    stds = rows.term_std
+    norms = rows.term_norms
     if rows.response is not None:
-        stds = stds * rows.best_factors()
-    total = stds.sum()
-    return stds / total if total > 0 else stds
+        norms = norms * rows.best_factors()
+    total = norms.sum()
+    return norms / total if total > 0 else norms
 
 
 def _warn_of_chance(rows: HeldOut) -> None:

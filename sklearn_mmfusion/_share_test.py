@@ -28,7 +28,7 @@ def contradiction(rows: HeldOut, shares: Floats) -> float:
     rows : HeldOut
         Rows with their target.
     shares : ndarray of shape (n_terms,)
-        Share of each term in the standard deviations of the contributions, 0 to 1.
+        Share of each term in the norms of the contributions, 0 to 1.
 
     Returns
     -------
@@ -36,11 +36,11 @@ def contradiction(rows: HeldOut, shares: Floats) -> float:
         Of the chi-squared distribution with one degree of freedom less than there are terms that
         vary on the rows; 1.0 where fewer than two do.
     """
-    std = rows.term_std
-    n_free = int(np.count_nonzero(std)) - 1
+    norms = rows.term_norms
+    n_free = int(np.count_nonzero(norms)) - 1
     if n_free < 1:
         return 1.0
-    scale = np.where(std > 0, shares / np.where(std > 0, std, 1.0), 0.0)
+    scale = np.where(norms > 0, shares / np.where(norms > 0, norms, 1.0), 0.0)
     common = copy(rows)
     common.contributions = np.einsum("ntk,t->nk", rows.contributions, scale)[:, None]
     # Neither loss is 0: the factors of rows that can be told apart are held by their weak pull.

@@ -13,8 +13,10 @@ from sklearn_mmfusion import (
     InputTypeError,
     InTenseRegressor,
     LateFusionClassifier,
+    LinearEncoder,
     MKLClassifier,
     MNLClassifier,
+    MNLRegressor,
     MROClassifier,
     RelevanceWarning,
     RoutingClassifier,
@@ -67,6 +69,19 @@ def test_contribution_without_target_is_the_share_of_standard_deviation():
     stds = [f * X[name][:, 0].std() for f, name in zip((1.0, 0.5, 2.0), X, strict=True)]
     np.testing.assert_allclose(list(found.values()), np.array(stds) / sum(stds), rtol=1e-12)
     assert list(found) == ["a", "b", "leak"]
+
+
+@pytest.mark.parametrize("kind", ["regression", "multiclass", "multilabel"])
+def test_rows_of_training_have_the_relevance_of_the_fit(kind):
+    rng = np.random.default_rng(3)
+    signals = np.stack([X["a"][:, 0], X["a"][:, 1] + X["b"][:, 0], X["b"][:, 1]], axis=1)
+    noisy = signals + 0.5 * rng.normal(size=signals.shape)
+    y = {"multiclass": noisy.argmax(1), "multilabel": (noisy > 0).astype(int)}.get(kind, noisy)
+    cls = MNLRegressor if kind == "regression" else MNLClassifier
+    est = cls(encoders=LinearEncoder(), random_state=0).fit(X, y)
+    # Without targets a number counts in units of its predictions, a little less than its own.
+    tolerance = 0.005 if kind == "regression" else 1e-6
+    assert relevance_scores(est, X) == pytest.approx(est.relevance_scores_, abs=tolerance)
 
 
 def test_contribution_does_not_count_what_does_not_go_along_with_the_target():
