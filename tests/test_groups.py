@@ -168,6 +168,12 @@ def test_folds_are_of_whole_groups():
     assert set(group_folds(GROUPS[:16], LABELS[:16], "binary", 5, 0)) == {0, 1}
 
 
+def test_as_many_classes_as_rows_are_dealt_by_their_number():
+    rows = np.arange(12)
+    assert np.bincount(group_folds(rows // 2, rows, "multiclass", 3, 0)).tolist() == [4, 4, 4]
+    assert split_by_group(rows // 2, rows, "multiclass", 0.2, 0) is None  # all would be unseen
+
+
 # -- fits ------------------------------------------------------------------------------------------
 
 
