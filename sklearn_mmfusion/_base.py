@@ -52,7 +52,7 @@ from sklearn_mmfusion._validation import (
     check_fit_inputs,
     set_input_attributes,
 )
-from sklearn_mmfusion._validation_targets import check_target_names
+from sklearn_mmfusion._validation_targets import check_target_names, weighted_rows
 from sklearn_mmfusion._wild_cells import warn_of_wild_values
 from sklearn_mmfusion.data._blocks import ModalityData, ModalityLayout
 
@@ -210,7 +210,11 @@ class BaseFusion(
         schema, data, target, encoded, weight = check_fit_inputs(
             self, X, y, sample_weight, classifier=is_classifier(self), lazy=True
         )
-        codes = check_groups(groups, data.n_samples)
+        of_rows = weighted_rows(sample_weight)  # those of weight 0 are gone, with their groups
+        n_given = data.n_samples if of_rows is None else len(sample_weight)
+        codes = check_groups(groups, n_given)
+        if codes is not None and of_rows is not None:
+            codes = codes[of_rows]
         validation = None
         if X_val is not None or y_val is not None:
             validation = self._check_validation(schema, target, X_val, y_val)

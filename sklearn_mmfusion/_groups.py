@@ -94,9 +94,10 @@ def group_folds(
     """
     by_class = kind in ("binary", "multiclass")
     strata = target.astype(np.int64) if by_class else np.zeros(len(codes), dtype=np.int64)
-    if np.bincount(strata).max() < 2:  # as many classes as rows
-        strata = np.zeros_like(strata)
-    n_folds = min(n_folds, len(np.unique(codes)), int(np.bincount(strata).max()))
+    largest = int(np.bincount(strata).max())
+    if largest < 2:  # classes of one row each are in no two folds
+        strata, largest = np.zeros_like(strata), len(strata)
+    n_folds = min(n_folds, len(np.unique(codes)), largest)
     splitter = StratifiedGroupKFold(max(n_folds, 2), shuffle=True, random_state=int(seed % 2**31))
     fold_of = np.zeros(len(codes), dtype=np.intp)
     with warnings.catch_warnings():

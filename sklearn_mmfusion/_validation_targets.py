@@ -27,6 +27,7 @@ __all__ = [
     "check_target",
     "check_target_names",
     "own_errors",
+    "weighted_rows",
 ]
 
 Array = npt.NDArray[Any]
@@ -129,6 +130,25 @@ def check_sample_weight(sample_weight: Any, *, n_samples: int) -> npt.NDArray[np
     if not (weights > 0).any():
         raise InputError("Sample weights must contain at least one non-zero number.")
     return weights
+
+
+def weighted_rows(sample_weight: Any) -> npt.NDArray[np.intp] | None:
+    """Return the numbers of the rows of the user's X that ``fit`` does not leave out.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n_samples,), float or None
+        Weights as the user passed them.
+
+    Returns
+    -------
+    ndarray of int or None
+        Of the rows with a weight above 0; None where they are all of X.
+    """
+    if sample_weight is None or np.ndim(sample_weight) == 0:
+        return None
+    weights = check_sample_weight(sample_weight, n_samples=len(sample_weight))
+    return np.flatnonzero(np.asarray(weights))
 
 
 def check_target(

@@ -18,7 +18,7 @@ from sklearn_mmfusion._fit_data import FitInput
 from sklearn_mmfusion._lazy_blocks import LazyBlock
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._scaling import CHUNK_VALUES
-from sklearn_mmfusion._validation_targets import check_sample_weight
+from sklearn_mmfusion._validation_targets import weighted_rows
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityLayout
 
 __all__ = ["warn_of_wild_cells", "warn_of_wild_values"]
@@ -82,12 +82,13 @@ def warn_of_wild_cells(
         return
     found = _found(block, weight)
     if found:
+        numbers = weighted_rows(sample_weight)
         names = layout.feature_names if block.values.ndim < 4 else None
         where = "" if block.values.ndim > 3 else "column {}, "
         warn(
             f"modality {block.name!r}: a few values are so far out that they set the scale of "
             "their columns, in which the other rows are then nearly equal: "
-            f"{_described(found, where, names, _numbers(sample_weight))}. Correct the values or "
+            f"{_described(found, where, names, numbers)}. Correct the values or "
             f"drop the rows, or take their ranks in a Pipeline, ModalityTransformer([("
             f"{block.name!r}, QuantileTransformer(output_distribution='normal'))])",
             NumericalWarning,
@@ -112,7 +113,7 @@ def warn_of_wild_values(
         where = "" if target.shape[1] == 1 else "column {}, "
         warn(
             "y: a few values are so far out that the model is theirs, and other rows are nearly "
-            f"equal beside them: {_described(found, where, None, _numbers(sample_weight))}. "
+            f"equal beside them: {_described(found, where, None, weighted_rows(sample_weight))}. "
             "Correct the values or drop the rows, or use loss='huber' or 'absolute_error'",
             NumericalWarning,
         )
@@ -134,14 +135,6 @@ def _found(block: ModalityBlock, weight: Floats | None) -> list[_WildCells]:
         for start in range(0, n_columns, width)
         for cells in _wild_cells([end[rows, start : start + width] for end in ends], n_columns)
     ]
-
-
-def _numbers(sample_weight: Any) -> Rows | None:
-    """Numbers, in the user's X, of the rows that have a weight; None for all."""
-    if sample_weight is None or np.ndim(sample_weight) == 0:
-        return None
-    weight = check_sample_weight(sample_weight, n_samples=len(sample_weight))
-    return np.flatnonzero(np.asarray(weight))
 
 
 def _described(

@@ -168,10 +168,10 @@ def test_folds_are_of_whole_groups():
     assert set(group_folds(GROUPS[:16], LABELS[:16], "binary", 5, 0)) == {0, 1}
 
 
-def test_as_many_classes_as_rows_are_dealt_by_their_number():
-    rows = np.arange(12)
-    assert np.bincount(group_folds(rows // 2, rows, "multiclass", 3, 0)).tolist() == [4, 4, 4]
-    assert split_by_group(rows // 2, rows, "multiclass", 0.2, 0) is None  # all would be unseen
+def test_classes_of_one_row_each_are_dealt_as_rows():
+    classes, groups = np.arange(12), np.repeat(np.arange(4), 3)
+    assert set(group_folds(groups, classes, "multiclass", 5, 0)) == {0, 1, 2, 3}
+    assert split_by_group(groups, classes, "multiclass", 0.2, 0) is None  # all would be unseen
 
 
 # -- fits ------------------------------------------------------------------------------------------
@@ -209,6 +209,29 @@ def test_two_groups_are_enough_and_one_says_nothing(seen):
     est.fit(X, X["noise"][:, 0], groups=np.zeros(N))
     assert np.isnan(est.validation_gain_)
     assert [len(np.unique(codes)) for codes in seen] == [2, 1]
+
+
+@pytest.mark.parametrize("as_weight", [np.asarray, list, pd.Series])
+def test_rows_of_weight_zero_have_groups_too(as_weight):
+    y, weight = X["noise"][:, 0], np.where(GROUPS % 5 == 2, 0.0, 1.0)
+    rest = np.flatnonzero(weight)
+    some = {name: values[rest] for name, values in X.items()}
+    est = MNLRegressor(**QUICK).fit(X, y, as_weight(weight), groups=GROUPS)
+    alone = clone(est).fit(some, y[rest], groups=GROUPS[rest])
+    np.testing.assert_allclose(est.predict(X), alone.predict(X), rtol=1e-6)
+    assert est.validation_gain_error_ == pytest.approx(alone.validation_gain_error_)
+    with pytest.raises(InputError, match=f"each of the {N} rows of X"):
+        est.fit(X, y, as_weight(weight), groups=GROUPS[rest])
+
+
+@pytest.mark.parametrize("method", ["bootstrap", "cv"])
+def test_intervals_take_groups_and_weights_of_zero(method):
+    weight = np.where(GROUPS % 5 == 2, 0.0, 1.0)
+    est = MNLRegressor(**QUICK)
+    options = {"groups": GROUPS, "sample_weight": weight, "method": method, "random_state": 0}
+    cv = {"cv": 2} if method == "cv" else {}
+    found = relevance_intervals(est, X, X["noise"][:, 0], n_refits=2, **options, **cv)
+    assert found.scores.shape == (2, 2)
 
 
 def test_groups_that_are_none_change_nothing():
