@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from sklearn_mmfusion._encoders import SMALL_SAMPLE
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._fit_data import FitInput, FitResult
@@ -89,7 +91,7 @@ class FitRuns(FitOptions):
             if parts is not None:
                 self._begin(plan, whole, self._n_tries(plan, n, start))
                 return (yield from self._run_best(plan, *parts, start))
-            self._refuse_no_rows(n)
+            self._refuse_no_rows(whole)
         refuse_watchers(self.callbacks, f"a fit on all rows; {_WITH_HELD_OUT}")
         fraction = 0.2 if self.validation_fraction == "auto" else self.validation_fraction
         parts = _split(whole, fraction, seed_for(plan.seed, "inner split"))
@@ -120,13 +122,18 @@ class FitRuns(FitOptions):
             validation_history=inner.validation_history,
         )
 
-    def _refuse_no_rows(self, n: int) -> None:
+    def _refuse_no_rows(self, whole: FitInput) -> None:
         """Refuse a share of the rows that the user wants to be held out, and that leaves none."""
         if self.early_stopping != "auto" and self.validation_fraction != "auto":
+            found, more = "", "more rows"
+            if whole.groups is not None:
+                n_groups = len(np.unique(whole.groups))
+                found = f" from {n_groups} group{'s' if n_groups > 1 else ''}"
+                more = "more groups, in all and of each class"
             raise InputError(
-                f"early_stopping=True, but validation_fraction={self.validation_fraction} of {n} "
-                "rows are no two to hold out and two to train; use more rows, another "
-                "validation_fraction or 'auto', or early_stopping='auto' or False"
+                f"early_stopping=True, but validation_fraction={self.validation_fraction} of "
+                f"{whole.data.n_samples} rows are no two to hold out and two to train{found}; use "
+                f"{more}, another validation_fraction or 'auto', or early_stopping='auto' or False"
             )
 
     def _schedule(self, plan: FusionPlan, kept: FitInput, whole: FitInput) -> dict[str, Any]:

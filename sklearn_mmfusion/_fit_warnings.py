@@ -59,9 +59,9 @@ def warn_of_fit(model: Any, results: list[FitResult], explains: str) -> None:
         return
     if np.isnan(getattr(model, "validation_gain_", 0.0)) and not training.interrupted:
         warn(
-            "there are too few rows to hold some out (fewer than ten, or equal ones): nothing "
-            f"shows that the model predicts better than a constant, and its {explains} may mean "
-            "nothing",
+            "there are too few rows to hold some out (fewer than ten, equal ones, or one group in "
+            "all or of each class): nothing shows that the model predicts better than a constant, "
+            f"and its {explains} may mean nothing",
             RelevanceWarning,
         )
         return

@@ -234,6 +234,17 @@ def test_intervals_take_groups_and_weights_of_zero(method):
     assert found.scores.shape == (2, 2)
 
 
+def test_groups_that_leave_nothing_to_hold_out_are_named():
+    one, y = np.zeros(N), X["noise"][:, 0]
+    with pytest.warns(RelevanceWarning, match="one group in all or of each class"):
+        MNLRegressor(**QUICK).fit(X, y, groups=one)
+    wanted = {"early_stopping": True, "validation_fraction": 0.2}
+    with pytest.raises(InputError, match=r"0\.2 of 240 rows .* from 1 group;.* more groups"):
+        MNLRegressor(**QUICK, **wanted).fit(X, y, groups=one)
+    with pytest.raises(InputError, match=r"0\.2 of 240 rows .* from 2 groups;"):
+        MNLClassifier(**QUICK, **wanted).fit(X, LABELS, groups=LABELS)
+
+
 def test_groups_that_are_none_change_nothing():
     est = MNLRegressor(**QUICK).fit(X, X["noise"][:, 0])
     before = est.predict(X)
