@@ -52,8 +52,8 @@ class RowErrors:
 
     def variance(self, values: Tensor) -> float:
         """Variance of the mean, with the share of each class fixed."""
-        values = values.double()
         if self.label is None or self.counts is None:
+            values = values.double()
             centred = values - self.share @ values
             over_rows = float(self.share @ centred.square()) / self.n_counted
             return max(over_rows, self._over_groups(centred))
@@ -67,6 +67,7 @@ class RowErrors:
 
     def _of_classes(self, values: Tensor) -> tuple[float, float]:
         assert self.label is not None and self.counts is not None
+        values = values.double()
         mean, within, over_all = self.share @ values, 0.0, 0.0
         centred = torch.zeros_like(values)
         for label, n in enumerate(self.counts.tolist()):

@@ -137,3 +137,14 @@ def test_numbers_of_groups_may_have_gaps():
     group = torch.arange(4).repeat_interleave(3)
     near, far = uniform(12, group=group), uniform(12, group=7 * group + 2)
     assert near.variance(values) == pytest.approx(far.variance(values))
+
+
+# -- precision -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("known", [{}, {"label": torch.arange(12) % 2, "counts": np.full(2, 6.0)}])
+def test_values_of_any_precision(known):
+    rows, values = uniform(12, **known), randn(12).float()
+    for error_of in (rows.variance, rows.variance_over_all):
+        assert error_of(values) == error_of(values.double())
+    assert rows.clearly_less(values - 5, values) and not rows.clearly_less(values, values)
