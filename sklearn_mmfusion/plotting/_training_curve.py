@@ -304,7 +304,7 @@ class TrainingCurveDisplay:
         if notes:
             quiet = inks_of(ax.figure).quiet
             ax.set_title("\n".join(notes), loc="left", fontsize="small", color=quiet, **PLAIN)
-        legend = ax.legend(fontsize="small", frameon=False)
+        legend = ax.legend(fontsize="small", frameon=False, labelcolor=inks_of(ax).text)
         for said in legend.get_texts():
             said.set(**PLAIN)
 

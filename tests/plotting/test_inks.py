@@ -136,3 +136,13 @@ def test_ground_is_the_colour_that_is_seen_through_subfigures():
     ax = panel.subplots()
     ax.set_facecolor("none")
     assert inks_of(ax).ground == inks_of(panel).ground == "#102030"
+
+
+@pytest.mark.parametrize(("figure", "ground"), [("white", "#202020"), ("black", "white")])
+def test_a_legend_inside_axes_is_read_on_them(figure, ground):
+    ax = plt.figure(facecolor=figure).subplots()
+    ax.set_facecolor(ground)
+    text_color = "black" if figure == "white" else "white"  # what goes with the figure
+    with plt.rc_context({"text.color": text_color}):
+        legend = TrainingCurveDisplay([EPOCHS]).plot(ax=ax).ax_.get_legend()
+    assert all(_contrast(text.get_color(), ground) >= LEAST for text in legend.get_texts())
