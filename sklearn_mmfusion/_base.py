@@ -237,7 +237,8 @@ class BaseFusion(
         plan, whole.data, representations = fit_representations(
             plan, whole.data, encoded, whole.weight, target.kind, codes
         )
-        warn_of_wild_values(plan, whole, self._loss_name(target.kind), sample_weight)
+        loss_name = self._loss_name(target.kind)
+        warn_of_wild_values(plan, whole, loss_name, sample_weight, representations)
         held = None
         if validation is not None:
             held = self._fit_input(plan, validation[0], target, validation[1], None)

@@ -6,7 +6,7 @@ column, and a perceptron keeps the places of its values only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,6 +50,8 @@ def warn_of_wild_cells(
     layout: ModalityLayout,
     weight: Floats | None = None,
     sample_weight: Any = None,
+    *,
+    is_represented: bool = False,
 ) -> None:
     """Warn of columns whose scale is that of a handful of cells.
 
@@ -72,6 +74,8 @@ def warn_of_wild_cells(
     sample_weight : array-like, default=None
         Weights as the user passed them. Rows of weight 0 may have been left out since, and the
         warning names rows by their number in the user's X.
+    is_represented : bool, default=False
+        Whether the columns are no longer the user's, but what an estimator makes of them.
 
     Warns
     -----
@@ -85,8 +89,11 @@ def warn_of_wild_cells(
         numbers = weighted_rows(sample_weight)
         names = layout.feature_names if block.values.ndim < 4 else None
         where = "" if block.values.ndim > 3 else "column {}, "
+        who = f"modality {block.name!r}"
+        if is_represented:
+            who += ", as its estimator represents it"
         warn(
-            f"modality {block.name!r}: a few values are so far out that they set the scale of "
+            f"{who}: a few values are so far out that they set the scale of "
             "their columns, in which the other rows are then nearly equal: "
             f"{_described(found, where, names, numbers)}. Correct the values or "
             f"drop the rows, or take their ranks in a Pipeline, ModalityTransformer([("
@@ -96,15 +103,26 @@ def warn_of_wild_cells(
 
 
 def warn_of_wild_values(
-    plan: FusionPlan, rows: FitInput, loss_name: str, sample_weight: Any
+    plan: FusionPlan,
+    rows: FitInput,
+    loss_name: str,
+    sample_weight: Any,
+    represented: Collection[str] = (),
 ) -> None:
     """Warn of wild cells of the modalities that a plan standardises, and of the target's.
 
     See :func:`warn_of_wild_cells`. Losses that bear outliers have a scale that they do not set.
+    What estimators ``represented`` has other columns than X.
     """
     for m, (block, layout) in enumerate(zip(rows.data.blocks, plan.layouts, strict=True)):
         if plan.standardizes(m):
-            warn_of_wild_cells(block, layout, rows.weight, sample_weight)
+            warn_of_wild_cells(
+                block,
+                layout,
+                rows.weight,
+                sample_weight,
+                is_represented=block.name in represented,
+            )
     if rows.kind != "regression" or loss_name != "squared_error":
         return
     target = rows.target.reshape(len(rows.target), -1)

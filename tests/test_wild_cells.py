@@ -5,6 +5,8 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.decomposition import PCA
+from sklearn.linear_model import Ridge
 from sklearn.tree import DecisionTreeRegressor
 
 from sklearn_mmfusion import (
@@ -230,6 +232,14 @@ def test_what_is_not_standardised_is_not_warned_of():
     MNLRegressor(**FAST | {"encoders": {"a": trees, "b": LinearEncoder()}}).fit(spoiled, y)
     positive = {name: np.abs(np.asarray(values)) for name, values in spoiled.items()}
     MKLRegressor(kernel="chi2").fit(positive, y)
+
+
+@pytest.mark.parametrize("estimator", [PCA(1), Ridge()])
+def test_columns_of_representations_are_not_taken_for_those_of_the_user(estimator):
+    _, spoiled, y = data()
+    est = MNLRegressor(**FAST | {"encoders": {"a": EstimatorEncoder(estimator)}})
+    with pytest.warns(NumericalWarning, match="'a', as its estimator represents it: .* row 11: "):
+        est.fit(spoiled, y)
 
 
 def test_modalities_on_disk_are_not_read_once_more():
