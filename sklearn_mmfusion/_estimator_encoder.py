@@ -70,14 +70,13 @@ class EstimatorEncoder(BaseEncoder):
         rows, as held-out rows are: rows that are equal in all modalities are left out together,
         so that a copy of a row tells an estimator nothing of its label, no order of the rows
         matters, and a row that comes twice is one of weight two. Above 50,000 rows, or with
-        fewer than ten different ones, rows are not told apart, and shuffled. With ``groups`` in
-        ``fit`` they are folds of whole groups, of about as many rows of each class. A splitter,
-        which is given the groups, or an
-        iterable of pairs of row numbers, is used as it is, on the rows that have the modality and
-        a weight; it has to hold every one of them in a test fold, and the mean represents a row
-        that is in several (``RepeatedKFold``). Give pairs, such as ``list(GroupKFold().split(y, y,
-        groups))``, where rows belong together that are not equal: those of one person, or several
-        captions of one picture.
+        fewer than ten different ones, rows are not told apart, and shuffled. Where rows belong
+        together that are not equal, those of one person or several captions of one picture, pass
+        ``groups`` to ``fit``: the folds are of whole groups then, of about as many rows of each
+        class. A splitter, which is given the groups, or an iterable of pairs of row numbers is
+        used as it is, on the rows that have the modality and a weight; it has to hold every one
+        of them in a test fold, and the mean represents a row that is in several
+        (``RepeatedKFold``).
 
     Notes
     -----
