@@ -175,7 +175,7 @@ def _n_unseen(labels: npt.NDArray[np.generic], held: npt.NDArray[np.bool_]) -> t
 
 
 def groups_for(estimator: Any, groups: Any) -> dict[str, Any]:
-    """Return what ``fit`` of an estimator takes groups by: nothing where it knows none.
+    """Return what ``fit`` of an estimator takes groups by: nothing where it wants none.
 
     Parameters
     ----------
@@ -189,10 +189,17 @@ def groups_for(estimator: Any, groups: Any) -> dict[str, Any]:
     dict
         Keyword arguments of ``fit``.
     """
-    step, last = "", estimator
+    step, last, is_routed = "", estimator, get_config()["enable_metadata_routing"]
     if hasattr(estimator, "steps"):
         name, last = estimator.steps[-1]
-        step = "" if get_config()["enable_metadata_routing"] else f"{name}__"
-    if groups is None or not has_fit_parameter(last, "groups"):
+        step = "" if is_routed else f"{name}__"
+    if groups is None or not has_fit_parameter(last, "groups") or (is_routed and _declines(last)):
         return {}
     return {f"{step}groups": groups}
+
+
+def _declines(estimator: Any) -> bool:
+    """Whether the user has set ``set_fit_request(groups=False)``."""
+    routing = getattr(estimator, "get_metadata_routing", lambda: None)()
+    requests = getattr(getattr(routing, "fit", None), "requests", {})
+    return requests.get("groups") is False

@@ -334,6 +334,17 @@ def test_models_that_know_no_groups_are_not_given_any():
     assert groups_for(MNLRegressor(), None) == {}
 
 
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_models_that_ask_for_no_groups_are_not_given_any(seen, in_pipeline):
+    with config_context(enable_metadata_routing=True):
+        est = MNLRegressor(**QUICK).set_fit_request(groups=False)
+        est = make_pipeline("passthrough", est) if in_pipeline else est
+        assert groups_for(est, GROUPS) == {}
+        cv = GroupKFold(2)
+        compare_models({"it": est}, ModalityFrame(X), X["noise"][:, 0], cv=cv, groups=GROUPS)
+    assert seen == [None, None]
+
+
 @pytest.mark.parametrize("method", ["seeds", "bootstrap", "cv"])
 def test_intervals_and_their_null_keep_groups_whole(seen, method):
     est = InTenseClassifier(**QUICK, reg=0.01)
