@@ -13,6 +13,7 @@ from sklearn_mmfusion import (
     MNLRegressor,
     RoutingClassifier,
 )
+from sklearn_mmfusion._telling_gaps import _least_chance
 
 FAST = {"encoders": LinearEncoder(), "max_epochs": 40, "lr": 0.05, "missing": "mask"}
 
@@ -134,3 +135,27 @@ def test_medians_and_modalities_on_disk_are_not_looked_at():
     assert warned(MNLRegressor(loss="absolute_error", **FAST), X, y) == []
     on_disk = {"test": LazyArray(X["test"]), "age": X["age"]}
     assert warned(MNLRegressor(**FAST), on_disk, y) == []
+
+
+def test_the_bound_is_not_below_the_chance():
+    absent = np.arange(10_100) < 100
+    target = np.where(absent, 0.0, np.arange(10_100) % 10 == 0)[:, None]
+    predicted = np.full_like(target, 0.1)
+    ones = np.ones(len(target))
+    _, chance = _least_chance(target, predicted, predicted * (1 - predicted), ones, absent)
+    assert 0.9**100 < chance < 0.1  # none of a hundred is a case
+
+
+def test_what_is_clear_but_small_is_not_warned_of():
+    rng = np.random.default_rng(0)
+    absent = np.arange(20_000) % 2 == 0
+    target = rng.normal(size=(20_000, 1))
+    for shift, is_clear in ((0.1, False), (0.4, True)):
+        _, chance = _least_chance(
+            target + shift * absent[:, None],
+            np.zeros_like(target),
+            np.zeros_like(target),
+            np.ones(len(target)),
+            absent,
+        )
+        assert (chance < 1e-9) is is_clear
