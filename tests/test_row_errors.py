@@ -1,9 +1,12 @@
 """Tests of standard errors of means over held-out rows, and of which of two losses is lower."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
+from sklearn_mmfusion import InTenseClassifier
 from sklearn_mmfusion._row_errors import RowErrors
 
 
@@ -92,6 +95,24 @@ def test_error_within_classes_is_that_of_stratified_samples():
     draws = np.concatenate([rng.choice(part, (20_000, len(part))) for part in parts], axis=1)
     expected = values.numpy()[draws].mean(1).std()
     assert np.sqrt(rows.variance(values)) == pytest.approx(expected, rel=0.03)
+
+
+def test_a_fit_asks_for_errors_within_classes_where_interactions_are_at_stake(monkeypatch):
+    asked = []
+
+    def clearly_less(self, losses, others, n_errors=1.0, **how):
+        asked.append(how.get("within_classes"))
+        return False
+
+    monkeypatch.setattr(RowErrors, "clearly_less", clearly_less)
+    rng = np.random.default_rng(0)
+    X = {name: rng.normal(size=(60, 2)) for name in "ab"}
+    est = InTenseClassifier(max_epochs=2, polish=False, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        est.fit(X, np.arange(60) % 2)
+    assert asked[0] is True  # without interactions
+    assert len(asked) > 1 and not any(asked[1:])  # other encoders
 
 
 # -- groups ----------------------------------------------------------------------------------------
