@@ -170,7 +170,7 @@ class BaseFusion(
             Labels of rows that belong together, such as those of one person. Whole groups are
             held out then, with about ``validation_fraction`` of the rows and of each class
             (:class:`~sklearn.model_selection.StratifiedGroupKFold`), and so are the folds of an
-            :class:`EstimatorEncoder`; standard errors on held-out rows are those of groups. Rows
+            :class:`EstimatorEncoder`; errors of held-out losses and gains are those of groups. Rows
             of ``X_val`` have no groups, and each is its own. With metadata routing, groups that
             reach a meta-estimator go on to ``fit`` by themselves.
         X_val, y_val : optional

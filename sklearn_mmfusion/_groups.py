@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn import get_config
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from sklearn.utils.validation import has_fit_parameter
 
 from sklearn_mmfusion._errors import InputError
@@ -23,6 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 _MIN_ROWS = 10  # of fewer none are held out, as without groups
 _MOST_FOLDS = 20
+_MANY_GROUPS = 1000
 
 
 def check_groups(groups: Any, n_samples: int) -> Codes | None:
@@ -97,8 +98,11 @@ def group_folds(
     largest = int(np.bincount(strata).max())
     if largest < 2:  # classes of one row each are in no two folds
         strata, largest = np.zeros_like(strata), len(strata)
-    n_folds = min(n_folds, len(np.unique(codes)), largest)
-    splitter = StratifiedGroupKFold(max(n_folds, 2), shuffle=True, random_state=int(seed % 2**31))
+    n_groups = len(np.unique(codes))
+    # Many groups are even by chance, and to deal them one after the other takes long.
+    cls = StratifiedGroupKFold if n_groups <= _MANY_GROUPS else GroupKFold
+    n_folds = max(min(n_folds, n_groups, largest), 2)
+    splitter = cls(n_folds, shuffle=True, random_state=int(seed % 2**31))
     fold_of = np.zeros(len(codes), dtype=np.intp)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of classes with fewer rows than folds

@@ -127,6 +127,15 @@ def test_whole_groups_are_held_out_with_their_share_of_rows_and_classes(kind, fr
             assert share == pytest.approx(np.mean(target == label), abs=0.1)
 
 
+def test_many_groups_are_dealt_at_once():
+    rng = np.random.default_rng(0)
+    groups, labels = np.repeat(np.arange(20_000), 3), rng.uniform(size=60_000) < 0.1
+    split = split_by_group(groups, labels, "binary", 0.2, 0)
+    assert len(split.held) / len(groups) == pytest.approx(0.2, abs=0.001)
+    assert labels[split.held].mean() == pytest.approx(0.1, abs=0.01)
+    assert not np.intersect1d(groups[split.kept], groups[split.held]).size
+
+
 def test_order_of_rows_does_not_matter_and_the_seed_does():
     order = np.random.default_rng(2).permutation(N)
     split = split_by_group(GROUPS, LABELS, "binary", 0.2, 7)
