@@ -14,6 +14,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, _fit_context, clone, is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _num_samples
 
 from sklearn_mmfusion._checkpoint import Checkpoint
 from sklearn_mmfusion._devices import intra_op_threads
@@ -212,7 +213,7 @@ class BaseFusion(
             self, X, y, sample_weight, classifier=is_classifier(self), lazy=True
         )
         of_rows = weighted_rows(sample_weight)  # those of weight 0 are gone, with their groups
-        n_given = data.n_samples if of_rows is None else len(sample_weight)
+        n_given = data.n_samples if of_rows is None else _num_samples(sample_weight)
         codes = check_groups(groups, n_given)
         if codes is not None and of_rows is not None:
             codes = codes[of_rows]

@@ -145,10 +145,11 @@ def weighted_rows(sample_weight: Any) -> npt.NDArray[np.intp] | None:
     ndarray of int or None
         Of the rows with a weight above 0; None where they are all of X.
     """
-    if sample_weight is None or np.ndim(sample_weight) == 0:
+    if sample_weight is None or isinstance(sample_weight, Number):
         return None
-    weights = check_sample_weight(sample_weight, n_samples=len(sample_weight))
-    return np.flatnonzero(np.asarray(weights))
+    if isinstance(sample_weight, torch.Tensor):
+        sample_weight = sample_weight.detach().cpu().numpy()
+    return np.flatnonzero(np.asarray(sample_weight, dtype=np.float64))
 
 
 def check_target(
