@@ -157,7 +157,8 @@ reg_ : float
     Strength of the penalty that chose the terms; of several members the mean.
 relaxed_reg_ : float
     Strength of the penalty behind the final weights: ``reg_``, or less where ``reg`` is "auto" and
-    held-out rows say that weak effects were shrunken too far. Of several members the mean.
+    held-out rows say that weak effects were shrunken too far (with interactions at ``p=1`` only).
+    Of several members the mean.
 calibration_factor_ : float
     What all fusion weights were multiplied by at the end: with ``reg="auto"`` the factor that fits
     held-out rows best, else 1. It changes no share. Of several members the mean.

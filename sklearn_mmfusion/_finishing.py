@@ -83,6 +83,7 @@ def finish(
             best_constant(some, loss_name, plan.n_outputs),
             options.reg_factors,
             polishes=polish_weights,
+            relaxes=options.p == 1 or all(len(term) == 1 for term in plan.terms),
             relaxation=options.relaxation,
         )
         _set_fusion(network, solution.weight, solution.bias)

@@ -4,7 +4,8 @@ The penalty that chooses terms also shrinks those it keeps, weak ones most: the 
 weak effect would be too small, and probabilities too close to the prior. So the terms that are left
 are solved for again under weaker penalties (the relaxed lasso of Meinshausen, 2007), and rows that
 trained nothing choose among them, and one factor of all weights. The factor is below 1 where
-encoders follow their training rows too closely.
+encoders follow their training rows too closely. Interactions at p above 1 are only rescaled:
+nothing is pruned there, and a weaker penalty would let the useless ones in.
 
 NOTE[DIFF] The paper ends with the weights of the penalised problem. Those are what a number for
 ``reg`` gives.
@@ -125,6 +126,7 @@ def solve(
     factors: tuple[float, ...],
     *,
     polishes: bool,
+    relaxes: bool,
     relaxation: Relaxation | None,
 ) -> Solution:
     """Return the weights that a fit ends with.
@@ -144,6 +146,8 @@ def solve(
         nothing; none where its strength is the user's word, and nothing is relaxed.
     polishes : bool
         Whether the problem is solved.
+    relaxes : bool
+        Whether weaker penalties are tried.
     relaxation : Relaxation or None
         The one to take; None: held-out rows choose it.
     """
@@ -155,7 +159,7 @@ def solve(
     if not factors:
         return found
     if relaxation is None and held is not None:
-        found, relaxation = _choose(problem, found, held)
+        found, relaxation = _choose(problem, found, held, _WEAKER if relaxes else ())
     elif relaxation is not None and not math.isnan(found.gap):
         found = _weaker(problem, found, relaxation.strength)
     return found if relaxation is None else _rescaled(problem, found, relaxation)
@@ -188,7 +192,7 @@ def _about_as_good(
 
 
 def _choose(
-    problem: FusionProblem, solved: Solution, held: HeldFeatures
+    problem: FusionProblem, solved: Solution, held: HeldFeatures, strengths: tuple[float, ...]
 ) -> tuple[Solution, Relaxation]:
     """Return the solution and the relaxation that held-out rows choose."""
     unit = 1.0
@@ -201,7 +205,7 @@ def _choose(
     if factor < _SHRUNKEN or math.isnan(solved.gap):
         return best, chosen
     weaker = solved
-    for strength in _WEAKER:
+    for strength in strengths:
         weaker = _weaker(problem, weaker, strength, tol=_ROUGH)
         factor, value = common_factor(problem, weaker, held, unit)
         value += 0.5 * (math.log(strength) / _STRENGTH_STD) ** 2

@@ -46,7 +46,7 @@ def make(n=2000, n_held=2000, reg=0.02, loss="binary", p=1.0):
 
 def solved(problem, held, weight, bias, *, factors=(1.0,), relaxation=None, **options):
     constant = problem.best_bias(torch.zeros(len(problem.features), 1).double(), bias)
-    options = {"polishes": True, "relaxation": relaxation, **options}
+    options = {"polishes": True, "relaxes": True, "relaxation": relaxation, **options}
     return solve(problem, weight, bias, held, constant, factors, **options)
 
 
@@ -96,6 +96,15 @@ def test_what_the_penalty_has_shrunken_comes_back():
     assert sizes[1] == pytest.approx(sizes[2], rel=0.15)
     # What is pruned stays pruned.
     assert not found.weight[0, 6:].any()
+
+
+def test_what_is_not_relaxed_is_only_rescaled():
+    problem, held, weight, bias = make()
+    found = solved(problem, held, weight, bias, relaxes=False)
+    plain = solved(problem, None, weight, bias, factors=())
+    assert found.relaxation.strength == 1
+    assert found.relaxation.factor > 1.2
+    np.testing.assert_allclose(shares(problem, found.weight), shares(problem, plain.weight))
 
 
 def test_weights_that_follow_training_rows_too_closely_are_made_smaller():
@@ -195,6 +204,10 @@ def test_the_penalty_is_relaxed_beside_interactions_too():
     assert est.relaxed_reg_ < est.reg_
     truth = {"a": 0.5, "b": 1 / 6, "a x b": 1 / 3}
     assert est.relevance_scores_ == pytest.approx(truth, abs=0.05)  # b is 0.09 without it
+    # At other p nothing is pruned, and useless interactions would come in.
+    est.set_params(p=2).fit(X, a * b + 0.5 * a > 0)
+    assert est.relevance_scores_["a x b"] > 0
+    assert est.relaxed_reg_ == est.reg_
 
 
 @pytest.mark.slow
