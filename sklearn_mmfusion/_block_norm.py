@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion import functional as F
+from sklearn_mmfusion._alternatives import Alternative
 from sklearn_mmfusion._base import BaseFusion
 from sklearn_mmfusion._block_head import BlockNormHead
 from sklearn_mmfusion._errors import InputError
@@ -59,8 +60,8 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         reg = auto_reg(float(self.p), plan.n_outputs, curvature)
         return {"reg": reg, "reg_factors": _REG_FACTORS, "p": float(self.p)}
 
-    def _others(self, plan: FusionPlan, n_rows: int, start: Any) -> list[dict[str, Any]]:
-        """Return what other models have in place of parts of the plan, in the order of trying.
+    def _others(self, plan: FusionPlan, n_rows: int, start: Any) -> list[Alternative]:
+        """Return other models that are tried on held-out rows, in this order.
 
         Where ``reg`` is "auto", interactions have to earn their place; and where all modalities
         are log-posteriors, so do weights that are more than one number per modality. Encoders
@@ -71,20 +72,20 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
             return []
         tries = super()._others(plan, n_rows, start)
         if self.reg != 0 and self._polishes(plan):
-            tries = [changes for changes in tries if "lr" not in changes]  # weights are solved for
+            tries = [change for change in tries if change.lr is None]  # weights are solved for
         if plan.linear:
-            tries.insert(0, {"encoders": plan.linear, "is_linear": True})
+            tries.insert(0, Alternative(encoders=plan.linear, is_linear=True))
         if plan.reads_components:
             # Both changes at once: where neither helps by itself, they hardly do together.
-            both = {"encoders": plan.on_components(plan.linear), "is_linear": True}
-            tries.append({**both, "after_gain": True})
+            both = plan.on_components(plan.linear)
+            tries.append(Alternative(encoders=both, is_linear=True, after_gain=True))
         single = tuple(term for term in plan.terms if len(term) == 1)
         if self.reg != "auto":
             return tries
         if 0 < len(single) < len(plan.terms):
-            tries.insert(0, {"terms": single, "margin": -2.5})
+            tries.insert(0, Alternative(terms=single, margin=-2.5))
         if self.polish and plan.votes:
-            tries.append({"terms": single, "vote": True, "margin": -2.0})
+            tries.append(Alternative(terms=single, vote=True, margin=-2.0))
         return tries
 
     def _polishes(self, plan: FusionPlan) -> bool:

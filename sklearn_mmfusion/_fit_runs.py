@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_mmfusion._alternatives import Alternative
 from sklearn_mmfusion._encoders import SMALL_SAMPLE
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._fit_data import FitInput, FitResult
@@ -155,24 +156,17 @@ class FitRuns(FitOptions):
         """Return how many fits :meth:`_run_best` makes at most."""
         return 1 + len(self._others(plan, n_rows, start))
 
-    def _others(self, plan: FusionPlan, n_rows: int, start: Any) -> list[dict[str, Any]]:
-        """Return what other models have in place of parts of the plan, in the order of trying.
-
-        Besides fields of a plan, ``vote``: as in :meth:`_run_once`, ``lr``; ``margin``: standard
-        errors of the held-out loss by which the model has to be better, or below 0 may be worse,
-        since it is simpler; ``is_linear``: whether its encoders have no hidden layers; and
-        ``after_gain``: whether it is left out, with more than ``SMALL_SAMPLE`` rows, where no
-        other encoders before it had a lower loss.
-        """
+    def _others(self, plan: FusionPlan, n_rows: int, start: Any) -> list[Alternative]:
+        """Return other models that are tried on held-out rows, in this order."""
         if start is not None:
             return []
-        tries: list[dict[str, Any]] = []
+        tries: list[Alternative] = []
         # Of one step an epoch there are few.
         one_step = self.batch_size == "auto" and n_rows <= SMALL_SAMPLE
         if self.lr == "auto" and one_step and plan.has_short_encoder:
-            tries.append({"lr": self._long_lr})
+            tries.append(Alternative(lr=self._long_lr))
         if plan.reads_components:
-            tries.append({"encoders": plan.on_components(plan.encoders)})
+            tries.append(Alternative(encoders=plan.on_components(plan.encoders)))
         return tries
 
     def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitSteps:
@@ -185,31 +179,24 @@ class FitRuns(FitOptions):
         n_rows = kept.data.n_samples + held.data.n_samples
         small = n_rows <= SMALL_SAMPLE
         has_gained = is_linear = False
-        for changes in self._others(plan, n_rows, start):
+        for change in self._others(plan, n_rows, start):
             if best.training.interrupted:
                 break
-            parts = {"terms": best.plan.terms, "encoders": best.plan.encoders, **changes}
-            if parts.pop("after_gain", False) and not (small or has_gained):
+            if change.after_gain and not (small or has_gained):
                 continue
-            margin = 0.0 if small else 2.0
-            becomes_linear = parts.pop("is_linear", is_linear and "encoders" not in changes)
-            if small and becomes_linear != is_linear:  # perceptrons find something in noise, too
-                margin = -1.0 if becomes_linear else 1.0
-            margin = parts.pop("margin", margin)
-            lr = parts.pop("lr", best.training.first_lr)
-            vote = parts.pop("vote", False)
-            changed = replace(plan, **parts)
-            other = yield from self._run_once(changed, kept, held, None, vote=vote, lr=lr)
-            has_gained |= "encoders" in changes and other.beats(best, 0.0)
+            lr = best.training.first_lr if change.lr is None else change.lr
+            changed = change.plan(plan, best)
+            other = yield from self._run_once(changed, kept, held, None, vote=change.vote, lr=lr)
+            has_gained |= change.encoders is not None and other.beats(best, 0.0)
             if other.training.interrupted:
                 best = replace(best, training=replace(best.training, interrupted=True))
             elif other.beats(
                 best,
-                margin,
+                change.needed(is_linear, small),
                 by_ratio=kept.kind == "regression",
-                within_classes="terms" in changes and not vote,
+                within_classes=change.leaves_terms_out,
             ):
-                best, is_linear = other, becomes_linear
+                best, is_linear = other, change.becomes_linear(is_linear)
         return replace(best, held_losses=None, held_errors=None)
 
     def _chosen(self, inner: FitResult) -> dict[str, Any]:

@@ -154,7 +154,7 @@ def fit_steps(
     held = None if valid_input is None else dataset(valid_input)
     held_errors = None
     if valid_input is not None and held is not None:
-        held_errors = row_errors(valid_input, held.to("cpu", torch.float64))
+        held_errors = row_errors(valid_input, held)
     if start is None:
         with torch.no_grad():
             constant = best_constant(rows, loss_name, plan.n_outputs, more_to_come=one_epoch)
