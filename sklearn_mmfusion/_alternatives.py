@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sklearn_mmfusion._fit_data import FitResult
+from sklearn_mmfusion._held_fit import HeldFit
 from sklearn_mmfusion._plan import FusionPlan
 
 __all__ = ["Alternative"]
@@ -57,16 +58,27 @@ class Alternative:
             return self.is_linear
         return is_linear and self.encoders is None
 
-    def needed(self, is_linear: bool, small: bool) -> float:
-        """Return by how many standard errors it has to be better than the best one so far."""
+    def wins(self, held: HeldFit, best: HeldFit, is_linear: bool, small: bool, kind: str) -> bool:
+        """Whether it takes the place of the best one so far.
+
+        Parameters
+        ----------
+        held, best : HeldFit
+            What the two say of held-out rows.
+        is_linear : bool
+            Whether the encoders of the best one have no hidden layers.
+        small : bool
+            Whether there are few rows.
+        kind : str
+            Kind of the target.
+        """
+        return held.beats(best, self._margin(is_linear, small), by_ratio=kind == "regression")
+
+    def _margin(self, is_linear: bool, small: bool) -> float:
+        """Return by how many standard errors it has to be better."""
         if self.margin is not None:
             return self.margin
         becomes_linear = self.becomes_linear(is_linear)
         if small and becomes_linear != is_linear:  # perceptrons find something in noise, too
             return -1.0 if becomes_linear else 1.0
         return 0.0 if small else 2.0
-
-    @property
-    def leaves_terms_out(self) -> bool:
-        """Whether it is the same model with fewer terms."""
-        return self.terms is not None and not self.vote

@@ -22,6 +22,8 @@ from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fitted import AdditivePredictions
 from sklearn_mmfusion._fitting import FitSteps
+from sklearn_mmfusion._interaction_choice import choose_interactions
+from sklearn_mmfusion._looks import Looks
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._solving import Relaxation
 from sklearn_mmfusion._sweep import SweptTerms
@@ -63,10 +65,9 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
     def _others(self, plan: FusionPlan, n_rows: int, start: Any) -> list[Alternative]:
         """Return other models that are tried on held-out rows, in this order.
 
-        Where ``reg`` is "auto", interactions have to earn their place; and where all modalities
-        are log-posteriors, so do weights that are more than one number per modality. Encoders
-        without hidden layers are tried on features, where they win a draw on few rows, and on
-        components.
+        Where ``reg`` is "auto" and all modalities are log-posteriors, weights that are more than
+        one number per modality have to earn their place. Encoders without hidden layers are tried
+        on features, where they win a draw on few rows, and on components.
         """
         if start is not None:
             return []
@@ -82,8 +83,6 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         single = tuple(term for term in plan.terms if len(term) == 1)
         if self.reg != "auto":
             return tries
-        if 0 < len(single) < len(plan.terms):
-            tries.insert(0, Alternative(terms=single, margin=-2.5))
         if self.polish and plan.votes:
             tries.append(Alternative(terms=single, vote=True, margin=-2.0))
         return tries
@@ -94,6 +93,40 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         On whole rows that would undo what hidden modalities have taught.
         """
         return bool(self.polish) and plan.modality_dropout == 0
+
+    def _run_first(
+        self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any, looks: Looks | None
+    ) -> FitSteps:
+        """Let interactions earn their place, where ``reg`` is "auto"."""
+        if not self._chooses_interactions(plan, start):
+            return (yield from super()._run_first(plan, kept, held, start, looks))
+
+        def run(plan: FusionPlan, kept: FitInput, held: FitInput) -> FitSteps:
+            return self._run_once(plan, kept, held, None)
+
+        return (yield from choose_interactions(run, plan, kept, held, looks))
+
+    def _chooses_interactions(self, plan: FusionPlan, start: Any) -> bool:
+        n_single = sum(len(term) == 1 for term in plan.terms)
+        return start is None and self.reg == "auto" and 0 < n_single < len(plan.terms)
+
+    def _n_tries(
+        self, plan: FusionPlan, n_rows: int, start: Any, looks: Looks | None = None
+    ) -> int:
+        n = super()._n_tries(plan, n_rows, start, looks)
+        if self._chooses_interactions(plan, start):
+            n += 2 + (0 if looks is None else looks.n_most - 1)
+        return n
+
+    def _terms_left(self, inner: FitResult) -> tuple[tuple[int, ...], ...]:
+        """Leave out the interactions that a first fit has taken out.
+
+        Those that a second fit alone lets in are false more often than not.
+        """
+        if self.reg != "auto":
+            return inner.plan.terms
+        pairs = zip(inner.plan.terms, inner.readings["norms"], strict=True)
+        return tuple(term for term, norm in pairs if len(term) == 1 or norm > 0)
 
     def _chosen(self, inner: FitResult) -> dict[str, Any]:
         chosen = {

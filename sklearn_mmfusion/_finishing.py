@@ -16,6 +16,7 @@ from sklearn_mmfusion._errors import DivergedError
 from sklearn_mmfusion._fit_data import FitResult, TargetScale
 from sklearn_mmfusion._fit_scales import best_constant, row_shares
 from sklearn_mmfusion._gains import held_out_gain
+from sklearn_mmfusion._held_fit import SCORED, HeldFit
 from sklearn_mmfusion._net import TrainingOptions
 from sklearn_mmfusion._plan import FusionPlan, network_state
 from sklearn_mmfusion._polish import FusionProblem
@@ -23,8 +24,9 @@ from sklearn_mmfusion._row_errors import RowErrors
 from sklearn_mmfusion._seeds import seed_for
 from sklearn_mmfusion._solving import HeldFeatures, Relaxation, solve
 from sklearn_mmfusion._vote import set_vote
+from sklearn_mmfusion.modules.fusion import BlockLinear
 from sklearn_mmfusion.modules.losses import LOSSES, smooth_loss
-from sklearn_mmfusion.modules.network import FusionNetwork, joined
+from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork, joined
 
 __all__ = ["FEATURE_BYTES", "LAZY_FEATURE_BYTES", "chunk_rows", "feature_bytes", "finish"]
 
@@ -35,6 +37,7 @@ Floats = npt.NDArray[np.float64]
 # on disk has little memory.
 FEATURE_BYTES, LAZY_FEATURE_BYTES = 2 * 2**30, 64 * 2**20
 _CHUNK_ROWS = 4096
+_HELD_VALUES = 2**23  # contributions of single interactions to held-out rows: 64 MB
 _CHUNK_VALUES = 2**22  # numbers within the network for a chunk of rows: 32 MB in float64
 
 
@@ -97,11 +100,11 @@ def finish(
             spread = torch.einsum("b,btk->tk", share, centred.square()).sqrt()
             if "norms" in readings and exact:  # one batch of a stream says little of them
                 readings["least_norms"] = _least_norms(centred, share, loss_name)
-    held_losses, gain, error = None, float("nan"), float("nan")
+    held_fit, gain, error = None, float("nan"), float("nan")
     if held is not None and held_errors is not None:
-        losses = LOSSES[loss_name](_outputs(network, held), held.target)
+        held_fit = _held_fit(network, held, held_errors, loss_name)
+        losses = torch.from_numpy(held_fit.losses)
         gain, error = held_out_gain(losses, rows, held, loss_name, plan.n_outputs, held_errors)
-        held_losses = losses.numpy()
     return FitResult(
         plan=plan,
         state=network_state(network),
@@ -115,8 +118,7 @@ def finish(
         gain=gain,
         gain_error=error,
         validation_history=[] if held is None else result.history,
-        held_losses=held_losses,
-        held_errors=held_errors,
+        held=held_fit,
         n_rows=len(rows),
         is_vote=vote,
     )
@@ -188,9 +190,31 @@ def _features(network: FusionNetwork, rows: FusionDataset) -> Tensor:
 
 
 @torch.no_grad()
-def _outputs(network: FusionNetwork, dataset: FusionDataset) -> Tensor:
-    chunks = dataset.chunks(chunk_rows(network, dataset))
-    return joined(([network(batch)] for batch in chunks), len(dataset))[0]
+def _held_fit(
+    network: FusionNetwork, held: FusionDataset, errors: RowErrors, loss_name: str
+) -> HeldFit:
+    """Return what a network says of held-out rows."""
+    fusion, is_joint = network.fusion, [len(term) > 1 for term in network.features.terms]
+    has_parts = isinstance(fusion, BlockLinear) and loss_name in SCORED
+    most = _HELD_VALUES // (len(held) * len(fusion.bias))
+
+    def of_batch(batch: FusionBatch) -> list[Tensor]:
+        features = network.term_features(batch, batch.present)
+        found: list[Tensor] = [fusion(features)]
+        if has_parts:
+            contributions = fusion.contributions(features)
+            joint = contributions[:, torch.tensor(is_joint)]
+            single = contributions.sum(1) - joint.sum(1)
+            found += [single, joint if sum(is_joint) <= most else joint.sum(1, keepdim=True)]
+        return found
+
+    chunks = held.chunks(chunk_rows(network, held))
+    outputs, *parts = joined(map(of_batch, chunks), len(held))
+    losses = LOSSES[loss_name](outputs, held.target).numpy()
+    if not has_parts:
+        return HeldFit(losses, errors)
+    single, joint = (part.numpy() for part in parts)
+    return HeldFit(losses, errors, loss_name, held.target.numpy(), single, joint)
 
 
 @torch.no_grad()

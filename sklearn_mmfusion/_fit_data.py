@@ -7,13 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from sklearn_mmfusion._epochs import TrainingResult
+from sklearn_mmfusion._held_fit import HeldFit
 from sklearn_mmfusion._lazy_blocks import take_rows
 from sklearn_mmfusion._plan import FusionPlan, State
 from sklearn_mmfusion._progress import FitTask
-from sklearn_mmfusion._row_errors import RowErrors
 from sklearn_mmfusion._stages import ProgressFile
 from sklearn_mmfusion.data._blocks import ModalityData
 
@@ -115,10 +114,8 @@ class FitResult:
         standard error; nan without held-out rows.
     validation_history : list of dict
         Epochs of the fit that had the held-out rows of ``gain``; empty without such rows.
-    held_losses : ndarray of shape (n_held,) or None
-        Loss of each held-out row.
-    held_errors : RowErrors or None
-        Standard errors of means over these rows.
+    held : HeldFit or None
+        What it says of held-out rows, until the fit is chosen.
     n_rows : int
         Number of training rows.
     is_vote : bool
@@ -127,7 +124,9 @@ class FitResult:
         Position of the class that all rows of a stream so far were of; -1 where they were not.
     """
 
-    no_longer: ClassVar[frozenset[str]] = frozenset({"held_share", "n_held"})
+    no_longer: ClassVar[frozenset[str]] = frozenset(
+        {"held_share", "n_held", "held_losses", "held_errors"}
+    )
 
     plan: FusionPlan
     state: State
@@ -140,21 +139,8 @@ class FitResult:
     gain: float
     gain_error: float
     validation_history: list[dict[str, object]] = field(default_factory=list)
-    held_losses: Floats | None = None
-    held_errors: RowErrors | None = None
+    held: HeldFit | None = None
     n_rows: int = 0
     is_vote: bool = False
     relaxation: tuple[float, float] = (1.0, 1.0)
     only_class: int = -1
-
-    def beats(self, other: FitResult, margin: float, **how: bool) -> bool:
-        """Whether the held-out loss is lower by more than so many standard errors.
-
-        Below 0 it may be higher by as many. For what else there is to say of them see
-        :meth:`RowErrors.clearly_less`.
-        """
-        one, two = (self, other) if margin >= 0 else (other, self)
-        assert self.held_errors is not None  # both fits have held-out rows, the same
-        mine, others = map(torch.from_numpy, (one.held_losses, two.held_losses))
-        is_clear = self.held_errors.clearly_less(mine, others, abs(margin), **how)
-        return is_clear if margin >= 0 else not is_clear

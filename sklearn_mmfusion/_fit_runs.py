@@ -15,6 +15,7 @@ from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fit_options import FitOptions, refuse_watchers, watchers
 from sklearn_mmfusion._fitting import FitSteps, fit_steps
 from sklearn_mmfusion._groups import split_by_group
+from sklearn_mmfusion._looks import Looks, taken
 from sklearn_mmfusion._memory_estimate import check_memory
 from sklearn_mmfusion._plan import FusionPlan, build_network
 from sklearn_mmfusion._seeds import seed_for
@@ -86,30 +87,33 @@ class FitRuns(FitOptions):
             if fraction == "auto":
                 fraction = 0.2 if n <= SPARE_ROWS else 0.1
             seed = seed_for(plan.seed, "split")
-            parts = _split(whole, fraction, seed)
-            if parts is None and whole.groups is None:  # a handful: copies may be on both sides
-                parts = _take(whole, split_rows(whole.target, whole.kind, fraction, seed))
-            if parts is not None:
+            split = _split(whole, fraction, seed)
+            if split is None and whole.groups is None:  # a handful: copies may be on both sides
+                split = split_rows(whole.target, whole.kind, fraction, seed)
+            if split is not None:
                 self._begin(plan, whole, self._n_tries(plan, n, start))
-                return (yield from self._run_best(plan, *parts, start))
+                return (yield from self._run_best(plan, *taken(whole, split), start))
             self._refuse_no_rows(whole)
         refuse_watchers(self.callbacks, f"a fit on all rows; {_WITH_HELD_OUT}")
         fraction = 0.2 if self.validation_fraction == "auto" else self.validation_fraction
-        parts = _split(whole, fraction, seed_for(plan.seed, "inner split"))
-        if parts is None:
+        seed = seed_for(plan.seed, "inner split")
+        split = _split(whole, fraction, seed)
+        if split is None:
             self._begin(plan, whole, 1)
             return (yield from self._run_once(plan, whole, None, start))
-        self._begin(plan, whole, self._n_tries(plan, n, start) + 1)
+        looks = Looks(whole, split, fraction, seed, _split)
+        parts = taken(whole, split)
+        self._begin(plan, whole, self._n_tries(plan, n, start, looks) + 1)
         # Few rows cannot spare any: what is chosen is chosen in a first fit without some.
         schedule = self._schedule(plan, parts[0], whole)
-        inner = yield from self._run_best(plan, *parts, start)
-        del parts  # before all rows take memory of their own
+        inner = yield from self._run_best(plan, *parts, start, looks)
+        del parts, looks  # before all rows take memory of their own
         if inner.training.interrupted:
             return inner
         chosen = {**self._chosen(inner), "lr": inner.training.first_lr}
         if self.early_stopping == "auto" and inner.training.best_epoch is not None:
             chosen |= {**schedule, "max_epochs": inner.training.best_epoch}
-        plan = replace(plan, terms=inner.plan.terms, encoders=inner.plan.encoders)
+        plan = replace(plan, terms=self._terms_left(inner), encoders=inner.plan.encoders)
         result = yield from self._run_once(plan, whole, None, start, **chosen)
         if "max_epochs" in chosen and _lags(result, inner):
             return inner
@@ -152,7 +156,9 @@ class FitRuns(FitOptions):
             n_phases = int(self._method_options(plan, whole).get("n_phases", 1))
             whole.task.begin(n_fits * n_phases * self._n_members())
 
-    def _n_tries(self, plan: FusionPlan, n_rows: int, start: Any) -> int:
+    def _n_tries(
+        self, plan: FusionPlan, n_rows: int, start: Any, looks: Looks | None = None
+    ) -> int:
         """Return how many fits :meth:`_run_best` makes at most."""
         return 1 + len(self._others(plan, n_rows, start))
 
@@ -169,13 +175,26 @@ class FitRuns(FitOptions):
             tries.append(Alternative(encoders=plan.on_components(plan.encoders)))
         return tries
 
-    def _run_best(self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any) -> FitSteps:
+    def _run_first(
+        self, plan: FusionPlan, kept: FitInput, held: FitInput, start: Any, looks: Looks | None
+    ) -> FitSteps:
+        """Fit on some rows the model that others are tried beside."""
+        return (yield from self._run_once(plan, kept, held, start))
+
+    def _run_best(
+        self,
+        plan: FusionPlan,
+        kept: FitInput,
+        held: FitInput,
+        start: Any,
+        looks: Looks | None = None,
+    ) -> FitSteps:
         """Fit on some rows, and let other models win on the others.
 
         They win by a lower loss; with more than ``SMALL_SAMPLE`` rows it has to be lower by two
         standard errors. With fewer, no hidden layers are simpler by one of them.
         """
-        best = yield from self._run_once(plan, kept, held, start)
+        best = yield from self._run_first(plan, kept, held, start, looks)
         n_rows = kept.data.n_samples + held.data.n_samples
         small = n_rows <= SMALL_SAMPLE
         has_gained = is_linear = False
@@ -187,17 +206,18 @@ class FitRuns(FitOptions):
             lr = best.training.first_lr if change.lr is None else change.lr
             changed = change.plan(plan, best)
             other = yield from self._run_once(changed, kept, held, None, vote=change.vote, lr=lr)
-            has_gained |= change.encoders is not None and other.beats(best, 0.0)
+            mine, others = other.held, best.held
+            assert mine is not None and others is not None  # since there are such rows
+            has_gained |= change.encoders is not None and mine.beats(others, 0.0)
             if other.training.interrupted:
                 best = replace(best, training=replace(best.training, interrupted=True))
-            elif other.beats(
-                best,
-                change.needed(is_linear, small),
-                by_ratio=kept.kind == "regression",
-                within_classes=change.leaves_terms_out,
-            ):
+            elif change.wins(mine, others, is_linear, small, kept.kind):
                 best, is_linear = other, change.becomes_linear(is_linear)
-        return replace(best, held_losses=None, held_errors=None)
+        return replace(best, held=None)
+
+    def _terms_left(self, inner: FitResult) -> tuple[tuple[int, ...], ...]:
+        """Return the terms of the fit on all rows, after a first fit on some."""
+        return inner.plan.terms
 
     def _chosen(self, inner: FitResult) -> dict[str, Any]:
         """Options that a first fit on some rows has settled for the fit on all rows."""
@@ -268,22 +288,13 @@ class FitRuns(FitOptions):
         return tuple(last if repr(last) in names else now for names, last, now in triples)
 
 
-def _split(whole: FitInput, fraction: float, seed: int) -> tuple[FitInput, FitInput] | None:
+def _split(whole: FitInput, fraction: float, seed: int) -> Split | None:
     """Split rows into those to train on and those held out; None where there are too few."""
     if whole.groups is not None:
-        by_group = whole.groups, whole.target, whole.kind, fraction, seed, whole.weight
-        return _take(whole, split_by_group(*by_group))
+        return split_by_group(whole.groups, whole.target, whole.kind, fraction, seed, whole.weight)
     if whole.data.n_samples > HASHED_ROWS:
-        return _take(whole, split_rows(whole.target, whole.kind, fraction, seed))
-    rows = whole.data, whole.target
-    return _take(whole, split_by_content(*rows, whole.kind, fraction, seed, whole.weight))
-
-
-def _take(whole: FitInput, split: Split | None) -> tuple[FitInput, FitInput] | None:
-    if split is None:
-        return None
-    kept = whole.take(split.kept, split.kept_weight)
-    return kept, without_wild_rows(kept, whole.take(split.held, split.held_weight))
+        return split_rows(whole.target, whole.kind, fraction, seed)
+    return split_by_content(whole.data, whole.target, whole.kind, fraction, seed, whole.weight)
 
 
 def _lags(second: FitResult, first: FitResult) -> bool:

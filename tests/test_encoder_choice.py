@@ -1,7 +1,6 @@
 """Tests of the choice of encoders up to 5000 rows: hidden layers or none, columns or components."""
 
 import pickle
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -34,6 +33,7 @@ from sklearn_mmfusion import (
 )
 from sklearn_mmfusion._encoders import SMALL_SAMPLE, resolve_encoders
 from sklearn_mmfusion._errors import FitInterruptedWarning, InputError
+from sklearn_mmfusion._held_fit import HeldFit
 from sklearn_mmfusion._row_errors import RowErrors
 from sklearn_mmfusion._splitting import SPARE_ROWS
 from sklearn_mmfusion.data._blocks import ModalityLayout
@@ -309,8 +309,8 @@ def test_simpler_model_may_be_worse_by_its_margin(mine, margin, wins):
     # The difference has standard deviation 0.5 over 64 rows, so that 0.0625 is a standard error.
     noise = np.tile([-0.5, 0.5], 32)
     share = torch.full((64,), 1 / 64, dtype=torch.float64)
-    held = partial(replace, est_result(), held_errors=RowErrors(share, 64.0))
-    one, other = held(held_losses=mine + noise), held(held_losses=np.ones(64))
+    errors = RowErrors(share, 64.0)
+    one, other = HeldFit(mine + noise, errors), HeldFit(np.ones(64), errors)
     assert one.beats(other, margin) is wins
 
 
