@@ -23,7 +23,7 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion._groups import groups_for
+from sklearn_mmfusion._groups import fit_parameter, groups_for
 from sklearn_mmfusion._unwrap import check_will_have, unwrap
 from sklearn_mmfusion._validation_targets import own_errors
 from sklearn_mmfusion.data import ModalityFrame
@@ -239,12 +239,10 @@ class ContributionTransformer(MetaEstimatorMixin, TransformerMixin, BaseEstimato
 
 
 def _fit(estimator: Any, X: Any, y: Any, sample_weight: Any, groups: Any) -> Any:
-    grouped = groups_for(estimator, groups)
-    if sample_weight is None:
-        return clone(estimator).fit(X, y, **grouped)
-    # A Pipeline hands the weights on to the step that is named.
-    step = f"{estimator.steps[-1][0]}__" if hasattr(estimator, "steps") else ""
-    return clone(estimator).fit(X, y, **{f"{step}sample_weight": sample_weight}, **grouped)
+    of_rows = groups_for(estimator, groups)
+    if sample_weight is not None:
+        of_rows[fit_parameter(estimator, "sample_weight")] = sample_weight
+    return clone(estimator).fit(X, y, **of_rows)
 
 
 def _flat_contributions(fitted: Any, X: Any) -> Floats:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from sklearn import get_config
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 from sklearn.utils.validation import has_fit_parameter
@@ -16,7 +17,7 @@ from sklearn.utils.validation import has_fit_parameter
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._splitting import Split
 
-__all__ = ["check_groups", "group_folds", "groups_for", "split_by_group"]
+__all__ = ["check_groups", "fit_parameter", "group_folds", "groups_for", "split_by_group"]
 
 Codes = npt.NDArray[np.intp]
 Floats = npt.NDArray[np.float64]
@@ -48,26 +49,53 @@ def check_groups(groups: Any, n_samples: int) -> Codes | None:
     """
     if groups is None:
         return None
-    if np.shape(groups) != (n_samples,):
+    labels = _labels(groups)
+    if labels.shape != (n_samples,):
         raise InputError(
             f"groups: expected one label for each of the {n_samples} rows of X, got the shape "
-            f"{np.shape(groups)}"
+            f"{labels.shape}; pass one column, of strings or integers"
         )
-    labels = np.asarray(groups)
-    try:
-        names, codes = np.unique(labels, return_inverse=True)
-        missing = np.flatnonzero(labels != labels)
-    except TypeError as error:
-        raise InputError(
-            "groups: expected labels of one kind, got some that cannot be sorted; use strings or "
-            "integers throughout, and give rows without a group a label of their own"
-        ) from error
+    is_object = labels.dtype == object
+    missing = np.flatnonzero(list(map(_is_missing, labels)) if is_object else labels != labels)
     if len(missing):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(
-            f"groups: expected a label for every row, got NaN in row {missing[0]}; give rows "
-            "without a group a label of their own"
+            f"groups: expected a label for every row, got {labels[missing[0]]} in row {missing[0]}"
+            f"{more}; give rows without a group a label of their own"
         )
+    try:
+        codes = np.unique(labels, return_inverse=True)[1]
+    except (TypeError, ValueError) as error:
+        kinds = sorted({type(label).__name__ for label in labels})
+        raise InputError(
+            f"groups: expected labels that can be sorted, got {' and '.join(kinds)}; use strings "
+            "or integers throughout"
+        ) from error
     return codes.astype(np.intp)
+
+
+def _labels(groups: Any) -> npt.NDArray[Any]:
+    """Return labels as an array; numpy would turn the numbers of a mixed list into strings."""
+    if isinstance(groups, torch.Tensor):
+        groups = groups.detach().cpu()
+    try:
+        labels = np.asarray(groups)
+        is_mixed = isinstance(groups, list | tuple) and labels.dtype.kind in "US"
+        return np.asarray(groups, dtype=object) if is_mixed else labels
+    except ValueError as error:
+        raise InputError(
+            "groups: expected one label for each row of X, got sequences of several lengths; pass "
+            "one column, of strings or integers"
+        ) from error
+
+
+def _is_missing(label: Any) -> bool:
+    try:
+        return label is None or bool(label != label)
+    except TypeError:  # NA of pandas does not say whether it is itself
+        return True
+    except ValueError:  # an array, which is no label
+        return False
 
 
 def group_folds(
@@ -193,17 +221,23 @@ def groups_for(estimator: Any, groups: Any) -> dict[str, Any]:
     dict
         Keyword arguments of ``fit``.
     """
-    step, last, is_routed = "", estimator, get_config()["enable_metadata_routing"]
-    if hasattr(estimator, "steps"):
-        name, last = estimator.steps[-1]
-        step = "" if is_routed else f"{name}__"
-    if groups is None or not has_fit_parameter(last, "groups") or (is_routed and _declines(last)):
+    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
+    if groups is None or not has_fit_parameter(last, "groups") or _declines(last):
         return {}
-    return {f"{step}groups": groups}
+    return {fit_parameter(estimator, "groups"): groups}
+
+
+def fit_parameter(estimator: Any, name: str) -> str:
+    """Return what ``fit`` calls a parameter of the last step of a Pipeline, or its own."""
+    if not hasattr(estimator, "steps") or get_config()["enable_metadata_routing"]:
+        return name
+    return f"{estimator.steps[-1][0]}__{name}"
 
 
 def _declines(estimator: Any) -> bool:
-    """Whether the user has set ``set_fit_request(groups=False)``."""
+    """Whether the user has set ``set_fit_request(groups=False)``, and it is in force."""
+    if not get_config()["enable_metadata_routing"]:
+        return False
     routing = getattr(estimator, "get_metadata_routing", lambda: None)()
     requests = getattr(getattr(routing, "fit", None), "requests", {})
     return requests.get("groups") is False

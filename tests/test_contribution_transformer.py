@@ -174,6 +174,9 @@ def test_weights_reach_the_estimator_and_its_folds():
     piped = ContributionTransformer(make_pipeline(model), cv="in_sample")
     expected = clone(model).fit(X, SIGNAL, sample_weight=weight).contributions(X)[..., 0]
     np.testing.assert_array_equal(piped.fit_transform(X, SIGNAL, weight), expected)
+    with sklearn.config_context(enable_metadata_routing=True):
+        model.set_fit_request(sample_weight=True)
+        np.testing.assert_array_equal(piped.fit_transform(X, SIGNAL, weight), expected)
 
 
 def test_groups_reach_the_splitter_and_stay_together():
