@@ -58,7 +58,7 @@ class Alternative:
             return self.is_linear
         return is_linear and self.encoders is None
 
-    def wins(self, held: HeldFit, best: HeldFit, is_linear: bool, small: bool, kind: str) -> bool:
+    def wins(self, held: HeldFit, best: HeldFit, is_linear: bool, small: bool) -> bool:
         """Whether it takes the place of the best one so far.
 
         Parameters
@@ -69,10 +69,8 @@ class Alternative:
             Whether the encoders of the best one have no hidden layers.
         small : bool
             Whether there are few rows.
-        kind : str
-            Kind of the target.
         """
-        return held.beats(best, self._margin(is_linear, small), by_ratio=kind == "regression")
+        return held.beats(best, self._margin(is_linear, small))
 
     def _margin(self, is_linear: bool, small: bool) -> float:
         """Return by how many standard errors it has to be better."""

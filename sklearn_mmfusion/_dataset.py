@@ -24,11 +24,13 @@ GATHER_BYTES = 64 * 2**20
 class FusionDataset(torch.utils.data.Dataset):
     """All rows of a data set as tensors, with targets.
 
-    ``n_counted`` is the number of rows that the weights stand for, ``goes_to`` the device to which
-    batches go where the rows are too many for it; None: they are where they are used.
+    ``n_counted`` is the number of rows that the weights stand for, ``group`` the number of the
+    group of each row, on the CPU, or None. ``goes_to`` is the device to which batches go where the
+    rows are too many for it; None: they are where they are used.
     """
 
     goes_to: torch.device | None = None
+    group: Tensor | None = None
 
     def __init__(self, batch: FusionBatch, target: Tensor) -> None:
         self.batch, self.target = batch, target
@@ -82,6 +84,7 @@ class FusionDataset(torch.utils.data.Dataset):
         )
         part = FusionDataset(batch, target)  # type: ignore[arg-type]  # never None
         part.n_counted = self.n_counted * n_rows / n
+        part.group = None if self.group is None else self.group[rows]
         return part
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> FusionDataset:
@@ -90,9 +93,7 @@ class FusionDataset(torch.utils.data.Dataset):
         if batch.weight is not None:
             batch.weight = batch.weight.to(dtype)
         target = target.to(dtype) if target.is_floating_point() else target
-        moved = FusionDataset(batch, target)
-        moved.n_counted = self.n_counted
-        return moved
+        return FusionDataset(batch, target)._with_counts_of(self)
 
     def on_device(self, device: torch.device | str) -> FusionDataset:
         """Return the rows on a device; where they do not fit, those that go there in batches."""
@@ -100,9 +101,12 @@ class FusionDataset(torch.utils.data.Dataset):
         tensors = [v for v in self.batch.values if isinstance(v, Tensor)]
         if fits(sum(t.numel() * t.element_size() for t in tensors), device):
             moved = FusionDataset(self.batch.to(device), self.target.to(device))
-            moved.n_counted = self.n_counted
-            return moved
+            return moved._with_counts_of(self)
         self.goes_to = device
+        return self
+
+    def _with_counts_of(self, other: FusionDataset) -> FusionDataset:
+        self.n_counted, self.group = other.n_counted, other.group
         return self
 
     @property

@@ -67,7 +67,8 @@ def finish(
     gap, reg, relaxation = float("nan"), options.reg, Relaxation()
     if vote:
         constant = best_constant(some, loss_name, plan.n_outputs)
-        set_vote(network, features, some.target, share, constant, loss_name, some.n_counted)
+        errors = RowErrors(share, some.n_counted, group=some.group)
+        set_vote(network, features, some.target, constant, loss_name, errors)
     elif (polish_weights or options.relaxation is not None) and options.reg > 0:
         solution = solve(
             FusionProblem(
@@ -178,7 +179,8 @@ def _held_features(
     """Return the features of held-out rows."""
     some = _some_rows(network, held, seed)
     features = _features(network, some)
-    return HeldFeatures(features, some.target, row_shares(some), some.n_counted, loss_name)
+    errors = RowErrors(row_shares(some), some.n_counted, group=some.group)
+    return HeldFeatures(features, some.target, errors, loss_name)
 
 
 @torch.no_grad()

@@ -211,7 +211,7 @@ class FitRuns(FitOptions):
             has_gained |= change.encoders is not None and mine.beats(others, 0.0)
             if other.training.interrupted:
                 best = replace(best, training=replace(best.training, interrupted=True))
-            elif change.wins(mine, others, is_linear, small, kept.kind):
+            elif change.wins(mine, others, is_linear, small):
                 best, is_linear = other, change.becomes_linear(is_linear)
         return replace(best, held=None)
 

@@ -148,6 +148,7 @@ def fit_steps(
         target = scaled_target(rows, scale)
         made = to_dataset(rows.data, target, weight, dtype).on_device(options.device)
         made.n_counted = n_counted(rows.weight, len(target))
+        made.group = None if rows.groups is None else torch.from_numpy(rows.groups)
         return made
 
     rows = dataset(train_input)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from sklearn_mmfusion._dataset import FusionDataset
 from sklearn_mmfusion._fit_data import FitInput
 from sklearn_mmfusion._fit_scales import best_constant, row_shares
-from sklearn_mmfusion._row_errors import RowErrors
+from sklearn_mmfusion._row_errors import RowClasses, RowErrors
 from sklearn_mmfusion._weights import n_counted_by_class
 from sklearn_mmfusion.modules.losses import LOSSES
 
@@ -36,9 +35,9 @@ def row_errors(rows: FitInput, dataset: FusionDataset) -> RowErrors:
     return RowErrors(
         share=row_shares(dataset).cpu(),
         n_counted=dataset.n_counted,
-        label=None if counts is None else dataset.target.cpu(),
-        counts=counts,
-        group=None if rows.groups is None else torch.from_numpy(rows.groups),
+        classes=None if counts is None else RowClasses(dataset.target.cpu(), counts),
+        group=dataset.group,
+        by_ratio=rows.kind == "regression",
     )
 
 
@@ -86,7 +85,7 @@ def held_out_gain(
     if reference <= 0:
         return float("nan"), float("nan")
     mean = errors.mean(gains)
-    if errors.label is None:
+    if errors.classes is None:
         # That of a ratio, which is smaller where a target with long tails makes both losses
         # uncertain; or of a difference, where a few rows have a large loss under both models.
         ratio = losses - (1 - mean / reference) * before

@@ -48,15 +48,16 @@ class HeldFit:
     single: Floats | None = None
     joint: Floats | None = None
 
-    def beats(self, other: HeldFit, margin: float, **how: bool) -> bool:
+    def beats(self, other: HeldFit, margin: float, *, within_classes: bool = False) -> bool:
         """Whether the loss is lower by more than so many standard errors.
 
-        Below 0 it may be higher by as many. For what else there is to say of them see
-        :meth:`RowErrors.clearly_less`.
+        Below 0 it may be higher by as many. See :meth:`RowErrors.clearly_less`.
         """
         one, two = (self, other) if margin >= 0 else (other, self)
         mine, others = map(torch.from_numpy, (one.losses, two.losses))
-        is_clear = self.errors.clearly_less(mine, others, abs(margin), **how)
+        is_clear = self.errors.clearly_less(
+            mine, others, abs(margin), within_classes=within_classes
+        )
         return is_clear if margin >= 0 else not is_clear
 
     def evidence(self, additive: HeldFit | None = None) -> list[float]:

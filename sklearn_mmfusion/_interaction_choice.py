@@ -22,7 +22,6 @@ _CHANCE = 0.002  # that interactions which are not there are taken to be shown
 _DOUBTED = 2.5  # standard errors of its score below which an interaction is taken out of others
 _HOPE = 1.3  # from which on other rows are asked
 _CLEAR = 2.5  # of the difference of losses, which shows interactions too
-_LOG_LOSSES = ("binary", "multiclass", "multilabel")
 
 
 def choose_interactions(
@@ -99,9 +98,7 @@ def _evidence(
 
 def _is_clearly_better(joint: FitResult, additive: FitResult) -> bool:
     assert joint.held is not None and additive.held is not None  # since there are such rows
-    by_ratio = joint.held.loss_name not in _LOG_LOSSES
-    how = {"by_ratio": by_ratio, "within_classes": True}
-    return not additive.held.beats(joint.held, -_CLEAR, **how)
+    return not additive.held.beats(joint.held, -_CLEAR, within_classes=True)
 
 
 def _active(result: FitResult) -> list[Term]:

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-__all__ = ["RowErrors"]
+__all__ = ["RowClasses", "RowErrors"]
 
 Floats = npt.NDArray[np.float64]
+
+
+class RowClasses(NamedTuple):
+    """Classes of rows.
+
+    Attributes
+    ----------
+    label : Tensor of shape (n,)
+        Class of each row.
+    counts : ndarray of shape (n_classes,)
+        Number of rows that the weights of each class stand for.
+    """
+
+    label: Tensor
+    counts: Floats
 
 
 @dataclass
@@ -29,19 +45,20 @@ class RowErrors:
         Row weights that sum to 1.
     n_counted : float
         Number of rows that the weights stand for.
-    label : Tensor of shape (n,) or None
-        Class of each row; None where there are no classes.
-    counts : ndarray of shape (n_classes,) or None
-        Number of rows that the weights of each class stand for.
+    classes : RowClasses or None
+        Classes, where there are some.
     group : Tensor of shape (n,) or None
         Number of the group of each row, from 0; None: every row is its own.
+    by_ratio : bool
+        Whether a ratio of two mean losses may say which is less, as of squared errors, which have
+        long tails; see :meth:`clearly_less`.
     """
 
     share: Tensor
     n_counted: float
-    label: Tensor | None = None
-    counts: Floats | None = None
+    classes: RowClasses | None = None
     group: Tensor | None = None
+    by_ratio: bool = False
 
     def __post_init__(self) -> None:
         self.share = self.share.double()
@@ -52,26 +69,35 @@ class RowErrors:
 
     def variance(self, values: Tensor) -> float:
         """Variance of the mean, with the share of each class fixed."""
-        if self.label is None or self.counts is None:
-            values = values.double()
-            centred = values - self.share @ values
-            over_rows = float(self.share @ centred.square()) / self.n_counted
-            return max(over_rows, self._over_groups(centred))
-        return self._of_classes(values)[0]
+        if self.classes is not None:
+            return self._of_classes(values, self.classes)[0]
+        over_rows, over_groups = self._over_all(values)
+        return max(over_rows, over_groups)
 
     def variance_over_all(self, values: Tensor) -> float:
         """Variance of the mean, with the share of each class left to chance."""
-        if self.label is None or self.counts is None:
-            return self.variance(values)
-        return self._of_classes(values)[1]
+        if self.classes is not None:
+            return self._of_classes(values, self.classes)[1]
+        return self.variance(values)
 
-    def _of_classes(self, values: Tensor) -> tuple[float, float]:
-        assert self.label is not None and self.counts is not None
+    def design_effect(self, values: Tensor) -> float:
+        """Return the variance of a mean as a multiple of that of independent rows, at least 1."""
+        over_rows, over_groups = self._over_all(values)
+        return max(1.0, over_groups / over_rows) if over_rows > 0 else 1.0
+
+    def _over_all(self, values: Tensor) -> tuple[float, float]:
+        """Variance of the mean, whatever the classes: were rows independent, and by groups."""
+        values = values.double()
+        centred = values - self.share @ values
+        over_rows = float(self.share @ centred.square()) / self.n_counted
+        return over_rows, self._over_groups(centred)
+
+    def _of_classes(self, values: Tensor, classes: RowClasses) -> tuple[float, float]:
         values = values.double()
         mean, within, over_all = self.share @ values, 0.0, 0.0
         centred = torch.zeros_like(values)
-        for label, n in enumerate(self.counts.tolist()):
-            own = self.label == label
+        for label, n in enumerate(classes.counts.tolist()):
+            own = classes.label == label
             total = self.share[own].sum()
             if not total > 0:
                 continue
@@ -101,10 +127,17 @@ class RowErrors:
         others: Tensor,
         n_errors: float = 1.0,
         *,
-        by_ratio: bool = False,
         within_classes: bool = False,
     ) -> bool:
         r"""Whether a mean loss is below another by so many standard errors of the difference.
+
+        Where ``by_ratio`` is set it is enough that :math:`\log(\bar\ell_2 / \bar\ell_1)` is above 0
+        by so many errors, those of the mean of
+        :math:`\ell_{2i} / \bar\ell_2 - \ell_{1i} / \bar\ell_1`. Of losses that are nearly equal
+        both say the same. Squared errors have long tails: of 40 rows of a product of normal
+        variables no model, however good, is better than the mean by 2.5 errors of a difference;
+        where a few rows have large losses under both models, it is the difference that shows a
+        gain in the others.
 
         Parameters
         ----------
@@ -112,14 +145,6 @@ class RowErrors:
             Losses of two models on the rows.
         n_errors : float
             Number of standard errors.
-        by_ratio : bool
-            Whether it is enough that :math:`\log(\bar\ell_2 / \bar\ell_1)` is above 0 by so many
-            errors, those of the mean of
-            :math:`\ell_{2i} / \bar\ell_2 - \ell_{1i} / \bar\ell_1`. Of losses that are nearly equal
-            both say the same. Squared errors have long tails: of 40 rows of a product of normal
-            variables no model, however good, is better than the mean by 2.5 errors of a
-            difference; where a few rows have large losses under both models, it is the difference
-            that shows a gain in the others.
         within_classes : bool
             Whether the share of each class is fixed. What a rare class gains is then no matter of
             chance, and an interaction that it alone shows can be kept.
@@ -129,7 +154,7 @@ class RowErrors:
         if self.mean(difference) > n_errors * math.sqrt(variance(difference)):
             return True
         one, two = self.mean(losses), self.mean(others)
-        if not (by_ratio and two > one):
+        if not (self.by_ratio and two > one):
             return False
         if one <= 0:
             return True

@@ -88,23 +88,20 @@ class HeldFeatures:
         Term features.
     target : Tensor of shape (n,) or (n, n_outputs)
         Encoded target.
-    share : Tensor of shape (n,)
-        Row weights that sum to 1.
-    n_counted : float
-        Number of rows that the weights stand for.
+    errors : RowErrors
+        Of means over the rows, whatever their classes.
     loss_name : str
         Key of :data:`~sklearn_mmfusion.modules.losses.LOSSES`.
     """
 
     features: Tensor
     target: Tensor
-    share: Tensor
-    n_counted: float
+    errors: RowErrors
     loss_name: str
 
     def mean(self, losses: Tensor) -> float:
         """Weighted mean."""
-        return float((losses * self.share).sum())
+        return float((losses * self.errors.share).sum())
 
     def losses(self, outputs: Tensor) -> Tensor:
         """Loss of each row."""
@@ -186,7 +183,7 @@ def _about_as_good(
         solved = _exact(replace(problem, reg=reg), trained.weight, trained.bias)
         # Features that were fitted too closely to the training rows mislead the exact solution.
         excess = held.best_losses(solved.weight, solved.bias) - allowance
-        if not RowErrors(held.share, held.n_counted).clearly_less(losses, excess):
+        if not held.errors.clearly_less(losses, excess):
             return solved
     return trained
 
@@ -200,6 +197,7 @@ def _choose(
         unit = 2.0 * held.mean(held.losses(held.features @ solved.weight.T + solved.bias))
     if unit <= 0 or not bool(solved.weight.any()):
         return solved, Relaxation()
+    unit *= held.errors.design_effect(_scores(solved, held))
     factor, least = common_factor(problem, solved, held, unit)
     best, chosen = solved, Relaxation(1.0, factor)
     if factor < _SHRUNKEN or math.isnan(solved.gap):
@@ -244,6 +242,13 @@ def _rescaled(problem: FusionProblem, found: Solution, relaxation: Relaxation) -
     return replace(found, weight=weight, bias=bias)
 
 
+def _scores(solved: Solution, held: HeldFeatures) -> Tensor:
+    """Return what a slightly larger factor of the weights adds to the loss of each row."""
+    signal = held.features @ solved.weight.T
+    more, less = (held.losses(math.exp(step) * signal + solved.bias) for step in (_STEP, -_STEP))
+    return more - less
+
+
 def common_factor(
     problem: FusionProblem, solved: Solution, held: HeldFeatures, unit: float = 1.0
 ) -> tuple[float, float]:
@@ -263,7 +268,8 @@ def common_factor(
         Held-out rows.
     unit : float, default=1
         Loss :math:`u` that counts as one unit of log-likelihood: of a log-loss 1, of a squared
-        error twice its mean.
+        error twice its mean. Of rows in groups it is larger, by how much less sure the mean loss
+        is than that of independent rows: the likelihood counts for what the groups say.
 
     Returns
     -------
@@ -280,7 +286,7 @@ def common_factor(
         factor = math.exp(log_factor)
         intercept = problem.best_bias(factor * fitted, intercept, tol=1e-6)
         mean = held.mean(held.losses(factor * held_fitted + intercept))
-        return held.n_counted * mean / unit + 0.5 * (log_factor / _FACTOR_STD) ** 2
+        return held.errors.n_counted * mean / unit + 0.5 * (log_factor / _FACTOR_STD) ** 2
 
     found = minimize_scalar(
         objective, bounds=(-_BOUND, _BOUND), method="bounded", options={"xatol": 1e-4}

@@ -21,6 +21,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
+from sklearn_mmfusion._groups import group_folds
 from sklearn_mmfusion._row_errors import RowErrors
 from sklearn_mmfusion._scaling import LEFT_OUT
 from sklearn_mmfusion.modules.losses import LOSSES
@@ -71,15 +72,16 @@ class VoteProblem:
         )
 
 
-def vote_weights(problem: VoteProblem, n_rows: float) -> npt.NDArray[np.float64]:
+def vote_weights(problem: VoteProblem, errors: RowErrors) -> npt.NDArray[np.float64]:
     """Return the weight of each modality.
 
     Parameters
     ----------
     problem : VoteProblem
         The data.
-    n_rows : float
-        Number of rows that the row weights stand for.
+    errors : RowErrors
+        Of means over the rows, whatever their classes; where rows have groups, folds are of whole
+        groups.
 
     Returns
     -------
@@ -88,11 +90,8 @@ def vote_weights(problem: VoteProblem, n_rows: float) -> npt.NDArray[np.float64]
         more than one standard error.
     """
     n = len(problem.share)
-    # Folds that need no seed: each takes its part of large votes and of small ones, and copies of
-    # a row stay together.
-    sizes = problem.votes.abs().sum((1, 2)).float()
-    fold = torch.unique(sizes, return_inverse=True)[1] % _N_FOLDS
-    if not fold.any():  # rows that are all alike tell no weights apart
+    fold = _folds(problem, errors.group)
+    if not fold.any():  # rows that are all alike, or of one group, tell no weights apart
         alike: npt.NDArray[np.float64] = _solve(problem, equal=True).numpy()
         return alike
     equal, own = torch.empty(n, dtype=torch.float64), torch.empty(n, dtype=torch.float64)
@@ -101,9 +100,21 @@ def vote_weights(problem: VoteProblem, n_rows: float) -> npt.NDArray[np.float64]
         rest, some = problem.take(~held), problem.take(held)
         equal[held] = some.losses(_solve(rest, equal=True))
         own[held] = some.losses(_solve(rest, equal=False))
-    is_better = RowErrors(problem.share, n_rows).clearly_less(own, equal)
+    is_better = errors.clearly_less(own, equal)
     weights: npt.NDArray[np.float64] = _solve(problem, equal=not is_better).numpy()
     return weights
+
+
+def _folds(problem: VoteProblem, group: Tensor | None) -> Tensor:
+    """Deal whole groups to folds, or rows; without groups no seed is needed."""
+    if group is None:
+        # Each takes its part of large votes and of small ones, and copies of a row stay together.
+        sizes = problem.votes.abs().sum((1, 2)).float()
+        return torch.unique(sizes, return_inverse=True)[1] % _N_FOLDS
+    if len(torch.unique(group)) < 2:
+        return torch.zeros_like(group)
+    target = problem.target.numpy()
+    return torch.from_numpy(group_folds(group.numpy(), target, problem.kind, _N_FOLDS, seed=0))
 
 
 def _solve(problem: VoteProblem, *, equal: bool) -> Tensor:
@@ -130,10 +141,9 @@ def set_vote(
     network: FusionNetwork,
     features: Tensor,
     target: Tensor,
-    share: Tensor,
     prior: Tensor,
     kind: str,
-    n_rows: float,
+    errors: RowErrors,
 ) -> None:
     """Set the fusion of a network of log-posteriors to a weighted sum of them.
 
@@ -143,7 +153,7 @@ def set_vote(
         Network with unimodal terms alone, exact statistics, and log-posteriors as encodings.
     features : Tensor of shape (n, n_terms * n_outputs)
         Its term features over the training rows.
-    target, share, prior, kind, n_rows : object
+    target, prior, kind, errors : object
         See :class:`VoteProblem` and :func:`vote_weights`.
     """
     n_outputs = len(prior)
@@ -161,9 +171,9 @@ def set_vote(
         scales.append(scale * (norm.running_variance + norm.eps).sqrt())
         means.append(mean + scale * norm.running_mean - prior)
         votes.append(z * scales[-1] + means[-1])
-    problem = VoteProblem(torch.stack(votes, 1), prior, target, share, kind)
+    problem = VoteProblem(torch.stack(votes, 1), prior, target, errors.share, kind)
     with torch.enable_grad():
-        c = torch.from_numpy(vote_weights(problem, n_rows))
+        c = torch.from_numpy(vote_weights(problem, errors))
     weight = torch.cat([torch.diag(c_m * s) for c_m, s in zip(c, scales, strict=True)], 1)
     bias = c.mean() * prior + sum(c_m * mean for c_m, mean in zip(c, means, strict=True))
     network.fusion.weight.copy_(weight)

@@ -11,7 +11,7 @@ from sklearn_mmfusion._dataset import FusionDataset
 from sklearn_mmfusion._fit_data import FitInput
 from sklearn_mmfusion._fit_scales import row_shares
 from sklearn_mmfusion._gains import class_counts, held_out_gain
-from sklearn_mmfusion._row_errors import RowErrors
+from sklearn_mmfusion._row_errors import RowClasses, RowErrors
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
 from sklearn_mmfusion.modules.network import FusionBatch
 
@@ -29,7 +29,7 @@ def gain_of(losses, train, held, counts, weight=None, kind="binary", n_outputs=1
     rows, some = dataset(train), dataset(held, weight)
     errors = RowErrors(row_shares(some), float(len(some)))
     if counts is not None:
-        errors.label, errors.counts = some.target, counts
+        errors.classes = RowClasses(some.target, counts)
     return held_out_gain(torch.as_tensor(losses), rows, some, kind, n_outputs, errors)
 
 

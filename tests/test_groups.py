@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -27,9 +28,11 @@ from sklearn_mmfusion import (
     relevance_intervals,
     relevance_test,
 )
+from sklearn_mmfusion._dataset import to_dataset
 from sklearn_mmfusion._gains import row_errors
 from sklearn_mmfusion._groups import check_groups, group_folds, groups_for, split_by_group
 from sklearn_mmfusion.data import ModalityFrame
+from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -74,6 +77,9 @@ def seen(monkeypatch):
         pd.Categorical(["b", "a", "b", "c"], categories=["a", "b", "c", "d"]),
         pd.Series([5, 2, 5, 7], dtype="Int64"),
         pd.to_datetime(["2020-02-01", "2020-01-01", "2020-02-01", "2020-03-01"]),
+        [b"b", b"a", b"b", b"c"],
+        pd.Series([("x", 2), ("x", 1), ("x", 2), ("y", 1)]),
+        torch.tensor([5, 2, 5, 7]),
     ],
 )
 def test_labels_of_any_kind_become_numbers(labels):
@@ -86,16 +92,42 @@ def test_labels_of_any_kind_become_numbers(labels):
         ([0, 1, 2], r"groups: expected one label for each of the 4 rows .* shape \(3,\)"),
         (np.zeros((4, 1)), r"one label for each of the 4 rows .* shape \(4, 1\)"),
         ("abcd", r"one label for each of the 4 rows .* shape \(\)"),
-        (np.array(["a", 1, "b", 2], dtype=object), "labels of one kind"),
-        ([None, "a", "a", "b"], "labels of one kind.*label of their own"),
-        (pd.Series([1, None, 2, 2], dtype="Int64"), "got NaN in row 1"),
-        ([0.0, np.nan, 1.0, 1.0], "got NaN in row 1; give rows without a group a label"),
-        (pd.to_datetime([None, "2020-01-01", "2020-01-01", "2021-01-01"]), "got NaN in row 0"),
+        (np.array(["a", 1, "b", 2], dtype=object), "got int and str"),
+        (["a", 1, "b", 2], "that can be sorted, got int and str; use strings or integers"),
+        (np.array([b"a", "b", b"a", "b"], dtype=object), "got bytes and str"),
+        ([object()] * 4, "that can be sorted, got object"),
+        ([[1], [1, 2], [3], [4]], "got sequences of several lengths"),
+        (pd.DataFrame({"who": [1, 2, 1, 2]}), r"shape \(4, 1\); pass one column"),
+        ([(1, 2), (1, 2), (0, 1), (0, 1)], r"shape \(4, 2\); pass one column"),
+        (pd.Series([np.arange(2)] * 4), "that can be sorted, got ndarray"),
+        ([None, "a", "a", "b"], "for every row, got None in row 0; give rows .* of their own"),
+        (["a", "a", np.nan, "b"], "got nan in row 2"),
+        (np.array(["a", np.nan, "a", None], dtype=object), "got nan in row 1 and 1 more"),
+        (pd.Series(["a", pd.NA, "a", "b"], dtype="string"), "got <NA> in row 1"),
+        (pd.Series([True, None, True, False], dtype="boolean"), "got <NA> in row 1"),
+        (pd.Categorical(["a", None, "b", "a"]), "got nan in row 1"),
+        (pd.Series([1, None, 2, 2], dtype="Int64"), "got nan in row 1"),
+        ([None, 1, 2, 1], "got None in row 0"),
+        ([0.0, np.nan, 1.0, 1.0], "got nan in row 1; give rows without a group a label"),
+        (pd.to_datetime([None, "2020-01-01", "2020-01-01", "2021-01-01"]), "got NaT in row 0"),
     ],
 )
 def test_labels_that_are_none_are_refused(labels, message):
     with pytest.raises(InputError, match=message):
         check_groups(labels, 4)
+
+
+@pytest.fixture
+def pl():
+    return pytest.importorskip("polars")  # it sets an environment variable when it is imported
+
+
+def test_labels_of_polars_become_numbers(pl):
+    assert check_groups(pl.Series(["b", "a", "b", "c"]), 4).tolist() == [1, 0, 1, 2]
+    with pytest.raises(InputError, match="got None in row 1"):
+        check_groups(pl.Series(["b", None, "b", "c"]), 4)
+    with pytest.raises(InputError, match="got nan in row 1"):
+        check_groups(pl.Series([5, None, 5, 7]), 4)
 
 
 def test_no_groups_are_no_groups():
@@ -198,6 +230,15 @@ def test_what_tells_groups_apart_is_no_gain(early_stopping):
     with pytest.warns(RelevanceWarning):
         est.fit(X, LABELS, groups=GROUPS)
     assert est.validation_gain_ < 2 * est.validation_gain_error_
+
+
+def test_groups_go_with_the_rows_of_a_data_set():
+    block = ModalityBlock("row", np.arange(float(N))[:, None])
+    rows = to_dataset(ModalityData([block]), LABELS, None, torch.float64)
+    rows.group = torch.from_numpy(GROUPS)
+    some = rows.sample(50, 0).to("cpu", torch.float64).on_device("cpu")
+    numbers = some[:][0].values[0][:, 0].numpy().astype(int)
+    assert len(numbers) == 50 and some.group.tolist() == GROUPS[numbers].tolist()
 
 
 def test_errors_of_gains_are_those_of_groups(monkeypatch):

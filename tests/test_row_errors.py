@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sklearn_mmfusion import InTenseClassifier
-from sklearn_mmfusion._row_errors import RowErrors
+from sklearn_mmfusion._row_errors import RowClasses, RowErrors
 
 
 def randn(*shape, seed=0):
@@ -25,8 +25,8 @@ def test_nearly_equal_losses_differ_by_the_same_errors_as_a_ratio():
     error = difference.std() / np.sqrt(400)
     z = difference.mean() / error
     for by_ratio in (False, True):
-        assert uniform(400).clearly_less(losses, others, z - 0.15, by_ratio=by_ratio)
-        assert not uniform(400).clearly_less(losses, others, z + 0.15, by_ratio=by_ratio)
+        assert uniform(400, by_ratio=by_ratio).clearly_less(losses, others, z - 0.15)
+        assert not uniform(400, by_ratio=by_ratio).clearly_less(losses, others, z + 0.15)
 
 
 def test_error_of_a_log_ratio_is_that_of_resampled_rows():
@@ -36,15 +36,15 @@ def test_error_of_a_log_ratio_is_that_of_resampled_rows():
     ratios = np.log(others[draws].mean(1) / losses[draws].mean(1))
     z = np.log(others.mean() / losses.mean()) / ratios.std()
     pair = torch.from_numpy(losses), torch.from_numpy(others)
-    assert uniform(2000).clearly_less(*pair, 0.95 * z, by_ratio=True)
-    assert not uniform(2000).clearly_less(*pair, 1.05 * z, by_ratio=True)
+    assert uniform(2000, by_ratio=True).clearly_less(*pair, 0.95 * z)
+    assert not uniform(2000, by_ratio=True).clearly_less(*pair, 1.05 * z)
 
 
 def test_tails_of_the_target_hide_no_large_gain_from_a_ratio():
     others = torch.cat([torch.full((37,), 0.1), torch.tensor([25.0, 36.0, 64.0])]).double()
     pair = torch.full((40,), 0.01).double(), others
     assert not uniform(40).clearly_less(*pair, 2.5)
-    assert uniform(40).clearly_less(*pair, 2.5, by_ratio=True)
+    assert uniform(40, by_ratio=True).clearly_less(*pair, 2.5)
 
 
 def test_rows_that_no_model_fits_hide_no_gain_in_the_others():
@@ -52,17 +52,17 @@ def test_rows_that_no_model_fits_hide_no_gain_in_the_others():
     others = torch.cat([torch.ones(38).double() + 0.1 * randn(38), wild])
     losses = torch.cat([0.1 * others[:38], wild])
     for by_ratio in (False, True):
-        assert uniform(40).clearly_less(losses, others, 2.5, by_ratio=by_ratio)
+        assert uniform(40, by_ratio=by_ratio).clearly_less(losses, others, 2.5)
 
 
 def test_ratio_of_losses_of_zero_is_that_of_their_order():
-    nothing, some, rows = torch.zeros(5).double(), torch.ones(5).double(), uniform(5)
-    assert rows.clearly_less(nothing, some, 3.0, by_ratio=True)
-    assert not rows.clearly_less(some, nothing, 3.0, by_ratio=True)
-    assert not rows.clearly_less(nothing, nothing, 0.0, by_ratio=True)
+    nothing, some, rows = torch.zeros(5).double(), torch.ones(5).double(), uniform(5, by_ratio=True)
+    assert rows.clearly_less(nothing, some, 3.0)
+    assert not rows.clearly_less(some, nothing, 3.0)
+    assert not rows.clearly_less(nothing, nothing, 0.0)
     one_row = torch.tensor([0.0, 0.0, 0.0, 0.0, 9.0]).double()
-    assert rows.clearly_less(nothing, one_row, 3.0, by_ratio=True)
-    assert not rows.clearly_less(nothing, one_row, 3.0)
+    assert rows.clearly_less(nothing, one_row, 3.0)
+    assert not uniform(5).clearly_less(nothing, one_row, 3.0)
 
 
 # -- classes ---------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ def two_classes(n_rare=12, n=240):
     label = torch.zeros(n, dtype=torch.long)
     label[:n_rare] = 1
     counts = np.bincount(label.numpy()).astype(float)
-    return uniform(n, label=label, counts=counts), label
+    return uniform(n, classes=RowClasses(label, counts)), label
 
 
 def test_what_a_rare_class_gains_is_no_matter_of_chance():
@@ -130,7 +130,7 @@ def test_error_is_that_of_resampled_groups(classes):
     expected = of_group.mean(1)[rng.integers(60, size=(20_000, 60))].mean(1).std()
     known = {}
     if classes:  # both in every group, and the same values in both
-        known = {"label": torch.arange(480) % 2, "counts": np.array([240.0, 240.0])}
+        known = {"classes": RowClasses(torch.arange(480) % 2, np.array([240.0, 240.0]))}
     rows = grouped(60, 8, **known)
     assert np.sqrt(rows.variance(values)) == pytest.approx(expected, rel=0.04)
     assert rows.variance(values) > 4 * uniform(480).variance(values)
@@ -160,12 +160,24 @@ def test_numbers_of_groups_may_have_gaps():
     assert near.variance(values) == pytest.approx(far.variance(values))
 
 
+def test_design_effect_is_the_ratio_of_the_variances_of_resampled_means():
+    rng = np.random.default_rng(2)
+    values = rng.normal(size=(60, 1)) + rng.normal(size=(60, 8))
+    by_group = values.mean(1)[rng.integers(60, size=(20_000, 60))].mean(1).var()
+    by_row = values.reshape(-1)[rng.integers(480, size=(20_000, 480))].mean(1).var()
+    rows, errors = torch.from_numpy(values), grouped(60, 8)
+    assert errors.design_effect(rows.flatten()) == pytest.approx(by_group / by_row, rel=0.06)
+    assert uniform(480).design_effect(rows.flatten()) == 1
+    assert errors.design_effect((rows - rows.mean(1, keepdim=True)).flatten()) == 1
+    assert errors.design_effect(torch.zeros(480)) == 1
+
+
 # -- precision -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("known", [{}, {"label": torch.arange(12) % 2, "counts": np.full(2, 6.0)}])
-def test_values_of_any_precision(known):
-    rows, values = uniform(12, **known), randn(12).float()
+@pytest.mark.parametrize("classes", [None, RowClasses(torch.arange(12) % 2, np.full(2, 6.0))])
+def test_values_of_any_precision(classes):
+    rows, values = uniform(12, classes=classes), randn(12).float()
     for error_of in (rows.variance, rows.variance_over_all):
         assert error_of(values) == error_of(values.double())
     assert rows.clearly_less(values - 5, values) and not rows.clearly_less(values, values)

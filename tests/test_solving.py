@@ -10,6 +10,7 @@ from sklearn.model_selection import train_test_split
 
 from sklearn_mmfusion import InTenseClassifier, MNLClassifier, MNLRegressor, ModalityFrame
 from sklearn_mmfusion._polish import FusionProblem
+from sklearn_mmfusion._row_errors import RowErrors
 from sklearn_mmfusion._solving import HeldFeatures, Relaxation, common_factor, solve
 from sklearn_mmfusion.modules.losses import smooth_loss
 
@@ -39,7 +40,7 @@ def make(n=2000, n_held=2000, reg=0.02, loss="binary", p=1.0):
     terms = torch.repeat_interleave(torch.arange(3), torch.tensor(SIZES))
     problem = FusionProblem(z, target, uniform(n), smooth_loss(loss), terms, 3, p, reg)
     held_z, held_target = rows(n_held, 1, loss)
-    held = HeldFeatures(held_z, held_target, uniform(n_held), float(n_held), loss)
+    held = HeldFeatures(held_z, held_target, RowErrors(uniform(n_held), float(n_held)), loss)
     start = torch.zeros(1, sum(SIZES), dtype=torch.float64)
     return problem, held, start, torch.zeros(1, dtype=torch.float64)
 
@@ -165,6 +166,39 @@ def test_a_perfect_fit_is_left_as_it_is():
     found = solved(problem, held, weight, bias)
     assert found.relaxation == Relaxation()
     torch.testing.assert_close(found.weight, exact.weight)
+
+
+# -- groups -----------------------------------------------------------------------------------
+
+
+def copies(held, n, *, grouped):
+    """Every held-out row so often, as rows of their own or as a group."""
+    rows = torch.arange(len(held.features)).repeat_interleave(n)
+    errors = RowErrors(uniform(len(rows)), float(len(rows)), group=rows if grouped else None)
+    return HeldFeatures(held.features[rows], held.target[rows], errors, held.loss_name)
+
+
+@pytest.mark.parametrize("loss, n_held", [("binary", 60), ("squared_error", 6)])
+def test_rows_of_one_group_choose_what_one_row_does(loss, n_held):
+    problem, held, weight, bias = make(n=40, n_held=n_held, reg=1e-6, loss=loss)
+    once, rows, groups = (
+        solved(problem, some, weight, bias).relaxation
+        for some in (held, copies(held, 30, grouped=False), copies(held, 30, grouped=True))
+    )
+    assert groups.factor == pytest.approx(once.factor, rel=0.021)
+    assert groups.strength == once.strength
+    assert abs(np.log(rows.factor)) > abs(np.log(once.factor)) + 0.02
+
+
+def test_the_polish_is_vetoed_by_groups_and_not_by_their_rows():
+    problem, held, _, bias = make(n=30, n_held=12, reg=1e-6)
+    weight = torch.zeros(1, sum(SIZES), dtype=torch.float64)
+    weight[0, [0, 3]] = torch.tensor([2.0, 1.0]).double()
+    is_trained = [
+        np.isnan(solved(problem, some, weight, bias).gap)
+        for some in (held, copies(held, 60, grouped=False), copies(held, 60, grouped=True))
+    ]
+    assert is_trained == [False, True, False]
 
 
 # -- whole fits -------------------------------------------------------------------------------

@@ -15,7 +15,8 @@ from sklearn_mmfusion import (
     MNLRegressor,
     ModalityFrame,
 )
-from sklearn_mmfusion._vote import VoteProblem, _solve, vote_weights
+from sklearn_mmfusion._row_errors import RowErrors
+from sklearn_mmfusion._vote import VoteProblem, _folds, _solve, vote_weights
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -37,6 +38,10 @@ def problem(strengths, n=N, n_classes=3, seed=0):
     prior -= prior.mean()
     share = np.full(n, 1 / n)
     return VoteProblem(*map(torch.from_numpy, (votes, prior, y, share)), "multiclass")
+
+
+def errors(problem, n_rows, group=None):
+    return RowErrors(problem.share, float(n_rows), group=group)
 
 
 def numpy_objective(c, p):
@@ -68,23 +73,42 @@ def test_row_that_comes_twice_is_one_of_weight_two():
     )  # fmt: skip
     repeated.share = repeated.share.double()
     n_rows = float(counts.sum())
-    expected = vote_weights(once, n_rows)
+    expected = vote_weights(once, errors(once, n_rows))
     assert np.ptp(expected) > 0
-    np.testing.assert_allclose(vote_weights(repeated, n_rows), expected, rtol=1e-6)
+    found = vote_weights(repeated, errors(repeated, n_rows))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_rows_that_are_all_alike_get_equal_weights():
     p = problem([1.5, 0.3])
     same = p.take(torch.zeros(12, dtype=torch.long))
-    assert np.ptp(vote_weights(same, 12.0)) == 0
+    assert np.ptp(vote_weights(same, errors(same, 12.0))) == 0
 
 
 def test_weights_are_equal_unless_cross_validation_says_otherwise():
-    assert np.ptp(vote_weights(problem([1.0, 1.0]), N)) == 0
-    different = vote_weights(problem([2.5, 0.0], n=600), 600)
+    alike, unlike = problem([1.0, 1.0]), problem([2.5, 0.0], n=600)
+    assert np.ptp(vote_weights(alike, errors(alike, N))) == 0
+    different = vote_weights(unlike, errors(unlike, 600))
     assert different[0] > 2 * different[1]
     # Two rows stand for one each, whatever their weights add up to: few rows decide nothing.
-    assert np.ptp(vote_weights(problem([2.5, 0.0], n=600), 2)) == 0
+    assert np.ptp(vote_weights(unlike, errors(unlike, 2))) == 0
+
+
+def test_rows_of_one_group_say_no_more_than_one_row():
+    once = problem([1.5, 0.6], n=60)
+    copies = torch.arange(60).repeat_interleave(20)
+    p = once.take(copies)
+    assert np.ptp(vote_weights(once, errors(once, 60))) == 0
+    assert np.ptp(vote_weights(p, errors(p, len(copies)))) > 0
+    assert np.ptp(vote_weights(p, errors(p, len(copies), group=copies))) == 0
+
+
+def test_folds_are_of_whole_groups():
+    p, group = problem([1.0, 1.0]), torch.arange(N) % 30
+    fold = _folds(p, group)
+    assert len(torch.unique(fold)) == 4
+    assert all(len(torch.unique(fold[group == g])) == 1 for g in range(30))
+    assert np.ptp(vote_weights(p, errors(p, N, group=torch.zeros_like(group)))) == 0
 
 
 def data(kind, n=N, seed=0):
@@ -130,6 +154,14 @@ def test_fusion_of_equal_modalities_is_late_voting_up_to_a_factor(kind, cls):
     assert est.term_names_[:3] == ["a", "b", "c"]
     assert np.isnan(est.polish_gap_)
     assert np.isfinite(est.validation_gain_)
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "multilabel"])
+def test_votes_of_all_kinds_take_groups(kind):
+    X, y = data(kind)
+    est = MNLClassifier(encoders=out_of_fold(3), max_epochs=10, random_state=0)
+    est.fit(X, y, groups=np.arange(N) // 5)
+    assert est._result.is_vote
 
 
 def test_matrices_win_where_a_modality_misleads():
