@@ -81,7 +81,12 @@ class RowErrors:
         return self.variance(values)
 
     def design_effect(self, values: Tensor) -> float:
-        """Return the variance of a mean as a multiple of that of independent rows, at least 1."""
+        """Return the variance of a mean as a multiple of that of independent rows, at least 1.
+
+        Of a single group nobody knows it: its rows count as one.
+        """
+        if self.group is not None and len(torch.unique(self.group)) < 2:
+            return self.n_counted
         over_rows, over_groups = self._over_all(values)
         return max(1.0, over_groups / over_rows) if over_rows > 0 else 1.0
 

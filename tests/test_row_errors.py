@@ -170,6 +170,7 @@ def test_design_effect_is_the_ratio_of_the_variances_of_resampled_means():
     assert uniform(480).design_effect(rows.flatten()) == 1
     assert errors.design_effect((rows - rows.mean(1, keepdim=True)).flatten()) == 1
     assert errors.design_effect(torch.zeros(480)) == 1
+    assert grouped(1, 30).design_effect(randn(30)) == 30
 
 
 # -- precision -------------------------------------------------------------------------------------
