@@ -47,6 +47,7 @@ class _Fitted:
     weights: Floats
     coefficients: Floats
     n_rows: int
+    scale: Floats | None = None  # of each target; None in files of earlier versions
 
 
 class BaseMKL(ExplainedTerms, SavableMixin, CallbackSupport, BaseEstimator):
@@ -133,7 +134,7 @@ class BaseMKL(ExplainedTerms, SavableMixin, CallbackSupport, BaseEstimator):
         )
         self._schema, self._target = schema, target
         coefficients = solution.coefficients * scale
-        self._result = _Fitted(kernels, solution.weights, coefficients, data.n_samples)
+        self._result = _Fitted(kernels, solution.weights, coefficients, data.n_samples, scale)
         outputs = np.stack([matrix @ coefficients for matrix in matrices], axis=1)
         self.contribution_std_ = weighted_std(outputs * solution.weights[:, None], weight)
         set_input_attributes(self, schema)
@@ -185,6 +186,11 @@ class BaseMKL(ExplainedTerms, SavableMixin, CallbackSupport, BaseEstimator):
     ) -> tuple[Floats, Floats, Floats, Floats]:
         """Interval in which an output costs nothing, and mean and scale of the outputs."""
         raise NotImplementedError  # pragma: no cover - abstract
+
+    @property
+    def _output_units(self) -> Floats:
+        scale = self._result.scale
+        return super()._output_units if scale is None else scale
 
     @property
     def _n_training_rows(self) -> int:

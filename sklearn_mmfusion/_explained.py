@@ -129,17 +129,23 @@ class ExplainedTerms:
                     f"explain_global of {type(self).__name__} needs X: it keeps nothing of its "
                     "training rows; pass rows that it has not seen"
                 )
-            spread = {"contribution_std": self.contribution_std_}
-            return self._n_training_rows, spread | {"std_share": std_shares(self.contribution_std_)}
+            return self._n_training_rows, self._explained_spread(self.contribution_std_)
         return self._explained_moments(self._contribution_moments(X))
 
     def _explained_moments(self, found: ContributionMoments) -> tuple[int, dict[str, Any]]:
-        return found.n_rows, {
-            "contribution_std": found.std,
-            "std_share": std_shares(found.std),
+        return found.n_rows, self._explained_spread(found.std) | {
             "mean_absolute_contribution": found.mean_absolute,
             "mean_absolute_intervals": found.mean_absolute_intervals,
         }
+
+    def _explained_spread(self, deviation: Floats) -> dict[str, Any]:
+        shares = std_shares(deviation, self._output_units)
+        return {"contribution_std": deviation, "std_share": shares}
+
+    @property
+    def _output_units(self) -> Floats:
+        """Scale of each output, by which outputs are compared."""
+        return np.ones(self._target.n_outputs)
 
     @property
     def _n_training_rows(self) -> int:

@@ -38,8 +38,8 @@ class GlobalExplanation(Explanation):
         - ``kind``, ``term_names``, ``term_modalities``, ``output_names``, ``n_samples``;
         - ``relevance`` (T,);
         - ``contribution_std`` (T, K), the standard deviation of each contribution over the
-          samples, in units of the output, and ``std_share`` (T,), its share among the terms, as a
-          mean over the outputs;
+          samples, in units of the output, and ``std_share`` (T,), the share of each term, all
+          outputs together (root of the sum of squares), numeric targets in units of their scale;
         - ``mean_absolute_contribution`` (T, K) with ``mean_absolute_intervals`` (T, K, 2);
         - ``contribution_share`` (T,), the share of the mean absolute contribution;
         - of routing: ``concept_names``, ``uniform`` (1/J, the coefficient of uniform routing),

@@ -250,6 +250,10 @@ class AdditivePredictions(ExplainedTerms, FittedFusion):
         found = self._mean_over_members(self._check_rows(X), explain)
         return {"decision": found[:, 0], "contributions": found[:, 1:]}
 
+    @property
+    def _output_units(self) -> Floats:
+        return self._result.target_scale.scale
+
     def _contribution_moments(self, X: Any) -> ContributionMoments:
         data = self._check_rows(X)
         of_part = partial(self._data_contributions, n_rows=data.n_samples)

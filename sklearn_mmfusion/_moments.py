@@ -104,15 +104,28 @@ def weighted_std(contributions: Floats, weight: Floats | None = None) -> Floats:
     return deviation
 
 
-def std_shares(deviation: Floats) -> Floats:
-    """Return the share of each term in the standard deviations of an output, mean over outputs.
+def std_shares(deviation: Floats, units: Floats) -> Floats:
+    """Return the share of each term in the standard deviations, all outputs together.
 
-    Outputs are divided by their own sum first, so that their units do not matter. Shape:
-    (n_terms, n_outputs) to (n_terms,). All 0 where nothing varies.
+    An output counts by how much it varies in units that all have in common: of a target that
+    nothing predicts, terms share out next to nothing. It is the root of the sum of squares over
+    outputs that is shared, as in relevance.
+
+    Parameters
+    ----------
+    deviation : ndarray of shape (n_terms, n_outputs)
+        Standard deviations of contributions.
+    units : ndarray of shape (n_outputs,)
+        What they are divided by: the scale of each target, 1 for log-odds; 0 is that of a constant.
+
+    Returns
+    -------
+    ndarray of shape (n_terms,)
+        All 0 where nothing varies.
     """
-    total = deviation.sum(axis=0)
-    varies = total > 0
-    if not varies.any():
+    scaled = deviation / np.where(units > 0, units, 1.0)
+    largest = scaled.max(initial=0.0)
+    if not largest > 0:
         return np.zeros(len(deviation))
-    shares: Floats = (deviation[:, varies] / total[varies]).mean(axis=1)
-    return shares
+    size: Floats = np.sqrt(np.square(scaled / largest).sum(axis=1))
+    return size / size.sum()

@@ -48,8 +48,14 @@ def test_weighted_std_counts_rows_by_their_weight():
 
 
 def test_shares_do_not_depend_on_the_units_of_outputs():
-    deviation = np.array([[3.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
-    expected = [(0.75 + 0.5) / 2, (0.25 + 0.5) / 2]
-    np.testing.assert_allclose(std_shares(deviation), expected)
-    np.testing.assert_allclose(std_shares(deviation * [1000.0, 1e-3, 1.0]), expected)
-    np.testing.assert_array_equal(std_shares(np.zeros((2, 1))), [0.0, 0.0])
+    deviation, units = np.array([[3.0, 1.0, 0.0], [1.0, 1.0, 0.0]]), np.array([1.0, 1.0, 0.0])
+    expected = np.sqrt([10.0, 2.0]) / np.sqrt([10.0, 2.0]).sum()
+    np.testing.assert_allclose(std_shares(deviation, units), expected)
+    other = np.array([1e200, 1e-200, 1.0])
+    np.testing.assert_allclose(std_shares(deviation * other, units * other), expected)
+    np.testing.assert_array_equal(std_shares(np.zeros((2, 1)), np.ones(1)), [0.0, 0.0])
+
+
+def test_outputs_that_hardly_vary_hardly_count():
+    deviation = np.array([[3.0, 0.01], [1.0, 0.01]])
+    np.testing.assert_allclose(std_shares(deviation, np.ones(2)), [0.75, 0.25], atol=1e-4)
