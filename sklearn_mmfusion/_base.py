@@ -240,7 +240,7 @@ class BaseFusion(
             plan, whole.data, encoded, whole.weight, target.kind, codes
         )
         loss_name = self._loss_name(target.kind)
-        warn_of_wild_values(plan, whole, loss_name, sample_weight, representations)
+        warn_of_wild_values(plan, whole, loss_name, sample_weight, representations, target.names)
         held = None
         if validation is not None:
             held = self._fit_input(plan, validation[0], target, validation[1], None)

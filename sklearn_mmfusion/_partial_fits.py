@@ -99,7 +99,8 @@ class PartialFits:
         self._refuse_estimators(plan)
         batch = self._fit_input(plan, data, target, encoded, weight)
         if last is None:
-            warn_of_wild_values(plan, batch, self._loss_name(batch.kind), sample_weight)
+            loss_name = self._loss_name(batch.kind)
+            warn_of_wild_values(plan, batch, loss_name, sample_weight, target_names=target.names)
         options = self._options(plan, batch)
         with (
             usual_torch(),

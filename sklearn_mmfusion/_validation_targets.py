@@ -66,6 +66,10 @@ class TargetSchema:
         single = self.n_outputs == 1
         return self.names or (["y"] if single else [f"y{i}" for i in range(self.n_outputs)])
 
+    def shown_column(self, position: int) -> str:
+        """Name of a column of y in quotes, or its number where it has none."""
+        return str(position) if self.names is None else repr(self.names[position])
+
 
 @contextmanager
 def own_errors(argument: str | None = None, remedy: str = "") -> Iterator[None]:

@@ -108,11 +108,12 @@ def warn_of_wild_values(
     loss_name: str,
     sample_weight: Any,
     represented: Collection[str] = (),
+    target_names: Sequence[str] | None = None,
 ) -> None:
     """Warn of wild cells of the modalities that a plan standardises, and of the target's.
 
     See :func:`warn_of_wild_cells`. Losses that bear outliers have a scale that they do not set.
-    What estimators ``represented`` has other columns than X.
+    What estimators ``represented`` has other columns than X. Columns of the target may have names.
     """
     for m, (block, layout) in enumerate(zip(rows.data.blocks, plan.layouts, strict=True)):
         if plan.standardizes(m):
@@ -129,9 +130,10 @@ def warn_of_wild_values(
     found = _found(ModalityBlock("y", target), rows.weight)
     if found:
         where = "" if target.shape[1] == 1 else "column {}, "
+        rows_of_user = weighted_rows(sample_weight)
         warn(
             "y: a few values are so far out that the model is theirs, and other rows are nearly "
-            f"equal beside them: {_described(found, where, None, weighted_rows(sample_weight))}. "
+            f"equal beside them: {_described(found, where, target_names, rows_of_user)}. "
             "Correct the values or drop the rows, or use loss='huber' or 'absolute_error'",
             NumericalWarning,
         )

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sklearn_mmfusion import (
@@ -59,8 +60,11 @@ def test_units_of_the_target_change_nothing():
     y = mean + rng.normal(size=300)
     for factor in (1e-9, 1e9):
         assert len(warned(MNLRegressor(**FAST), X, factor * (y + 5))) == 1
-    (text,) = warned(MNLRegressor(**FAST), X, np.column_stack([rng.normal(size=300), 1e6 * y]))
+    both = np.column_stack([rng.normal(size=300), 1e6 * y])
+    (text,) = warned(MNLRegressor(**FAST), X, both)
     assert "the mean of column 1 of y" in text
+    (text,) = warned(MNLRegressor(**FAST), X, pd.DataFrame(both, columns=["mood", "pain"]))
+    assert "the mean of column 'pain' of y" in text
 
 
 def test_classes():
@@ -99,6 +103,8 @@ def test_labels():
     y = np.column_stack([rng.random(600) < 0.5, log_odds + rng.logistic(size=600) > 0])
     (text,) = warned(MNLClassifier(**FAST), X, y.astype(int))
     assert "the share of label 1 is" in text
+    (text,) = warned(MNLClassifier(**FAST), X, pd.DataFrame(y.astype(int), columns=["a", "b"]))
+    assert "the share of label 'b' is" in text
 
 
 @pytest.mark.parametrize("mechanism", ["at random", "by the other"])
@@ -119,6 +125,54 @@ def test_rows_that_do_not_count_are_not_looked_at():
     weight[:20] = 1
     assert 0 < np.isnan(X["test"][:20, 0]).sum() < 10
     assert warned(MNLRegressor(**FAST), X, y, sample_weight=weight) == []
+
+
+@pytest.mark.parametrize("reg", ["auto", 50.0])
+def test_what_others_say_of_who_lacks_a_modality_is_nothing_of_its_absence(reg):
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        X = {"test": rng.normal(size=(400, 4)), "age": rng.normal(size=(400, 3))}
+        bent = X["age"][:, 0] ** 2 - 1  # no linear encoder sees it
+        y = X["test"][:, 0] + 1.5 * bent + rng.normal(size=400)
+        X["test"][rng.random(400) < 1 / (1 + np.exp(1 - 2 * bent))] = np.nan
+        est = MNLRegressor(**FAST, reg=reg)
+        assert warned(est, X, y) == []
+        absent = np.isnan(X["test"][:, 0])
+        left_over = y - est.predict(X)
+        assert left_over[absent].mean() > left_over[~absent].mean() + 1
+
+
+def test_few_rows_of_many_and_numbers_of_any_size():
+    rng = np.random.default_rng(0)
+    X = {"test": rng.normal(size=(20_000, 2)), "age": 1e200 * rng.normal(size=(20_000, 2))}
+    y = X["test"][:, 0] + rng.normal(size=20_000)
+    X["test"][np.argsort(-y)[:500:5]] = np.nan
+    X["age"][rng.random(20_000) < 0.3] = np.nan
+    est = MNLRegressor(encoders=LinearEncoder(), max_epochs=3, missing="mask")
+    (text,) = warned(est, X, y)
+    assert "in the 100 training rows that lack it" in text
+
+
+def test_rows_of_a_group_say_no_more_than_one_row():
+    rng = np.random.default_rng(0)
+    absent = np.arange(60) < 20
+    target, zero, ones = rng.normal(size=(60, 1)) + absent[:, None], np.zeros((60, 1)), np.ones(60)
+    once = _least_chance(target, zero, zero, ones, absent)
+    rows = np.repeat(np.arange(60), 10)
+    many = target[rows], zero[rows], zero[rows], ones[rows], absent[rows]
+    assert _least_chance(*many, rows) == pytest.approx(once)
+    assert _least_chance(*many)[1] < 1e-6 * once[1]
+    assert _least_chance(*many, rows // 10) == (0, 1.0)  # two groups lack it
+
+
+def test_persons_whose_absence_tells_are_warned_of():
+    rng = np.random.default_rng(1)
+    person = np.repeat(np.arange(60), 6)
+    of_person = rng.normal(size=60)[person]
+    X = {"test": rng.normal(size=(360, 3)), "age": rng.normal(size=(360, 3))}
+    y = X["test"][:, 0] + 2 * of_person + 0.1 * rng.normal(size=360)
+    X["test"][of_person > 0.5] = np.nan
+    assert len(warned(MNLRegressor(**FAST), X, y, groups=person)) == 1
 
 
 def test_few_rows_without_a_case_are_no_evidence():
