@@ -17,6 +17,7 @@ from sklearn.model_selection import check_cv, cross_validate
 from sklearn_mmfusion._comparison import ModelComparison
 from sklearn_mmfusion._errors import FitInterruptedWarning, InputError, InputTypeError
 from sklearn_mmfusion._groups import groups_for
+from sklearn_mmfusion._kept_warnings import kept_numerical, say_once
 from sklearn_mmfusion._told_parallel import ToldParallel, check_verbose
 from sklearn_mmfusion.data import ModalityFrame
 
@@ -107,7 +108,9 @@ def compare_models(
         )
         for name, s, fold in tasks
     )
-    found = parallel.run(calls, "fits", [1] * len(tasks))
+    pairs = parallel.run(calls, "fits", [1] * len(tasks))
+    found = [scores for scores, _ in pairs]
+    say_once([said for _, said in pairs], of_parts=True)
     keys = [key for key in found[0] if key.startswith("test_")]
     renamed = scoring if isinstance(scoring, str) else "score"
     metrics = {renamed if key == "test_score" else key.removeprefix("test_"): key for key in keys}
@@ -129,13 +132,15 @@ def compare_models(
 
 def _cross_validated(
     name: str, model: Any, X: Any, y: Any, groups: Any, split: tuple[Any, Any], scoring: Any
-) -> dict[str, Any]:
-    """Cross-validate a model on one fold; an error says which model it was.
+) -> tuple[dict[str, Any], list[str]]:
+    """Cross-validate a model on one fold, and return what it says of the numbers in X beside.
+
+    An error says which model it was.
 
     A fit that is interrupted gives a model; its scores are none of this comparison, which ends.
     """
     try:
-        with warnings.catch_warnings():
+        with kept_numerical() as said:
             warnings.simplefilter("error", FitInterruptedWarning)
             found: dict[str, Any] = cross_validate(
                 model,
@@ -151,7 +156,7 @@ def _cross_validated(
     except Exception as error:
         error.add_note(f"This was the model {name!r} of compare_models.")
         raise
-    return found
+    return found, said
 
 
 def _chosen(seeds: int | Iterable[int]) -> list[int]:

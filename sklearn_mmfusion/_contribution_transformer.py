@@ -24,6 +24,7 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._groups import fit_parameter, groups_for
+from sklearn_mmfusion._kept_warnings import kept_numerical
 from sklearn_mmfusion._unwrap import check_will_have, unwrap
 from sklearn_mmfusion._validation_targets import own_errors
 from sklearn_mmfusion.data import ModalityFrame
@@ -256,7 +257,8 @@ def _out_of_fold(
 ) -> tuple[list[str], Floats]:
     of_rows = (None if v is None else np.asarray(v) for v in (sample_weight, groups))
     weight, own = (None if v is None else _safe_indexing(v, train) for v in of_rows)
-    fitted = _fit(estimator, _safe_indexing(X, train), y[train], weight, own)
+    with kept_numerical():  # the fit of all rows has said it
+        fitted = _fit(estimator, _safe_indexing(X, train), y[train], weight, own)
     inner, _ = unwrap(fitted, attribute="contributions")
     return _column_names(inner), _flat_contributions(fitted, _safe_indexing(X, test))
 

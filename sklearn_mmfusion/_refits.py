@@ -15,12 +15,13 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing
 
-from sklearn_mmfusion._errors import RelevanceWarning, warn
+from sklearn_mmfusion._errors import NumericalWarning, RelevanceWarning, warn
 from sklearn_mmfusion._groups import groups_for
 from sklearn_mmfusion._held_out import row_frame
+from sklearn_mmfusion._kept_warnings import say_once
 from sklearn_mmfusion._together import Fitting, run_fittings
 
-__all__ = ["Refit", "in_companies", "refit", "take_rows", "warn_of_refits"]
+__all__ = ["Heard", "Refit", "in_companies", "refit", "take_rows", "warn_of_refits"]
 
 _COMPANY = 5  # refits that are trained together: few enough for several processes to have work
 
@@ -30,6 +31,27 @@ def take_rows(values: Any, rows: npt.NDArray[np.intp] | None) -> Any:
     if values is None or rows is None:
         return values
     return _safe_indexing(row_frame(values), rows)
+
+
+@dataclass
+class Heard:
+    """What a refit warned of.
+
+    Attributes
+    ----------
+    counts : Counter of str
+        Number of warnings by the name of their category.
+    numerical : list of str
+        What was said of the numbers in X.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    numerical: list[str] = field(default_factory=list)
+
+    def add(self, caught: Sequence[warnings.WarningMessage]) -> None:
+        """Take in some warnings."""
+        self.counts.update(warning.category.__name__ for warning in caught)
+        self.numerical += [str(w.message) for w in caught if w.category is NumericalWarning]
 
 
 @dataclass
@@ -102,11 +124,11 @@ def _has_own_fit(estimator: Any) -> bool:
     return of_fit is of_steps is not None
 
 
-def refit(jobs: Sequence[Refit]) -> list[tuple[Any, Counter[str]]]:
+def refit(jobs: Sequence[Refit]) -> list[tuple[Any, Heard]]:
     """Fit clones, together where they can be trained so; return each and what it warned of."""
     made = [job.make() for job in jobs]
-    counts: list[Counter[str]] = [Counter() for _ in jobs]
-    each = list(zip(made, jobs, counts, strict=True))
+    heard = [Heard() for _ in jobs]
+    each = list(zip(made, jobs, heard, strict=True))
     if len(jobs) > 1 and _has_own_fit(made[0]):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # those that count are recorded
@@ -117,13 +139,13 @@ def refit(jobs: Sequence[Refit]) -> list[tuple[Any, Counter[str]]]:
             weighted = {} if weight is None else {"sample_weight": weight}
             with _recording(warned):
                 estimator.fit(X, y, **weighted, **groups_for(estimator, groups))
-    if any(warned["FitInterruptedWarning"] for warned in counts):
+    if any(warned.counts["FitInterruptedWarning"] for warned in heard):
         raise KeyboardInterrupt  # scores of a fit that was cut short are no draw
-    return list(zip(made, counts, strict=True))
+    return list(zip(made, heard, strict=True))
 
 
-def _recorded(estimator: Any, job: Refit, warned: Counter[str]) -> Fitting:
-    """Fit an estimator as its ``fit`` does, with its warnings counted."""
+def _recorded(estimator: Any, job: Refit, warned: Heard) -> Fitting:
+    """Fit an estimator as its ``fit`` does, with its warnings recorded."""
     estimator._validate_params()
     fitting: Fitting = estimator._fitting(*job.part())
     with _recording(warned):
@@ -138,25 +160,26 @@ def _recorded(estimator: Any, job: Refit, warned: Counter[str]) -> Fitting:
 
 
 @contextmanager
-def _recording(warned: Counter[str]) -> Iterator[None]:
-    """Count warnings by the names of their categories in place of showing them."""
+def _recording(warned: Heard) -> Iterator[None]:
+    """Record warnings in place of showing them."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
-    warned.update(warning.category.__name__ for warning in caught)
+    warned.add(caught)
 
 
-def warn_of_refits(found: list[Counter[str]]) -> None:
-    """Say once what many refits had to say."""
+def warn_of_refits(found: list[Heard]) -> None:
+    """Say once what many refits had to say, of which the first had all rows."""
     n = len(found)
-    constant = sum(warned["RelevanceWarning"] > 0 for warned in found)
+    say_once([warned.numerical for warned in found], of_parts=not found[0].numerical)
+    constant = sum(warned.counts["RelevanceWarning"] > 0 for warned in found)
     if 2 * constant > n:
         warn(
             f"{constant} of {n} refits are not shown to predict held-out rows better than a "
             "constant: relevance scores may mean nothing",
             RelevanceWarning,
         )
-    unfinished = sum(warned["ConvergenceWarning"] > 0 for warned in found)
+    unfinished = sum(warned.counts["ConvergenceWarning"] > 0 for warned in found)
     if unfinished:
         warn(
             f"training had not converged in {unfinished} of {n} refits; raise max_epochs or lr",

@@ -17,6 +17,7 @@ from sklearn_mmfusion._effective_scores import EffectiveScores
 from sklearn_mmfusion._errors import InputError, RelevanceWarning, warn
 from sklearn_mmfusion._groups import check_groups
 from sklearn_mmfusion._held_out import HeldOut, check_additive, row_frame
+from sklearn_mmfusion._kept_warnings import say_once
 from sklearn_mmfusion._modality_features import modality_features
 from sklearn_mmfusion._refits import Refit, in_companies, refit, take_rows
 from sklearn_mmfusion._relevance_results import RelevanceTest
@@ -194,6 +195,7 @@ def relevance_test(
         for company in in_companies(jobs)
     )
     found = [split for part in parts for split in part]
+    say_once([split[4] for split in found], of_parts=True)
     names, modalities = found[0][:2]
     statistics, p_values = (np.array([part[i] for part in found]) for i in (2, 3))
     p = p_values[0] if n_splits == 1 else np.minimum(1.0, 2 * np.median(p_values, axis=0))
@@ -331,22 +333,22 @@ def _warn_of_few_signs(splits: list[tuple[Rows, Rows]], groups: Any, n_null: int
         )
 
 
-Tested = tuple[list[str], list[tuple[str, ...]], Floats, Floats]
+Tested = tuple[list[str], list[tuple[str, ...]], Floats, Floats, list[str]]
 
 
 def _test_splits(
     jobs: list[Refit], tests: list[Rows], X: Any, y: Any, weight: Any, groups: Any, n_null: int
 ) -> list[Tested]:
-    """Return what :func:`_test_split` says of some splits."""
+    """Return what :func:`_test_split` says of some splits, and their fits of the numbers in X."""
     return [
-        _test_split(fitted, test, X, y, weight, groups, int(n_null), job.seed)
-        for (fitted, _), job, test in zip(refit(jobs), jobs, tests, strict=True)
+        (*_test_split(fitted, test, X, y, weight, groups, int(n_null), job.seed), warned.numerical)
+        for (fitted, warned), job, test in zip(refit(jobs), jobs, tests, strict=True)
     ]
 
 
 def _test_split(
     fitted: Any, test: Rows, X: Any, y: Any, weight: Any, groups: Any, n_null: int, seed: int
-) -> Tested:
+) -> tuple[list[str], list[tuple[str, ...]], Floats, Floats]:
     """Return names and modalities of the terms, statistics and p-values of one split."""
     X_test = take_rows(X, test)
     rows = HeldOut(fitted, X_test, take_rows(y, test), take_rows(weight, test))

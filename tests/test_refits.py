@@ -92,7 +92,7 @@ def test_refits_count_the_warnings_that_each_would_show_alone():
     assert caught == []
     alone = [_refits.refit([job])[0][1] for job in jobs]
     assert [warned for _, warned in found] == alone
-    assert {warned["ConvergenceWarning"] for warned in alone} == {0, 1}
+    assert {warned.counts["ConvergenceWarning"] for warned in alone} == {0, 1}
     assert [fitted.random_state for fitted, _ in found] == [0, 1, 2]
 
 

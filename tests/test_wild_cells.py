@@ -1,15 +1,18 @@
 """Tests of training rows whose values alone set the scale of a column."""
 
+import re
 import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Ridge
 from sklearn.tree import DecisionTreeRegressor
 
 from sklearn_mmfusion import (
+    ContributionTransformer,
     EstimatorEncoder,
     LazyArray,
     LinearEncoder,
@@ -17,9 +20,14 @@ from sklearn_mmfusion import (
     MLPEncoder,
     MNLClassifier,
     MNLRegressor,
+    ModalityFrame,
     NumericalWarning,
     RelevanceWarning,
+    compare_models,
+    relevance_intervals,
+    relevance_test,
 )
+from sklearn_mmfusion._kept_warnings import kept_numerical
 from sklearn_mmfusion._wild_cells import warn_of_wild_cells
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityLayout
 
@@ -204,6 +212,10 @@ def test_a_wild_target_is_warned_of_where_the_loss_goes_by_it():
     assert warned(np.exp(3 + 1.2 * y)[:, None]) is None  # skewed as costs and times are
     with pytest.warns(NumericalWarning, match=r"equal beside them: column 1, row 60"):
         MNLRegressor(**FAST).partial_fit(X, np.column_stack([y, spoiled]))
+    named = pd.DataFrame({"mood": y, "pain": spoiled})
+    for fit in ("fit", "partial_fit"):
+        with pytest.warns(NumericalWarning, match=r"equal beside them: column 'pain', row 60"):
+            getattr(MNLRegressor(**FAST), fit)(X, named)
 
 
 def test_a_weight_of_zero_takes_the_row_out():
@@ -246,3 +258,46 @@ def test_modalities_on_disk_are_not_read_once_more():
     _, spoiled, y = data()
     on_disk = {"a": LazyArray(spoiled["a"].to_numpy()), "b": spoiled["b"]}
     MNLRegressor(**FAST | {"encoders": MLPEncoder(hidden_dim=4)}).fit(on_disk, y)
+
+
+# -- many fits -------------------------------------------------------------------------------------
+
+
+def of_many(use):
+    """What a function that fits many times says of the numbers of X: once."""
+    X = {name: RNG.normal(size=(200, 3)) for name in "ab"}
+    y = X["a"][:, 0] + 0.1 * RNG.normal(size=200)
+    X["a"][60, 1] = 1e6
+    est = MNLRegressor(encoders=LinearEncoder(), max_epochs=30, reg=0.01, random_state=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        use(est, ModalityFrame(X), y)
+    (text,) = [str(w.message) for w in caught if w.category is NumericalWarning]
+    return text
+
+
+@pytest.mark.parametrize("method", ["seeds", "bootstrap", "cv"])
+def test_intervals_say_it_once_with_the_rows_of_the_user(method):
+    options = {"method": method, "n_refits": 3, "cv": 3, "random_state": 0}
+    text = of_many(lambda *given: relevance_intervals(*given, **options))
+    assert text.startswith("modality 'a': a few values") and "row 60: 1e+06" in text
+
+
+def test_tests_and_comparisons_say_it_once_of_all_their_fits():
+    text = of_many(lambda *given: relevance_test(*given, n_splits=4, n_null=99, random_state=0))
+    assert re.match(r"[1-4] of 4 fits warn of their numbers, the first: modality 'a'", text)
+    assert "rows by their number among those of this fit" in text
+    text = of_many(lambda est, X, y: compare_models([est, Ridge()], X.to_2d(), y, cv=3))
+    assert text.startswith("2 of 6 fits warn of their numbers")
+
+
+def test_folds_of_a_transformer_say_nothing_that_its_fit_has_said():
+    text = of_many(lambda est, X, y: ContributionTransformer(est, cv=3).fit_transform(X, y))
+    assert text.startswith("modality 'a': a few values") and "row 60: 1e+06" in text
+
+
+def test_what_else_many_fits_warn_of_is_shown_as_before():
+    with pytest.warns(ConvergenceWarning), kept_numerical() as said:
+        warnings.warn("slow", ConvergenceWarning, stacklevel=1)
+        warnings.warn("wild", NumericalWarning, stacklevel=1)
+    assert said == ["wild"]
