@@ -179,6 +179,7 @@ def relevance_test(
             f"n_null={n_null}, n_splits={n_splits}, test_size={test_size}"
         )
     X = row_frame(X)
+    groups = check_groups(groups, len(y))
     rng = check_random_state(random_state)
     seeds = rng.randint(2**31 - 1, size=int(n_splits)).tolist()
     weight = _checked_weight(sample_weight, y)
@@ -307,7 +308,6 @@ def _split(
         estimator, X, y, None, classifier=is_classifier(estimator)
     )
     if groups is not None:
-        check_groups(groups, data.n_samples)
         splitter = GroupShuffleSplit(1, test_size=test_size, random_state=seed)
         found = next(splitter.split(np.zeros(data.n_samples), groups=groups))
     else:
@@ -321,7 +321,7 @@ def _split(
 def _warn_of_few_signs(splits: list[tuple[Rows, Rows]], groups: Any, n_null: int) -> None:
     """Warn where no term can be shown, since there are too few patterns of signs."""
     test = splits[0][1]  # all splits have as many
-    n_signs = len(test) if groups is None else len(np.unique(np.asarray(groups)[test]))
+    n_signs = len(test) if groups is None else len(np.unique(groups[test]))
     least = (1 + n_null * 0.5**n_signs) / (1 + n_null) * (1 if len(splits) == 1 else 2)
     if least > 1.01 * _LEVEL:  # 19 draws of many rows can fall to 0.05
         units = "rows" if groups is None else "groups"
@@ -354,7 +354,7 @@ def _test_split(
     rows = HeldOut(fitted, X_test, take_rows(y, test), take_rows(weight, test))
     label = None
     if groups is not None:
-        _, label = np.unique(np.asarray(groups)[test], return_inverse=True)
+        _, label = np.unique(groups[test], return_inverse=True)
     scores = scores_of_terms(fitted, X_test, rows, label)
     statistic, p = sign_flip_test(scores, n_null, np.random.RandomState(seed))
     return list(fitted.term_names_), list(fitted.term_modalities_), statistic, p

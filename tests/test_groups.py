@@ -264,6 +264,14 @@ def test_two_groups_are_enough_and_one_says_nothing(seen):
     assert [len(np.unique(codes)) for codes in seen] == [2, 1]
 
 
+def test_groups_of_one_row_each_are_rows():
+    y = X["noise"][:, 0] + 0.1 * RNG.normal(size=N)
+    est = MNLRegressor(**QUICK).fit(X, y, groups=pd.DataFrame({"row": np.arange(N)})["row"])
+    rows = clone(est).fit(X, y)
+    assert est.validation_gain_ == pytest.approx(rows.validation_gain_, abs=0.1)
+    assert est.validation_gain_error_ == pytest.approx(rows.validation_gain_error_, rel=0.5)
+
+
 @pytest.mark.parametrize("as_weight", [np.asarray, list, pd.Series])
 def test_rows_of_weight_zero_have_groups_too(as_weight):
     y, weight = X["noise"][:, 0], np.where(GROUPS % 5 == 2, 0.0, 1.0)
