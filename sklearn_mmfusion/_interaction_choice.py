@@ -57,7 +57,7 @@ def choose_interactions(
     threshold = float(norm.isf(_CHANCE / len(found)))
     shown = bool(evidence) and (max(found) >= threshold or _is_clearly_better(joint, additive))
     hoped = _above(evidence, _HOPE)
-    n_looks = 1
+    n_looks, error = 1, 1.0
     while looks is not None and hoped and not shown and n_looks < looks.n_most:
         parts = looks.next()
         if parts is None:
@@ -68,12 +68,13 @@ def choose_interactions(
         n_looks += 1
         again, _ = _evidence(hopeful)
         hoped = {term: total + again.get(term, -math.inf) for term, total in hoped.items()}
-        hoped = _above(hoped, _HOPE * math.sqrt(n_looks))
-        shown = bool(_above(hoped, threshold * math.sqrt(n_looks)))
+        error = _error(n_looks, looks.n_most)
+        hoped = _above(hoped, _HOPE * error)
+        shown = bool(_above(hoped, threshold * error))
     if not shown:
         return additive
     evidence = evidence if n_looks == 1 else hoped
-    chosen = _above(evidence, _DOUBTED * math.sqrt(n_looks)) or evidence
+    chosen = _above(evidence, _DOUBTED * error) or evidence
     if chosen.keys() != set(_active(joint)):
         terms = single + tuple(term for term in plan.terms if term in chosen)
         joint = yield from run(replace(plan, terms=terms), kept, held)
@@ -99,6 +100,17 @@ def _evidence(
 def _is_clearly_better(joint: FitResult, additive: FitResult) -> bool:
     assert joint.held is not None and additive.held is not None  # since there are such rows
     return not additive.held.beats(joint.held, -_CLEAR, within_classes=True)
+
+
+def _error(n_looks: int, n_most: int) -> float:
+    """Return the standard deviation of the summed evidence of looks, where there is nothing.
+
+    Of an interaction that is not there, a fit learns what chance has put into the rows of its
+    parts. Judging by one part what the others taught compares the part with each of them; two
+    looks have one of these comparisons in common.
+    """
+    correlation = 1.0 / (n_most - 1)
+    return math.sqrt(n_looks * (1.0 + (n_looks - 1) * correlation))
 
 
 def _active(result: FitResult) -> list[Term]:

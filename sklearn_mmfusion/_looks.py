@@ -51,11 +51,7 @@ class Looks:
 
     def next(self) -> tuple[FitInput, FitInput] | None:
         """Return rows to train on and rows held out; None where there are too few of the latter."""
-        fresh = self._whole.take(self._fresh, self._fresh_weight)
-        fraction = self._fraction / (1 - self._n_seen * self._fraction)
-        if not fraction < 1:
-            fraction = 0.5
-        split = self._split(fresh, fraction, seed_for(self._seed, "look", str(self._n_seen)))
+        split = self._split_fresh()
         if split is None:
             return None
         held = self._fresh[split.held], split.held_weight
@@ -65,6 +61,19 @@ class Looks:
         self._fresh, self._fresh_weight = left
         self._n_seen += 1
         return taken(self._whole, Split(kept[0], held[0], kept[1], held[1]))
+
+    def _split_fresh(self) -> Split | None:
+        """Split the rows that have not been held out; the last look takes all of them."""
+        left = 1 - self._n_seen * self._fraction
+        if self._fraction > left - 1e-9:
+            none = np.arange(0)
+            weight = self._fresh_weight
+            return Split(
+                none, np.arange(len(self._fresh)), None if weight is None else none, weight
+            )
+        fresh = self._whole.take(self._fresh, self._fresh_weight)
+        seed = seed_for(self._seed, "look", str(self._n_seen))
+        return self._split(fresh, self._fraction / left, seed)
 
 
 def taken(whole: FitInput, split: Split) -> tuple[FitInput, FitInput]:
