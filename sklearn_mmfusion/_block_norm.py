@@ -18,6 +18,7 @@ from sklearn_mmfusion import functional as F
 from sklearn_mmfusion._alternatives import Alternative
 from sklearn_mmfusion._base import BaseFusion
 from sklearn_mmfusion._block_head import BlockNormHead
+from sklearn_mmfusion._encoders import SMALL_SAMPLE
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fitted import AdditivePredictions
@@ -34,6 +35,7 @@ __all__ = ["BlockNormFusion", "auto_reg", "fixed_strength"]
 Floats = npt.NDArray[np.float64]
 
 _AUTO_REG = 2e-2  # reg="auto" at p = 1, per output
+_FIXED_OF_CLASSES = 0.25  # of classes that, where encodings cannot turn to the target
 _REG_FACTORS = (1.0, 3.0, 0.3, 0.1)  # strengths that the polish then tries in this order
 
 
@@ -60,6 +62,8 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
             return {"reg": float(self.reg), "reg_factors": (), "p": float(self.p)}
         curvature = target_curvature(rows.kind, rows.target, rows.weight)
         reg = auto_reg(float(self.p), plan.n_outputs, curvature)
+        if plan.is_fixed and rows.kind != "regression":
+            reg *= _FIXED_OF_CLASSES
         return {"reg": reg, "reg_factors": _REG_FACTORS, "p": float(self.p)}
 
     def _others(self, plan: FusionPlan, n_rows: int, start: Any) -> list[Alternative]:
@@ -80,6 +84,10 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
             # Both changes at once: where neither helps by itself, they hardly do together.
             both = plan.on_components(plan.linear)
             tries.append(Alternative(encoders=both, is_linear=True, after_gain=True))
+            fixed = replace(plan, encoders=plan.fixed())
+            if n_rows <= SMALL_SAMPLE and fixed.is_fixed and self.reg and self._polishes(plan):
+                # Maps that learn turn to what is random in few rows; these have nothing to learn.
+                tries.append(Alternative(encoders=fixed.encoders, is_linear=True, margin=-1.0))
         single = tuple(term for term in plan.terms if len(term) == 1)
         if self.reg != "auto":
             return tries

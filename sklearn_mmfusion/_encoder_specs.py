@@ -109,10 +109,17 @@ class BaseEncoder(BaseEstimator):
 
 
 class IdentityEncoder(BaseEncoder):
-    """Hand flat features on as they are.
+    """Hand flat features on as they are, or their principal components.
 
-    Use it where the features are representations already, such as embeddings of a large model.
-    It takes values of shape (n, d) and has no parameters.
+    Use it where the features are representations already, such as embeddings of a large model,
+    and with components where there are many features and few rows. It takes values of shape (n, d)
+    and learns nothing from the target: the penalty of MNL and InTense sees every direction.
+
+    Parameters
+    ----------
+    n_components : int, default=None
+        Number of principal components of the training rows, with variance 1 each, that take the
+        place of the features; all features where there are no more of them. None: the features.
 
     Examples
     --------
@@ -121,8 +128,13 @@ class IdentityEncoder(BaseEncoder):
     IdentityEncoder()
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {"n_components": [AT_LEAST_ONE, None]}
+
+    def __init__(self, *, n_components: int | None = None) -> None:
+        self.n_components = n_components
+
     def _build(self, layout: ModalityLayout) -> nn.Module:
-        return IdentityModule(self._flat_width(layout))
+        return _behind_components(self._flat_width(layout), self.n_components, IdentityModule)
 
 
 class LinearEncoder(BaseEncoder):

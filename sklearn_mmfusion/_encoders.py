@@ -46,6 +46,7 @@ __all__ = [
     "MulTEncoder",
     "SummaryEncoder",
     "TransformerEncoder",
+    "as_fixed",
     "on_components",
     "resolve_encoders",
 ]
@@ -88,8 +89,9 @@ class EncoderByShape(BaseEncoder):
     estimators with an encoder for each modality are fitted to its first 16 principal components as
     well (``n_components=16``). MNL and InTense try linear encoders, on features and on components:
     a LinearEncoder for the MLPEncoder and a SummaryEncoder without the network. Up to 1000 rows
-    those on features are kept unless perceptrons are better by a standard error. ``encoders_`` has
-    what was kept.
+    those on features are kept unless perceptrons are better by a standard error, and where a
+    modality is wide, components that no encoder maps (an IdentityEncoder of each modality) unless
+    what was kept before is. ``encoders_`` has what was kept.
 
     Parameters
     ----------
@@ -270,6 +272,19 @@ def on_components(
             encoder = clone(encoder).set_params(**{f"{prefix}n_components": _N_COMPONENTS})
         found.append(encoder)
     return found
+
+
+def as_fixed(encoder: BaseEncoder) -> BaseEncoder:
+    """Return the encoder that hands on what a linear one would map, if nothing speaks for the map.
+
+    Parameters
+    ----------
+    encoder : BaseEncoder
+        An encoder that was chosen by shape.
+    """
+    if not isinstance(encoder, LinearEncoder) or encoder.output_dim or encoder.dropout:
+        return encoder
+    return IdentityEncoder(n_components=encoder.n_components)
 
 
 def _resolve_one(encoder: Any, layout: ModalityLayout, n_samples: int, linear: bool) -> BaseEncoder:

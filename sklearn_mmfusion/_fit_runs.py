@@ -281,7 +281,7 @@ class FitRuns(FitOptions):
                 for others in (False, True)
             )
             chosen = replace(plan, encoders=own, linear=linear)
-            for some in (own, linear, *map(chosen.on_components, (own, linear))):
+            for some in (own, linear, *map(chosen.on_components, (own, linear)), chosen.fixed()):
                 for names, encoder in zip(known, some, strict=True):
                     names.append(repr(encoder))
         triples = zip(known, old.encoders, plan.encoders, strict=True)

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from sklearn_mmfusion._encoder_specs import IdentityEncoder, LinearEncoder, SummaryEncoder
-from sklearn_mmfusion._encoders import BaseEncoder, on_components
+from sklearn_mmfusion._encoders import BaseEncoder, as_fixed, on_components
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._lazy_blocks import in_parts
 from sklearn_mmfusion._seeds import seed_for, seeded_construction
@@ -125,6 +125,25 @@ class FusionPlan:
         pairs = zip(self.encoders, self.linear, strict=True)
         free = [repr(own) != repr(linear) for own, linear in pairs]
         return tuple(on_components(encoders, free, self.layouts))
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether some modality is handed on as its principal components, which learn nothing."""
+        return any(
+            isinstance(encoder, IdentityEncoder) and encoder.n_components is not None
+            for encoder in self.encoders
+        )
+
+    def fixed(self) -> tuple[BaseEncoder, ...]:
+        """Return, of the linear encoders that may be tried, those of components that learn nothing.
+
+        Features of narrow modalities are handed on as they are: where some weights are free to turn
+        to the target and others are not, the penalty would favour the first.
+        """
+        pairs = zip(self.encoders, self.on_components(self.linear), strict=True)
+        return tuple(
+            as_fixed(linear) if repr(own) != repr(linear) else own for own, linear in pairs
+        )
 
     def takes_codes(self, m: int) -> bool:
         """Whether a modality holds integer codes, which are not standardised."""

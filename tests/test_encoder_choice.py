@@ -16,6 +16,7 @@ from sklearn_mmfusion import (
     EstimatorEncoder,
     GAMClassifier,
     GRUEncoder,
+    IdentityEncoder,
     InTenseClassifier,
     InTenseRegressor,
     LateFusionClassifier,
@@ -31,6 +32,7 @@ from sklearn_mmfusion import (
     TensorFusionClassifier,
     load,
 )
+from sklearn_mmfusion._block_norm import auto_reg
 from sklearn_mmfusion._encoders import SMALL_SAMPLE, resolve_encoders
 from sklearn_mmfusion._errors import FitInterruptedWarning, InputError
 from sklearn_mmfusion._held_fit import HeldFit
@@ -263,7 +265,7 @@ def test_components_are_tried_with_either_kind():
     assert (perceptron, linear) == (["MLPModule"] * 2, ["LinearModule"] * 2)
     assert others[:2] == [["MLPModule", "ComponentsModule"], ["LinearModule", "ComponentsModule"]]
     kind = type(est.encoders_["clinical"]).__name__.replace("Encoder", "Module")
-    assert others[2:] == [[kind, "ComponentsModule"]]
+    assert others[2:] == [["IdentityModule", "ComponentsModule"], [kind, "ComponentsModule"]]
     assert type(est.encoders_["genes"]) is type(est.encoders_["clinical"])
     again = pickle.loads(pickle.dumps(est)).set_params(warm_start=True, callbacks=None).fit(X, y)
     assert again.encoders_["genes"].n_components == 16
@@ -280,6 +282,95 @@ def test_both_changes_at_once_are_tried_where_one_has_helped(helps):
     *tried, _ = counter.fits
     one_by_one = [["MLPModule"] * 2, ["LinearModule"] * 2, ["MLPModule", "ComponentsModule"]]
     assert tried == one_by_one + [["LinearModule", "ComponentsModule"]] * helps
+
+
+def patients(n, seed=0):
+    """Two wide modalities of factors, of which none is in the target, and a narrow one."""
+    rng = np.random.default_rng(seed)
+    X = {
+        name: rng.normal(size=(n, 4)) @ rng.normal(size=(4, 200)) + rng.normal(size=(n, 200))
+        for name in ("genes", "proteins")
+    }
+    X["clinical"] = rng.normal(size=(n, 5))
+    return X, X["clinical"][:, 0] + 0.6 * rng.normal(size=n)
+
+
+@pytest.mark.parametrize("classes", [False, True])
+def test_components_that_learn_nothing_leave_noise_little_relevance(classes):
+    cls, noise = MNLClassifier if classes else MNLRegressor, {}
+    for kind in (IdentityEncoder, LinearEncoder):
+        found = []
+        for seed in (3, 4):
+            X, y = patients(150, seed)
+            encoders = dict.fromkeys(("genes", "proteins"), kind(n_components=16))
+            est = cls(encoders={**encoders, "clinical": kind()}, random_state=0)
+            est.fit(X, y > 0.4 if classes else y)
+            found.append(1 - est.relevance_scores_["clinical"])
+        noise[kind] = np.mean(found)
+    assert noise[IdentityEncoder] < 0.1
+    assert noise[IdentityEncoder] < noise[LinearEncoder] - 0.04
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cls", [MNLRegressor, InTenseRegressor])
+def test_components_that_learn_nothing_are_kept_where_wide_modalities_are_noise(cls, tmp_path):
+    X, y = patients(120)
+    est = cls(random_state=0).fit(X, y)
+    assert kinds(est) == {"IdentityEncoder"}
+    assert est.encoders_["genes"].n_components == 16
+    assert est.encoders_["clinical"].n_components is None
+    assert est.relevance_scores_["clinical"] > 0.85
+    est.save(tmp_path / "model.zip")
+    again = load(tmp_path / "model.zip")
+    np.testing.assert_array_equal(again.predict(X), est.predict(X))
+    again.set_params(warm_start=True, max_epochs=2).fit(X, y)
+    assert kinds(again) == {"IdentityEncoder"}
+
+
+def test_effects_of_components_have_the_relevance_of_their_deviation():
+    rng = np.random.default_rng(0)
+    factors = rng.normal(size=(400, 2))
+    X = {
+        name: 3 * factor[:, None] * rng.normal(size=60) + rng.normal(size=(400, 60))
+        for name, factor in zip("ab", factors.T, strict=True)
+    }
+    y = factors @ [2.0, 1.0] + 0.3 * rng.normal(size=400)
+    est = MNLRegressor(encoders=IdentityEncoder(n_components=16), random_state=0).fit(X, y)
+    assert est.relevance_scores_["a"] == pytest.approx(2 / 3, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("n_components", "width", "part"), [(16, 40, 0.25), (None, 40, 1.0)], ids=["fixed", "features"]
+)
+def test_penalty_of_fixed_components_is_weaker_for_classes(n_components, width, part):
+    rng = np.random.default_rng(0)
+    X = {"genes": rng.normal(size=(60, width))}
+    y = np.arange(60) % 2
+    params = {"encoders": IdentityEncoder(n_components=n_components), "max_epochs": 1}
+    params |= {"early_stopping": True, "polish": False, "random_state": 0}
+    assert MNLClassifier(**params).fit(X, y).reg_ == pytest.approx(part * auto_reg(1.0, 1))
+    assert MNLRegressor(**params).fit(X, y).reg_ == pytest.approx(auto_reg(1.0, 1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "n_rows", "tried"),
+    [
+        ({}, 60, True),
+        ({}, SMALL_SAMPLE + 1, False),
+        ({"reg": 0}, 60, False),
+        ({"polish": False}, 60, False),
+        ({"encoders": EncoderByShape(output_dim=4)}, 60, False),
+        ({"encoders": {"genes": MLPEncoder()}}, 60, False),
+    ],
+)
+def test_fixed_components_are_tried_on_few_rows_where_weights_are_solved_for(
+    changes, n_rows, tried
+):
+    X, y = blocks(n_rows)
+    counter = Counter()
+    est = MNLRegressor(max_epochs=1, callbacks=[counter], random_state=0, **changes)
+    est.fit({**X, "genes": X["genes"][:, :40]}, y)
+    assert (["IdentityModule", "ComponentsModule"] in counter.fits) is tried
 
 
 @pytest.mark.slow

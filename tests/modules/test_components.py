@@ -5,7 +5,14 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from sklearn_mmfusion import LinearEncoder, MLPEncoder, MNLRegressor, SummaryEncoder, _fitting
+from sklearn_mmfusion import (
+    IdentityEncoder,
+    LinearEncoder,
+    MLPEncoder,
+    MNLRegressor,
+    SummaryEncoder,
+    _fitting,
+)
 from sklearn_mmfusion.data._blocks import ModalityLayout
 from sklearn_mmfusion.modules import components
 from sklearn_mmfusion.modules.components import (
@@ -106,6 +113,17 @@ def test_prepared_values_give_the_same_encoding(cls):
     assert module.output_dim == 4
 
 
+def test_components_may_be_handed_on_as_they_are():
+    x = factors(40, 12)
+    module = build(IdentityEncoder(n_components=3), ModalityLayout("flat", (12,), "float64"))
+    module.double().fit_inputs(torch.tensor(x))
+    expected = PCA(3, whiten=True).fit_transform(x) * np.sqrt(40 / 39)  # of variance 1 over n
+    found = module(torch.tensor(x)).numpy()
+    np.testing.assert_allclose(np.abs(found), np.abs(expected), rtol=1e-8, atol=1e-10)
+    assert module.output_dim == 3
+    assert not list(module.parameters())
+
+
 def test_components_are_part_of_the_state():
     module = PrincipalComponents(12, 3)
     module.fit_inputs(torch.tensor(factors(40, 12)).float())
@@ -116,7 +134,7 @@ def test_components_are_part_of_the_state():
     assert module(x).dtype == torch.float32
 
 
-@pytest.mark.parametrize("cls", [LinearEncoder, MLPEncoder])
+@pytest.mark.parametrize("cls", [IdentityEncoder, LinearEncoder, MLPEncoder])
 def test_encoders_take_components_where_there_are_more_features(cls):
     encoder = cls(n_components=6)
     module = build(encoder, FLAT)
