@@ -171,7 +171,7 @@ class FitRuns(FitOptions):
         one_step = self.batch_size == "auto" and n_rows <= SMALL_SAMPLE
         if self.lr == "auto" and one_step and plan.has_short_encoder:
             tries.append(Alternative(lr=self._long_lr))
-        if plan.reads_components:
+        if plan.reads_components and plan.first_encoders(n_rows) == plan.encoders:
             tries.append(Alternative(encoders=plan.on_components(plan.encoders)))
         return tries
 
@@ -194,8 +194,11 @@ class FitRuns(FitOptions):
         They win by a lower loss; with more than ``SMALL_SAMPLE`` rows it has to be lower by two
         standard errors. With fewer, no hidden layers are simpler by one of them.
         """
-        best = yield from self._run_first(plan, kept, held, start, looks)
         n_rows = kept.data.n_samples + held.data.n_samples
+        first = plan
+        if start is None:
+            first = replace(plan, encoders=plan.first_encoders(n_rows))
+        best = yield from self._run_first(first, kept, held, start, looks)
         small = n_rows <= SMALL_SAMPLE
         has_gained = is_linear = False
         for change in self._others(plan, n_rows, start):

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from sklearn_mmfusion._encoder_specs import IdentityEncoder, LinearEncoder, SummaryEncoder
-from sklearn_mmfusion._encoders import BaseEncoder, as_fixed, on_components
+from sklearn_mmfusion._encoders import SMALL_SAMPLE, BaseEncoder, as_fixed, on_components
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._lazy_blocks import in_parts
 from sklearn_mmfusion._seeds import seed_for, seeded_construction
@@ -31,6 +31,8 @@ __all__ = [
     "load_state",
     "network_state",
 ]
+
+_VERY_WIDE = 2000  # features beyond which no perceptron of all of them is tried on few rows
 
 State = dict[str, npt.NDArray[np.generic]]
 
@@ -125,6 +127,21 @@ class FusionPlan:
         pairs = zip(self.encoders, self.linear, strict=True)
         free = [repr(own) != repr(linear) for own, linear in pairs]
         return tuple(on_components(encoders, free, self.layouts))
+
+    def first_encoders(self, n_rows: int) -> tuple[BaseEncoder, ...]:
+        """Return the encoders that are tried first: these, or those of components.
+
+        On few rows a perceptron of thousands of features finds nothing that lasts, and takes longer
+        than all that is tried after it.
+        """
+        if n_rows > SMALL_SAMPLE or not self.reads_components:
+            return self.encoders
+        changed = self.on_components(self.encoders)
+        triples = zip(self.layouts, self.encoders, changed, strict=True)
+        very_wide = any(
+            repr(own) != repr(new) and layout.shape[0] > _VERY_WIDE for layout, own, new in triples
+        )
+        return changed if very_wide else self.encoders
 
     @property
     def is_fixed(self) -> bool:

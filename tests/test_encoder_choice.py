@@ -353,6 +353,27 @@ def test_penalty_of_fixed_components_is_weaker_for_classes(n_components, width, 
 
 
 @pytest.mark.parametrize(
+    ("cls", "width", "n_rows", "kind", "n_fits"),
+    [
+        (MNLRegressor, 2001, 60, "ComponentsModule", 5),
+        (MNLRegressor, 2000, 60, "MLPModule", 6),
+        (LateFusionRegressor, 2001, 60, "ComponentsModule", 2),
+        (LateFusionRegressor, 2001, SMALL_SAMPLE + 1, "MLPModule", 3),
+    ],
+)
+def test_perceptrons_of_thousands_of_columns_are_not_tried_on_few_rows(
+    cls, width, n_rows, kind, n_fits
+):
+    rng = np.random.default_rng(0)
+    X = {"clinical": rng.normal(size=(n_rows, 2)), "genes": rng.normal(size=(n_rows, width))}
+    counter = Counter()
+    cls(max_epochs=1, callbacks=[counter], random_state=0).fit(X, X["clinical"][:, 0])
+    assert counter.fits[0] == ["MLPModule", kind]
+    assert len(counter.fits) == n_fits
+    assert (["MLPModule", "MLPModule"] in counter.fits) is (kind == "MLPModule")
+
+
+@pytest.mark.parametrize(
     ("changes", "n_rows", "tried"),
     [
         ({}, 60, True),
