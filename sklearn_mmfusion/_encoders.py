@@ -87,8 +87,8 @@ class EncoderByShape(BaseEncoder):
     Up to 5000 rows other encoders are tried too, and kept if their loss on held-out rows is lower,
     above 1000 rows by two standard errors. Where a modality has more than 32 flat features,
     estimators with an encoder for each modality are fitted to its first 16 principal components as
-    well (``n_components=16``); up to 1000 rows, where one has more than 2000, a perceptron of all of
-    them is not tried. MNL and InTense try linear encoders, on features and on components:
+    well (``n_components=16``); up to 1000 rows, where one has more than 2000, no perceptron of all
+    of them is tried. MNL and InTense try linear encoders, on features and on components:
     a LinearEncoder for the MLPEncoder and a SummaryEncoder without the network. Up to 1000 rows
     those on features are kept unless perceptrons are better by a standard error, and where a
     modality is wide, components that no encoder maps (an IdentityEncoder of each modality) unless
