@@ -35,7 +35,7 @@ __all__ = ["BlockNormFusion", "auto_reg", "fixed_strength"]
 Floats = npt.NDArray[np.float64]
 
 _AUTO_REG = 2e-2  # reg="auto" at p = 1, per output
-_FIXED_OF_CLASSES = 0.25  # of classes that, where encodings cannot turn to the target
+_FIXED_BINARY = 0.25  # of two classes that, where encodings learn nothing
 _REG_FACTORS = (1.0, 3.0, 0.3, 0.1)  # strengths that the polish then tries in this order
 
 
@@ -62,8 +62,9 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
             return {"reg": float(self.reg), "reg_factors": (), "p": float(self.p)}
         curvature = target_curvature(rows.kind, rows.target, rows.weight)
         reg = auto_reg(float(self.p), plan.n_outputs, curvature)
-        if plan.is_fixed and rows.kind != "regression":
-            reg *= _FIXED_OF_CLASSES
+        if plan.is_fixed:  # encodings cannot turn to the target
+            of_kind = {"binary": _FIXED_BINARY, "multiclass": float(plan.n_outputs)}
+            reg *= of_kind.get(rows.kind, 1.0)
         return {"reg": reg, "reg_factors": _REG_FACTORS, "p": float(self.p)}
 
     def _others(self, plan: FusionPlan, n_rows: int, start: Any) -> list[Alternative]:

@@ -342,7 +342,7 @@ def test_effects_of_components_have_the_relevance_of_their_deviation():
 @pytest.mark.parametrize(
     ("n_components", "width", "part"), [(16, 40, 0.25), (None, 40, 1.0)], ids=["fixed", "features"]
 )
-def test_penalty_of_fixed_components_is_weaker_for_classes(n_components, width, part):
+def test_penalty_of_fixed_components_goes_by_the_number_of_classes(n_components, width, part):
     rng = np.random.default_rng(0)
     X = {"genes": rng.normal(size=(60, width))}
     y = np.arange(60) % 2
@@ -350,6 +350,9 @@ def test_penalty_of_fixed_components_is_weaker_for_classes(n_components, width, 
     params |= {"early_stopping": True, "polish": False, "random_state": 0}
     assert MNLClassifier(**params).fit(X, y).reg_ == pytest.approx(part * auto_reg(1.0, 1))
     assert MNLRegressor(**params).fit(X, y).reg_ == pytest.approx(auto_reg(1.0, 1))
+    three = MNLClassifier(**params).fit(X, np.arange(60) % 3)
+    times = 1.0 if n_components is None else 3.0
+    assert three.reg_ == pytest.approx(times * auto_reg(1.0, 3))
 
 
 @pytest.mark.parametrize(
