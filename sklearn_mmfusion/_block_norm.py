@@ -63,7 +63,7 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         curvature = target_curvature(rows.kind, rows.target, rows.weight)
         reg = auto_reg(float(self.p), plan.n_outputs, curvature)
         if plan.is_fixed:  # encodings cannot turn to the target
-            of_kind = {"binary": _FIXED_BINARY, "multiclass": float(plan.n_outputs)}
+            of_kind = {"binary": _FIXED_BINARY, "multiclass": float(min(plan.n_outputs, 4))}
             reg *= of_kind.get(rows.kind, 1.0)
         return {"reg": reg, "reg_factors": _REG_FACTORS, "p": float(self.p)}
 
