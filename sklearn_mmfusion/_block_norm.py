@@ -63,8 +63,7 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
         curvature = target_curvature(rows.kind, rows.target, rows.weight)
         reg = auto_reg(float(self.p), plan.n_outputs, curvature)
         if plan.is_fixed:  # encodings cannot turn to the target
-            of_kind = {"binary": _FIXED_BINARY, "multiclass": float(min(plan.n_outputs, 4))}
-            reg *= of_kind.get(rows.kind, 1.0)
+            reg *= fixed_factor(rows.kind, plan.n_outputs)
         return {"reg": reg, "reg_factors": _REG_FACTORS, "p": float(self.p)}
 
     def _others(self, plan: FusionPlan, n_rows: int, start: Any) -> list[Alternative]:
@@ -242,6 +241,14 @@ def auto_reg(p: float, n_outputs: int, curvature: float = 1.0) -> float:
     # Block norms grow with the outputs that share them, and the penalty of the same norms falls
     # as p grows. Gradients of effects grow with the curvature, those of noise with its root.
     return float(_AUTO_REG * (3.0 - 2.0 / p) / n_outputs**1.5 * curvature**0.75)
+
+
+def fixed_factor(kind: str, n_outputs: int) -> float:
+    """Return by how much ``reg="auto"`` is stronger where encodings learn nothing."""
+    if kind == "binary":
+        return _FIXED_BINARY
+    # Set on three and four classes; of more, each has fewer rows to show an effect.
+    return max(1.0, min(n_outputs, 16 / n_outputs)) if kind == "multiclass" else 1.0
 
 
 def target_curvature(kind: str, target: npt.NDArray[Any], weight: Floats | None) -> float:

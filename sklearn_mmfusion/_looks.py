@@ -66,11 +66,8 @@ class Looks:
         """Split the rows that have not been held out; the last look takes all of them."""
         left = 1 - self._n_seen * self._fraction
         if self._fraction > left - 1e-9:
-            none = np.arange(0)
-            weight = self._fresh_weight
-            return Split(
-                none, np.arange(len(self._fresh)), None if weight is None else none, weight
-            )
+            every, weight = np.arange(len(self._fresh)), self._fresh_weight
+            return Split(every[:0], every, None if weight is None else weight[:0], weight)
         fresh = self._whole.take(self._fresh, self._fresh_weight)
         seed = seed_for(self._seed, "look", str(self._n_seen))
         return self._split(fresh, self._fraction / left, seed)
