@@ -16,19 +16,19 @@ from sklearn_mmfusion._errors import DivergedError
 from sklearn_mmfusion._fit_data import FitResult, TargetScale
 from sklearn_mmfusion._fit_scales import best_constant, row_shares
 from sklearn_mmfusion._gains import held_out_gain
-from sklearn_mmfusion._held_fit import SCORED, HeldFit
+from sklearn_mmfusion._held_outputs import held_fit
 from sklearn_mmfusion._net import TrainingOptions
+from sklearn_mmfusion._network_rows import chunk_of, chunk_rows, feature_bytes
 from sklearn_mmfusion._plan import FusionPlan, network_state
 from sklearn_mmfusion._polish import FusionProblem
 from sklearn_mmfusion._row_errors import RowErrors
 from sklearn_mmfusion._seeds import seed_for
 from sklearn_mmfusion._solving import HeldFeatures, Relaxation, solve
 from sklearn_mmfusion._vote import set_vote
-from sklearn_mmfusion.modules.fusion import BlockLinear
-from sklearn_mmfusion.modules.losses import LOSSES, smooth_loss
-from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork, joined
+from sklearn_mmfusion.modules.losses import smooth_loss
+from sklearn_mmfusion.modules.network import FusionNetwork, joined
 
-__all__ = ["FEATURE_BYTES", "LAZY_FEATURE_BYTES", "chunk_rows", "feature_bytes", "finish"]
+__all__ = ["FEATURE_BYTES", "LAZY_FEATURE_BYTES", "finish"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -36,9 +36,6 @@ Floats = npt.NDArray[np.float64]
 # and the readings are made; above, they are made of as many rows at random. Whoever has a modality
 # on disk has little memory.
 FEATURE_BYTES, LAZY_FEATURE_BYTES = 2 * 2**30, 64 * 2**20
-_CHUNK_ROWS = 4096
-_HELD_VALUES = 2**23  # contributions of single interactions to held-out rows: 64 MB
-_CHUNK_VALUES = 2**22  # numbers within the network for a chunk of rows: 32 MB in float64
 
 
 def finish(
@@ -101,10 +98,10 @@ def finish(
             spread = torch.einsum("b,btk->tk", share, centred.square()).sqrt()
             if "norms" in readings and exact:  # one batch of a stream says little of them
                 readings["least_norms"] = _least_norms(centred, share, loss_name)
-    held_fit, gain, error = None, float("nan"), float("nan")
+    held_outputs, gain, error = None, float("nan"), float("nan")
     if held is not None and held_errors is not None:
-        held_fit = _held_fit(network, held, held_errors, loss_name)
-        losses = torch.from_numpy(held_fit.losses)
+        held_outputs = held_fit(network, rows, held, held_errors, loss_name, plan.seed)
+        losses = torch.from_numpy(held_outputs.losses)
         gain, error = held_out_gain(losses, rows, held, loss_name, plan.n_outputs, held_errors)
     return FitResult(
         plan=plan,
@@ -119,7 +116,7 @@ def finish(
         gain=gain,
         gain_error=error,
         validation_history=[] if held is None else result.history,
-        held=held_fit,
+        held=held_outputs,
         n_rows=len(rows),
         is_vote=vote,
     )
@@ -151,7 +148,7 @@ def _set_fusion(network: FusionNetwork, weight: Tensor, bias: Tensor) -> None:
 
 def _centred_contributions(network: FusionNetwork, features: Tensor, share: Tensor) -> Tensor:
     """Contributions of terms to outputs less their means, (b, t, k)."""
-    rows = max(1, min(_CHUNK_ROWS, _CHUNK_VALUES // network.fusion.values_per_row))
+    rows = chunk_of(network.fusion.values_per_row)
     parts = [network.fusion.contributions(part) for part in features.split(rows)]
     contributions = torch.cat(parts)
     return contributions - torch.einsum("b,btk->tk", share, contributions)
@@ -189,45 +186,3 @@ def _features(network: FusionNetwork, rows: FusionDataset) -> Tensor:
     chunks = rows.chunks(chunk_rows(network, rows))
     parts = ([network.term_features(batch, batch.present)] for batch in chunks)
     return joined(parts, len(rows))[0]
-
-
-@torch.no_grad()
-def _held_fit(
-    network: FusionNetwork, held: FusionDataset, errors: RowErrors, loss_name: str
-) -> HeldFit:
-    """Return what a network says of held-out rows."""
-    fusion, is_joint = network.fusion, [len(term) > 1 for term in network.features.terms]
-    has_parts = isinstance(fusion, BlockLinear) and loss_name in SCORED
-    most = _HELD_VALUES // (len(held) * len(fusion.bias))
-
-    def of_batch(batch: FusionBatch) -> list[Tensor]:
-        features = network.term_features(batch, batch.present)
-        found: list[Tensor] = [fusion(features)]
-        if has_parts:
-            contributions = fusion.contributions(features)
-            joint = contributions[:, torch.tensor(is_joint)]
-            single = contributions.sum(1) - joint.sum(1)
-            found += [single, joint if sum(is_joint) <= most else joint.sum(1, keepdim=True)]
-        return found
-
-    chunks = held.chunks(chunk_rows(network, held))
-    outputs, *parts = joined(map(of_batch, chunks), len(held))
-    losses = LOSSES[loss_name](outputs, held.target).numpy()
-    if not has_parts:
-        return HeldFit(losses, errors)
-    single, joint = (part.numpy() for part in parts)
-    return HeldFit(losses, errors, loss_name, held.target.numpy(), single, joint)
-
-
-@torch.no_grad()
-def feature_bytes(network: FusionNetwork, rows: FusionDataset) -> int:
-    """Bytes of the encodings and features of a row in float64."""
-    first, _ = rows[:2]
-    encodings = network.encode(first, first.present)
-    features = network.features(encodings, first.present, first.weight)
-    return 8 * sum(part[0].numel() for part in (*encodings, features) if len(part))
-
-
-def chunk_rows(network: FusionNetwork, rows: FusionDataset) -> int:
-    """Rows that go through the network at a time."""
-    return max(16, min(_CHUNK_ROWS, _CHUNK_VALUES // max(1, network.values_per_row(rows.batch))))

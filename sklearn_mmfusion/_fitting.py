@@ -15,7 +15,7 @@ from sklearn_mmfusion._dataset import FusionDataset, to_dataset
 from sklearn_mmfusion._devices import prediction_device
 from sklearn_mmfusion._encoders import SMALL_SAMPLE
 from sklearn_mmfusion._epochs import TrainingResult
-from sklearn_mmfusion._finishing import chunk_rows, finish
+from sklearn_mmfusion._finishing import finish
 from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fit_scales import (
     best_constant,
@@ -25,6 +25,7 @@ from sklearn_mmfusion._fit_scales import (
 )
 from sklearn_mmfusion._gains import row_errors
 from sklearn_mmfusion._net import FusionNet, TrainingOptions
+from sklearn_mmfusion._network_rows import chunk_rows
 from sklearn_mmfusion._plan import FusionPlan, State, build_network, load_state, network_state
 from sklearn_mmfusion._training import train
 from sklearn_mmfusion._weights import n_counted

@@ -39,6 +39,8 @@ class HeldFit:
         What the terms of one modality contribute together.
     joint : ndarray of shape (n_held, n_interactions, n_outputs) or None
         What each interaction contributes; of many, what they do together.
+    shadows : ndarray of shape (n_held, n_interactions, n_members, n_outputs) or None
+        What of that each modality says alone, see :mod:`sklearn_mmfusion._shadows`.
     """
 
     losses: Floats
@@ -47,6 +49,7 @@ class HeldFit:
     target: npt.NDArray[Any] | None = None
     single: Floats | None = None
     joint: Floats | None = None
+    shadows: Floats | None = None
 
     def beats(self, other: HeldFit, margin: float, *, within_classes: bool = False) -> bool:
         """Whether the loss is lower by more than so many standard errors.
@@ -64,9 +67,10 @@ class HeldFit:
         r"""How sure the rows are of each interaction of this fit: z of a score test.
 
         The null hypothesis is that what the interaction contributes has no place beside the other
-        interactions and the terms of one modality, with factors and intercepts of their own. A
-        difference of losses is about half as sure: of an effect at :math:`z` standard errors the
-        log-likelihoods differ by :math:`z^2 / 2`, with a standard deviation of :math:`z`.
+        interactions, the terms of one modality, and what each of its modalities alone says of it,
+        with factors and intercepts of their own. A difference of losses is about half as sure: of
+        an effect at :math:`z` standard errors the log-likelihoods differ by :math:`z^2 / 2`, with
+        a standard deviation of :math:`z`.
 
         Parameters
         ----------
@@ -84,9 +88,14 @@ class HeldFit:
         others = [self.single]
         if additive is not None and additive.single is not None:
             others.append(additive.single)
-        whole = self.joint.sum(1)
-        found = [self._evidence(*others, whole - own, own) for own in self.joint.swapaxes(0, 1)]
-        return [*found, self._evidence(*others, whole)]
+        whole, shadows = self.joint.sum(1), self.shadows
+        if shadows is None:
+            shadows = np.zeros((*self.joint.shape[:2], 0, whole.shape[1]))
+        found = [
+            self._evidence(*others, whole - own, *shadow.swapaxes(0, 1), own)
+            for own, shadow in zip(self.joint.swapaxes(0, 1), shadows.swapaxes(0, 1), strict=True)
+        ]
+        return [*found, self._evidence(*others, shadows.sum((1, 2)), whole)]
 
     def _evidence(self, *parts: Floats) -> float:
         """Evidence of the last of some contributions beside the others."""

@@ -15,11 +15,12 @@ from sklearn_mmfusion._available_memory import available_memory
 from sklearn_mmfusion._dataset import GATHER_BYTES, FusionDataset, to_dataset
 from sklearn_mmfusion._errors import FusionMemoryError, InputError
 from sklearn_mmfusion._estimator_encoder import EstimatorEncoder
-from sklearn_mmfusion._finishing import FEATURE_BYTES, LAZY_FEATURE_BYTES, chunk_rows, feature_bytes
+from sklearn_mmfusion._finishing import FEATURE_BYTES, LAZY_FEATURE_BYTES
 from sklearn_mmfusion._fit_data import FitInput
 from sklearn_mmfusion._fitting import PREPARED_BYTES, learning_rows, prepared_row_bytes
 from sklearn_mmfusion._lazy_blocks import LARGE_BYTES, VIEW_BYTES, LazyBlock, is_lazy
 from sklearn_mmfusion._net import TrainingOptions
+from sklearn_mmfusion._network_rows import chunk_rows, feature_bytes
 from sklearn_mmfusion._plan import FusionPlan, build_network, in_plan_order
 from sklearn_mmfusion._scaling import CHUNK_VALUES
 from sklearn_mmfusion._splitting import SPARE_ROWS

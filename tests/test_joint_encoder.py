@@ -107,7 +107,7 @@ def test_small_chunks_change_nothing(monkeypatch):
     whole = RoutingClassifier(**params(max_epochs=3)).fit(X, Y)
     expected = whole.explain_local(X).data["contributions"]
     monkeypatch.setattr("sklearn_mmfusion._fitted._PREDICT_VALUES", 1)
-    monkeypatch.setattr("sklearn_mmfusion._finishing._CHUNK_VALUES", 1)
+    monkeypatch.setattr("sklearn_mmfusion._network_rows._CHUNK_VALUES", 1)
     again = RoutingClassifier(**params(max_epochs=3)).fit(X, Y)
     found = again.explain_local(X).data["contributions"]
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)

@@ -36,6 +36,7 @@ from sklearn_mmfusion import (
     _dataset,
     _finishing,
     _lazy_blocks,
+    _network_rows,
 )
 from sklearn_mmfusion._dataset import Batches, to_dataset
 from sklearn_mmfusion._lazy_blocks import take_rows
@@ -164,7 +165,7 @@ def test_no_more_rows_than_a_window_are_read_at_a_time(monkeypatch):
     monkeypatch.setattr(_lazy_blocks, "_SCAN_BYTES", 16 * 100)
     monkeypatch.setattr(_dataset, "GATHER_BYTES", 16 * 1024)
     monkeypatch.setattr("sklearn_mmfusion._scaling.CHUNK_VALUES", 400)
-    monkeypatch.setattr(_finishing, "_CHUNK_ROWS", 100)
+    monkeypatch.setattr(_network_rows, "_CHUNK_ROWS", 100)
     monkeypatch.setattr("sklearn_mmfusion._fitted._PREDICT_VALUES", 8 * 4 * 100)
     LateFusionClassifier(max_epochs=1, encoders=LinearEncoder(), random_state=0).fit(
         {"flat": LazyArray(array)}, y

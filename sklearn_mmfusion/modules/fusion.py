@@ -311,6 +311,13 @@ class TermFeatures(nn.Module):
         latent: Tensor = torch.cat(parts, 1).unflatten(1, (-1, self.latent_dim))
         return latent
 
+    def latents(self, encodings: Sequence[Tensor]) -> Tensor:
+        """Return the normalised latent vectors of ``pairs``, by running statistics, (b, p, d)."""
+        norm = cast(VectorBatchNorm, self.pair_norm)
+        return F.scale_to_unit(
+            self._latent(encodings) - norm.running_mean, norm.running_variance, norm.eps
+        )
+
     def _masks(
         self, present: Sequence[Tensor | None], weight: Tensor | None
     ) -> tuple[Tensor, dict[int, tuple[Tensor, Tensor]]]:
