@@ -23,7 +23,7 @@ from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fitted import AdditivePredictions
 from sklearn_mmfusion._fitting import FitSteps
-from sklearn_mmfusion._interaction_choice import choose_interactions
+from sklearn_mmfusion._interaction_choice import MOST_LOOKS, choose_interactions
 from sklearn_mmfusion._looks import Looks
 from sklearn_mmfusion._plan import FusionPlan
 from sklearn_mmfusion._solving import Relaxation
@@ -123,7 +123,7 @@ class BlockNormFusion(SweptTerms, AdditivePredictions, BaseFusion):
     ) -> int:
         n = super()._n_tries(plan, n_rows, start, looks)
         if self._chooses_interactions(plan, start):
-            n += 2 + (0 if looks is None else looks.n_most - 1)
+            n += 2 + (0 if looks is None else min(MOST_LOOKS, looks.n_parts) - 1)
         return n
 
     def _terms_left(self, inner: FitResult) -> tuple[tuple[int, ...], ...]:

@@ -13,14 +13,15 @@ from sklearn_mmfusion._fitting import FitSteps
 from sklearn_mmfusion._looks import Looks
 from sklearn_mmfusion._plan import FusionPlan
 
-__all__ = ["choose_interactions"]
+__all__ = ["MOST_LOOKS", "choose_interactions"]
 
 Term = tuple[int, ...]
 Run = Callable[[FusionPlan, FitInput, FitInput], FitSteps]
 
-_CHANCE = 0.002  # that interactions which are not there are taken to be shown
+_CHANCE = 2e-4  # that interactions which are not there are taken to be shown
+MOST_LOOKS = 3  # more say little that is new: those before have seen most of their rows
 _DOUBTED = 2.5  # standard errors of its score below which an interaction is taken out of others
-_HOPE = 1.3  # from which on other rows are asked
+_SHORT = 0.85  # standard errors by which one in five falls short of what is to be expected
 _CLEAR = 2.5  # of the difference of losses, which shows interactions too
 
 
@@ -56,9 +57,10 @@ def choose_interactions(
     found = [*evidence.values(), together]
     threshold = float(norm.isf(_CHANCE / len(found)))
     shown = bool(evidence) and (max(found) >= threshold or _is_clearly_better(joint, additive))
-    hoped = _above(evidence, _HOPE)
-    n_looks, error = 1, 1.0
-    while looks is not None and hoped and not shown and n_looks < looks.n_most:
+    n_looks, error, n_parts = 1, 1.0, 1 if looks is None else looks.n_parts
+    n_most = min(MOST_LOOKS, n_parts)
+    hoped = _above(evidence, _hope(threshold, 1, n_most, n_parts))
+    while looks is not None and hoped and not shown and n_looks < n_most:
         parts = looks.next()
         if parts is None:
             break
@@ -68,8 +70,8 @@ def choose_interactions(
         n_looks += 1
         again, _ = _evidence(hopeful)
         hoped = {term: total + again.get(term, -math.inf) for term, total in hoped.items()}
-        error = _error(n_looks, looks.n_most)
-        hoped = _above(hoped, _HOPE * error)
+        error = _error(n_looks, n_parts)
+        hoped = _above(hoped, _hope(threshold, n_looks, n_most, n_parts))
         shown = bool(_above(hoped, threshold * error))
     if not shown:
         return additive
@@ -102,15 +104,21 @@ def _is_clearly_better(joint: FitResult, additive: FitResult) -> bool:
     return not additive.held.beats(joint.held, -_CLEAR, within_classes=True)
 
 
-def _error(n_looks: int, n_most: int) -> float:
+def _error(n_looks: int, n_parts: int) -> float:
     """Return the standard deviation of the summed evidence of looks, where there is nothing.
 
     Of an interaction that is not there, a fit learns what chance has put into the rows of its
     parts. Judging by one part what the others taught compares the part with each of them; two
     looks have one of these comparisons in common.
     """
-    correlation = 1.0 / (n_most - 1)
+    correlation = 1.0 / max(1, n_parts - 1)
     return math.sqrt(n_looks * (1.0 + (n_looks - 1) * correlation))
+
+
+def _hope(threshold: float, n_looks: int, n_most: int, n_parts: int) -> float:
+    """Return from which summed evidence on an interaction may still be shown by all looks."""
+    per_look = threshold * _error(n_most, n_parts) / n_most
+    return n_looks * per_look - _SHORT * math.sqrt(n_looks)
 
 
 def _active(result: FitResult) -> list[Term]:

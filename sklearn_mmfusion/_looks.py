@@ -36,14 +36,14 @@ class Looks:
 
     Attributes
     ----------
-    n_most : int
-        Number of splits, the first included.
+    n_parts : int
+        Number of parts that could be held out, the first included.
     """
 
     def __init__(
         self, whole: FitInput, first: Split, fraction: float, seed: int, split: Splitter
     ) -> None:
-        self.n_most = int(1 / fraction + 1e-9)
+        self.n_parts = int(1 / fraction + 1e-9)
         self._whole, self._fraction, self._seed, self._split = whole, fraction, seed, split
         self._fresh, self._fresh_weight = first.kept, first.kept_weight
         self._used, self._used_weight = first.held, first.held_weight

@@ -165,7 +165,7 @@ def all_looks(whole, fraction=0.2):
     first = _split(whole, fraction, 1)
     looks = Looks(whole, first, fraction, 1, _split)
     parts = [(whole.take(first.kept), whole.take(first.held))]
-    while len(parts) < looks.n_most:
+    while len(parts) < looks.n_parts:
         parts.append(looks.next())
     return parts
 
@@ -264,11 +264,11 @@ def plan_of(terms):
     return SimpleNamespace(terms=terms)
 
 
-def chosen(scripted, monkeypatch, n_most=5):
+def chosen(scripted, monkeypatch, n_parts=5):
     monkeypatch.setattr(
         "sklearn_mmfusion._interaction_choice.replace", lambda plan, terms: plan_of(terms)
     )
-    looks = SimpleNamespace(n_most=n_most, next=lambda: ("kept", "held"))
+    looks = SimpleNamespace(n_parts=n_parts, next=lambda: ("kept", "held"))
     steps = choose_interactions(scripted.run, plan_of(SINGLE + PAIRS), "kept", "held", looks)
     try:
         while True:
@@ -290,22 +290,23 @@ def test_interactions_that_all_have_evidence_are_fitted_once(monkeypatch):
 
 
 def test_hope_asks_other_rows_until_they_have_said_enough(monkeypatch):
-    scripted = Scripted({(0, 1): 2.0, (0, 2): 1.5}, {(0, 1): 2.0, (0, 2): 0.0}, {(0, 1): 3.5})
+    scripted = Scripted({(0, 1): 3.0, (0, 2): 2.6}, {(0, 1): 2.5, (0, 2): 0.0}, {(0, 1): 4.0})
     assert chosen(scripted, monkeypatch) == ((0, 1),)
-    # Of the second there is no hope left after two looks: 1.5 is below 1.3 times 1.6.
+    # Of the second no hope is left after two looks: it would have to reach 3.6 on average.
     assert scripted.asked == [PAIRS, (), ((0, 1), (0, 2)), ((0, 1),), ((0, 1),)]
 
 
 def test_hope_ends(monkeypatch):
-    scripted = Scripted({(0, 1): 2.0}, {(0, 1): -0.5})
+    scripted = Scripted({(0, 1): 3.0}, {(0, 1): 0.5})
     assert chosen(scripted, monkeypatch) == ()
     assert scripted.asked == [PAIRS, (), ((0, 1),)]
 
 
-def test_no_more_looks_than_there_are_rows(monkeypatch):
-    scripted = Scripted({(0, 1): 1.5})
-    assert chosen(scripted, monkeypatch, n_most=3) == ()
-    assert scripted.asked == [PAIRS, (), ((0, 1),), ((0, 1),)]
+@pytest.mark.parametrize(("n_parts", "n_looks", "z"), [(2, 2, 2.9), (5, 3, 2.4)])
+def test_no_more_looks_than_there_are_rows(n_parts, n_looks, z, monkeypatch):
+    scripted = Scripted({(0, 1): z})
+    assert chosen(scripted, monkeypatch, n_parts=n_parts) == ()
+    assert scripted.asked == [PAIRS, ()] + [((0, 1),)] * (n_looks - 1)
 
 
 def test_no_hope_no_other_rows(monkeypatch):
