@@ -8,13 +8,15 @@ import torch
 from scipy.special import expit
 from scipy.stats import kstest
 
-from sklearn_mmfusion import InTenseClassifier, InTenseRegressor
+from sklearn_mmfusion import InTenseClassifier, InTenseRegressor, LinearEncoder
 from sklearn_mmfusion._fit_data import FitInput
 from sklearn_mmfusion._fit_runs import _split
 from sklearn_mmfusion._held_fit import HeldFit
+from sklearn_mmfusion._held_outputs import held_fit as held_fit_of
 from sklearn_mmfusion._interaction_choice import _error, choose_interactions
 from sklearn_mmfusion._looks import Looks
 from sklearn_mmfusion._row_errors import RowErrors
+from sklearn_mmfusion._shadows import shadow
 from sklearn_mmfusion._splitting import Split
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
 from sklearn_mmfusion.datasets import make_recovery
@@ -145,6 +147,85 @@ def test_rows_of_a_group_are_one_piece_of_evidence():
     assert taken_as_new == pytest.approx(alone * np.sqrt(10), rel=1e-3)
     grouped = held_fit(*repeated, "binary", group=group).evidence()[0]
     assert grouped == pytest.approx(alone, rel=0.02)
+
+
+# -- what an interaction says of one modality ----------------------------------------------------
+
+
+def product_of(related, n=4000, seed=0):
+    rng = np.random.default_rng(seed)
+    a, own = rng.normal(size=(2, n))
+    b = related * a + np.sqrt(1 - related**2) * own
+    return torch.tensor(a)[:, None], torch.tensor(a * b)[:, None]
+
+
+def even(n):
+    return torch.full((n,), 1 / n, dtype=torch.float64)
+
+
+def test_product_of_related_modalities_has_a_square_in_it():
+    latent, product = product_of(0.6)
+    new, _ = product_of(0.6, seed=1)
+    found = shadow(latent, product, even(4000), new)
+    expected = 0.6 * (new.square() - 1)  # E(ab | a)
+    assert float((found - expected).std()) < 0.1 * float(expected.std())
+
+
+def test_product_of_unrelated_modalities_has_nothing_of_either():
+    latent, product = product_of(0.0)
+    assert float(shadow(latent, product, even(4000), latent).std()) < 0.06
+
+
+def test_shadow_reads_the_leading_directions_of_long_latent_vectors():
+    latent, product = product_of(0.6)
+    rng = np.random.default_rng(2)
+    wide = torch.cat([3 * latent, torch.tensor(rng.normal(size=(4000, 20)))], 1)
+    found = shadow(wide, product, even(4000), wide)
+    assert np.corrcoef(found[:, 0], latent[:, 0] ** 2)[0, 1] > 0.97
+
+
+def test_shadow_of_what_does_not_vary_is_zero():
+    latent = torch.zeros(30, 4, dtype=torch.float64)
+    product = torch.ones(30, 2, dtype=torch.float64)
+    assert not shadow(latent, product, even(30), latent).any()
+
+
+def test_shadows_are_no_evidence():
+    rng = np.random.default_rng(8)
+    common, *own = rng.normal(size=(3, 1500))
+    a, b = (0.8 * common + 0.6 * part for part in own)
+    y = labels(rng, 1.5 * (a**2 - 1))
+    product = (a * b)[:, None, None]
+    fit = held_fit(np.zeros((1500, 1)), product, y, "binary")
+    assert fit.evidence()[0] > 6
+    fit.shadows = np.stack([a**2, b**2], axis=1)[:, None, :, None]
+    assert abs(fit.evidence()[0]) < 3
+
+
+def test_fit_says_what_interactions_are_of_each_modality():
+    rng = np.random.default_rng(9)
+    common, *own = rng.normal(size=(3, 600))
+    a, b = (0.8 * common + 0.6 * part for part in own)
+    X = {"a": a[:, None], "b": b[:, None], "c": rng.normal(size=(600, 2))}
+    y = a * b + 0.2 * rng.normal(size=600)
+    X["b"][::5] = np.nan
+    seen = {}
+
+    def keep(network, rows, held, *more):
+        seen["fit"], seen["held"] = held_fit_of(network, rows, held, *more), held
+        return seen["fit"]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sklearn_mmfusion._finishing.held_fit", keep)
+        settings = {"encoders": LinearEncoder(), "reg": 0.003, "early_stopping": True}
+        InTenseRegressor(missing="mask", random_state=0, **settings).fit(X, y)
+    fit, present = seen["fit"], seen["held"].batch.present[1].numpy()
+    assert fit.joint.shape[1:] == (3, 1)
+    assert fit.shadows.shape == (len(present), 3, 2, 1)
+    assert not fit.shadows[~present, 0].any()
+    of_a = seen["held"].batch.values[0].numpy()[present, 0]
+    square = np.square(of_a - of_a.mean())
+    assert np.corrcoef(fit.shadows[present, 0, 0, 0], square)[0, 1] > 0.9
 
 
 # -- other parts of the rows ---------------------------------------------------------------------
