@@ -17,7 +17,7 @@ from _common import Check
 from skorch import NeuralNetClassifier
 
 from sklearn_mmfusion import InTenseClassifier
-from sklearn_mmfusion._dataset import Batches, FusionDataset
+from sklearn_mmfusion._training.dataset import Batches, FusionDataset
 from sklearn_mmfusion.modules.network import FusionBatch
 
 

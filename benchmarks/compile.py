@@ -21,10 +21,10 @@ from _common import Report, make_parser, mean_std
 from epoch_speed import LATENT_DIM, LR, NAMES, REG, WEIGHT_DECAY, make_data, make_network
 
 from sklearn_mmfusion import AdamW
-from sklearn_mmfusion._dataset import FusionDataset
-from sklearn_mmfusion._devices import intra_op_threads
-from sklearn_mmfusion._net import TrainingOptions
-from sklearn_mmfusion._training import train
+from sklearn_mmfusion._training.dataset import FusionDataset
+from sklearn_mmfusion._training.devices import intra_op_threads
+from sklearn_mmfusion._training.loop import train
+from sklearn_mmfusion._training.net import TrainingOptions
 from sklearn_mmfusion.modules.losses import LOSSES
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
 

@@ -23,13 +23,13 @@ from torch import Tensor
 
 from sklearn_mmfusion import AdamW, MLPEncoder
 from sklearn_mmfusion import functional as F
-from sklearn_mmfusion._block_head import BlockNormHead
-from sklearn_mmfusion._dataset import FusionDataset
-from sklearn_mmfusion._devices import intra_op_threads
-from sklearn_mmfusion._net import TrainingOptions
-from sklearn_mmfusion._plan import FusionPlan, build_network
-from sklearn_mmfusion._scaling import block_moments
-from sklearn_mmfusion._training import train
+from sklearn_mmfusion._model.block_head import BlockNormHead
+from sklearn_mmfusion._model.plan import FusionPlan, build_network
+from sklearn_mmfusion._rows.scaling import block_moments
+from sklearn_mmfusion._training.dataset import FusionDataset
+from sklearn_mmfusion._training.devices import intra_op_threads
+from sklearn_mmfusion._training.loop import train
+from sklearn_mmfusion._training.net import TrainingOptions
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityLayout
 from sklearn_mmfusion.datasets import make_synthgene_tri
 from sklearn_mmfusion.modules.convolution import Conv1dModule

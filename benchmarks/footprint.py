@@ -20,7 +20,7 @@ import torch
 from _common import Report, make_parser, mean_std
 
 from sklearn_mmfusion import InTenseClassifier
-from sklearn_mmfusion._devices import intra_op_threads
+from sklearn_mmfusion._training.devices import intra_op_threads
 from sklearn_mmfusion.modules.network import FusionBatch
 
 IMPORT = "import time; t = time.process_time(); import {}; print(time.process_time() - t)"

@@ -30,15 +30,15 @@ from sklearn_mmfusion import (
     MulTClassifier,
     MulTEncoder,
 )
-from sklearn_mmfusion import _together as together_module
-from sklearn_mmfusion._dataset import FusionDataset, to_dataset
-from sklearn_mmfusion._devices import intra_op_threads
-from sklearn_mmfusion._fit_data import FitInput
-from sklearn_mmfusion._fit_scales import input_scalings
-from sklearn_mmfusion._net import TrainingOptions
-from sklearn_mmfusion._plan import build_network, in_plan_order
-from sklearn_mmfusion._training import train
-from sklearn_mmfusion._validation import check_fit_inputs
+from sklearn_mmfusion._fitting import together as together_module
+from sklearn_mmfusion._fitting.data import FitInput
+from sklearn_mmfusion._fitting.scales import input_scalings
+from sklearn_mmfusion._inputs.validation import check_fit_inputs
+from sklearn_mmfusion._model.plan import build_network, in_plan_order
+from sklearn_mmfusion._training.dataset import FusionDataset, to_dataset
+from sklearn_mmfusion._training.devices import intra_op_threads
+from sklearn_mmfusion._training.loop import train
+from sklearn_mmfusion._training.net import TrainingOptions
 from sklearn_mmfusion.modules.network import FusionNetwork
 
 # Peak of dense products in TFLOP/s by a part of the card's name: float32, TF32, bfloat16.

@@ -26,7 +26,7 @@ from sklearn_mmfusion import (
     RoutingClassifier,
     TensorFusionClassifier,
 )
-from sklearn_mmfusion._devices import intra_op_threads
+from sklearn_mmfusion._training.devices import intra_op_threads
 from sklearn_mmfusion.inspection import emap, perceptual_score
 from sklearn_mmfusion.inspection._evaluator import make_evaluator
 from sklearn_mmfusion.inspection._expectations import estimate

@@ -26,7 +26,7 @@ from routing_speed import LiveBytes
 from torch import Tensor
 
 from sklearn_mmfusion import functional as F
-from sklearn_mmfusion._devices import intra_op_threads
+from sklearn_mmfusion._training.devices import intra_op_threads
 from sklearn_mmfusion.modules.normalization import IterBatchNorm
 
 EPS = 1e-5

@@ -32,10 +32,10 @@ from sklearn_mmfusion import (
     ModalityFrame,
     SummaryEncoder,
 )
-from sklearn_mmfusion._dataset import Batches, to_dataset
-from sklearn_mmfusion._devices import intra_op_threads
-from sklearn_mmfusion._lazy_blocks import scan
-from sklearn_mmfusion._validation import check_X
+from sklearn_mmfusion._inputs.lazy_blocks import scan
+from sklearn_mmfusion._inputs.validation import check_X
+from sklearn_mmfusion._training.dataset import Batches, to_dataset
+from sklearn_mmfusion._training.devices import intra_op_threads
 
 SHAPES = {"flat": (4096,), "sequence": (50, 64), "bytes": (8192,)}
 DTYPES = {"flat": np.float32, "sequence": np.float32, "bytes": np.uint8}

@@ -18,7 +18,7 @@ from _common import Report, make_parser
 from _memory import peak_bytes, resident_bytes
 
 from sklearn_mmfusion import InTenseClassifier
-from sklearn_mmfusion._devices import intra_op_threads
+from sklearn_mmfusion._training.devices import intra_op_threads
 
 SHAPES = {"flat": (64,), "wide": (256,), "sequence": (20, 16)}
 ROW_BYTES = 4 * sum(int(np.prod(shape)) for shape in SHAPES.values())

@@ -18,7 +18,7 @@ import torch.nn.functional as F  # noqa: N812  as torch itself names it
 from _common import Report, make_parser, mean_std
 from torch import Tensor, nn
 
-from sklearn_mmfusion._devices import intra_op_threads
+from sklearn_mmfusion._training.devices import intra_op_threads
 from sklearn_mmfusion.modules.attention import sinusoidal_positions
 from sklearn_mmfusion.modules.crossmodal import CrossStreams, SelfStreams
 from sklearn_mmfusion.modules.dropout import set_dropout_generator

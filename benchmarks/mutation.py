@@ -37,20 +37,20 @@ from typing import Any
 from _common import FOLDER, Cache, Report, make_parser
 
 ROOT = FOLDER.parent
-# Module -> what pytest is to run.
+# Module -> the files under tests that pytest is to run.
 TARGETS = {
-    "functional": ["tests/test_functional.py"],
-    "_absence": ["tests/test_absence.py", "tests/test_validation.py"],
-    "_modality_values": ["tests/test_modality_values.py", "tests/test_validation.py"],
-    "_modality_spec": ["tests/test_modality_spec.py", "tests/test_validation.py"],
-    "_input_forms": ["tests/test_input_forms.py", "tests/test_validation.py"],
-    "_validation_targets": ["tests/test_validation_targets.py"],
-    "_terms": ["tests/test_terms.py"],
-    "_scaling": ["tests/test_scaling.py"],
-    "_validation": ["tests/test_validation.py", "tests/test_validation_rows.py"],
-    "_persistence": ["tests/test_persistence.py", "tests/test_hostile_files.py"],
-    "_saved_checks": ["tests/test_saved_checks.py"],
-    "_tensor_files": ["tests/test_tensor_files.py"],
+    "functional": ["test_functional.py"],
+    "_inputs.absence": ["inputs/test_absence.py", "inputs/test_validation.py"],
+    "_inputs.modality_values": ["inputs/test_modality_values.py", "inputs/test_validation.py"],
+    "_inputs.modality_spec": ["inputs/test_modality_spec.py", "inputs/test_validation.py"],
+    "_inputs.forms": ["inputs/test_forms.py", "inputs/test_validation.py"],
+    "_inputs.validation_targets": ["inputs/test_validation_targets.py"],
+    "_inputs.terms": ["inputs/test_terms.py"],
+    "_inputs.validation": ["inputs/test_validation.py", "inputs/test_validation_rows.py"],
+    "_rows.scaling": ["rows/test_scaling.py"],
+    "_persistence.files": ["persistence/test_files.py", "state/test_hostile_files.py"],
+    "_persistence.checks": ["persistence/test_checks.py"],
+    "_state.tensor_files": ["state/test_tensor_files.py"],
 }
 OPTIONS = [
     *("-q", "-n0", "-s", "-x", "-m", "not slow", "--tb=no", "--assert=plain"),
@@ -281,8 +281,7 @@ class Outcomes:
     """What became of a module's mutants, in this run and before."""
 
     def __init__(self, module: str, source: str, tests: list[str], *, fresh: bool) -> None:
-        files = [name.partition("::")[0] for name in tests if name.startswith("tests/")]
-        texts = [(ROOT / name).read_text(encoding="utf-8") for name in dict.fromkeys(files)]
+        texts = [(ROOT / name).read_text(encoding="utf-8") for name in tests]
         here = hashlib.sha256(source.encode()).hexdigest()[:12]
         with_tests = hashlib.sha256("\0".join([source, *tests, *texts]).encode()).hexdigest()[:12]
         self._module = module
@@ -319,7 +318,7 @@ def run_mutants(
     module: types.ModuleType, missing: list[Mutant], outcomes: Outcomes, end: float, trial: Trial
 ) -> None:
     """Try mutants until the time is over."""
-    name = module.__name__.rpartition(".")[2]
+    name = module.__name__.partition(".")[2]
     trial.measure()
     for mutant in missing:
         if time.monotonic() > end:
@@ -353,9 +352,10 @@ def main() -> None:
     reasons = read_reasons()
     end = time.monotonic() + 60 * args.minutes
     for name in args.modules:
+        tests = [f"tests/{file}" for file in TARGETS[name]]
         module = importlib.import_module(f"sklearn_mmfusion.{name}")
         source = Path(str(module.__file__)).read_text(encoding="utf-8")
-        outcomes = Outcomes(name, source, TARGETS[name], fresh=args.fresh)
+        outcomes = Outcomes(name, source, tests, fresh=args.fresh)
         found = mutants(source)
         if args.sample:
             found = random.Random(args.first_seed).sample(found, min(args.sample, len(found)))
@@ -363,7 +363,7 @@ def main() -> None:
         if missing and time.monotonic() < end:
             print(f"{name}: {len(missing)} of {len(found)} mutants to run", flush=True)
             use = partial(run_mutants, module, missing, outcomes, end)
-            if ended := pytest.main([*OPTIONS, *TARGETS[name]], plugins=[Collected(use)]):
+            if ended := pytest.main([*OPTIONS, *tests], plugins=[Collected(use)]):
                 raise SystemExit(ended)
         known = [(mutant, outcomes.of(mutant)) for mutant in found]
         missed = []

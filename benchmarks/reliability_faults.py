@@ -21,8 +21,8 @@ from sklearn_mmfusion import (
     MROClassifier,
     RoutingClassifier,
 )
-from sklearn_mmfusion import _checkpoint as checkpoints
-from sklearn_mmfusion._tensor_files import read_file
+from sklearn_mmfusion._state.tensor_files import read_file
+from sklearn_mmfusion._training import checkpoint as checkpoints
 
 ESTIMATORS: dict[str, tuple[Any, dict[str, Any]]] = {
     "InTenseClassifier": (InTenseClassifier, {"reg": 0.01}),

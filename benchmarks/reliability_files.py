@@ -17,8 +17,8 @@ from _common import Report, make_parser, run_tasks, seeds_of
 
 import sklearn_mmfusion
 from sklearn_mmfusion import FusionError, load
-from sklearn_mmfusion._persistence import KIND
-from sklearn_mmfusion._tensor_files import read_file, write_file
+from sklearn_mmfusion._persistence.files import KIND
+from sklearn_mmfusion._state.tensor_files import read_file, write_file
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from sklearn_mmfusion._devices import intra_op_threads
+from sklearn_mmfusion._training.devices import intra_op_threads
 from sklearn_mmfusion.modules.routing import Routing
 
 N_TERMS, N_CONCEPTS, BATCH_SIZE, DIM = 63, 10, 256, 64

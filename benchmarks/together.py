@@ -29,8 +29,8 @@ from sklearn_mmfusion import (
     relevance_intervals,
     relevance_test,
 )
-from sklearn_mmfusion._fitting import Training
-from sklearn_mmfusion._stacked_training import stack_key, train_stack
+from sklearn_mmfusion._fitting.fit import Training
+from sklearn_mmfusion._fitting.stacked_training import stack_key, train_stack
 
 N_FEATURES, N_TEST, TARGET = 32, 4000, 1.5
 SMALL = MLPEncoder(hidden_dim=32, n_layers=2, output_dim=16)

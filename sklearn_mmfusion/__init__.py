@@ -12,7 +12,7 @@ from sklearn_mmfusion._compare_models import compare_models
 from sklearn_mmfusion._comparison import ModelComparison
 from sklearn_mmfusion._contribution_transformer import ContributionTransformer
 from sklearn_mmfusion._early_fusion import EarlyFusionClassifier, EarlyFusionRegressor
-from sklearn_mmfusion._encoders import (
+from sklearn_mmfusion._encoders.choosing import (
     Conv1dEncoder,
     Conv2dEncoder,
     EncoderByShape,
@@ -26,6 +26,7 @@ from sklearn_mmfusion._encoders import (
     SummaryEncoder,
     TransformerEncoder,
 )
+from sklearn_mmfusion._encoders.joint import RAVENEncoder
 from sklearn_mmfusion._errors import (
     CheckpointError,
     CheckpointWarning,
@@ -42,24 +43,23 @@ from sklearn_mmfusion._errors import (
     RelevanceWarning,
     UnsafeFileError,
 )
-from sklearn_mmfusion._estimator_encoder import EstimatorEncoder
 from sklearn_mmfusion._explanations import GlobalExplanation, LocalExplanation
 from sklearn_mmfusion._intense import InTenseClassifier, InTenseRegressor
-from sklearn_mmfusion._joint_encoders import RAVENEncoder
 from sklearn_mmfusion._late_fusion import LateFusionClassifier, LateFusionRegressor
 from sklearn_mmfusion._late_voting import LateVotingClassifier
-from sklearn_mmfusion._mkl import MKLClassifier, MKLRegressor
+from sklearn_mmfusion._mkl.estimators import MKLClassifier, MKLRegressor
 from sklearn_mmfusion._mnl import MNLClassifier, MNLRegressor
 from sklearn_mmfusion._mult import MulTClassifier, MulTRegressor
 from sklearn_mmfusion._optimizers import SGD, AdamW
-from sklearn_mmfusion._persistence import load
+from sklearn_mmfusion._persistence.files import load
 from sklearn_mmfusion._raven import RAVENClassifier, RAVENRegressor
-from sklearn_mmfusion._relevance_intervals import relevance_intervals
-from sklearn_mmfusion._relevance_results import RelevanceIntervals, RelevanceTest
-from sklearn_mmfusion._relevance_scores import relevance_scores
-from sklearn_mmfusion._relevance_test import relevance_test
+from sklearn_mmfusion._relevance.intervals import relevance_intervals
+from sklearn_mmfusion._relevance.p_values import relevance_test
+from sklearn_mmfusion._relevance.results import RelevanceIntervals, RelevanceTest
+from sklearn_mmfusion._relevance.scores import relevance_scores
 from sklearn_mmfusion._residual import MROClassifier, MRORegressor
 from sklearn_mmfusion._routing import GAMClassifier, RoutingClassifier
+from sklearn_mmfusion._stacking.estimator_encoder import EstimatorEncoder
 from sklearn_mmfusion._tensor_fusion import TensorFusionClassifier, TensorFusionRegressor
 from sklearn_mmfusion._transformers import (
     ModalityConcatenator,

@@ -16,45 +16,45 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _num_samples
 
-from sklearn_mmfusion._checkpoint import Checkpoint
-from sklearn_mmfusion._devices import intra_op_threads
 from sklearn_mmfusion._diagram import DiagramMixin
-from sklearn_mmfusion._distributed import join_processes
-from sklearn_mmfusion._encoders import EncodersMixin, resolve_encoders
+from sklearn_mmfusion._encoders.choosing import EncodersMixin, resolve_encoders
 from sklearn_mmfusion._errors import (
     DivergedError,
     InputError,
     InputTypeError,
 )
-from sklearn_mmfusion._estimator_encoder import (
-    fit_representations,
-    represent,
-)
-from sklearn_mmfusion._fingerprints import fingerprint
-from sklearn_mmfusion._fit_data import FitInput, FitResult
-from sklearn_mmfusion._fit_runs import FitRuns
-from sklearn_mmfusion._fit_warnings import warn_of_fit
 from sklearn_mmfusion._fitted import FittedFusion, without_net
-from sklearn_mmfusion._groups import check_groups
-from sklearn_mmfusion._memory_errors import memory_errors, rows_text
-from sklearn_mmfusion._memory_estimate import MemoryEstimates
-from sklearn_mmfusion._partial_fits import PartialFits
-from sklearn_mmfusion._plan import FusionPlan, Head, in_plan_order
-from sklearn_mmfusion._progress import CallbackSupport, FitTask
-from sklearn_mmfusion._telling_gaps import warn_of_telling_gaps
-from sklearn_mmfusion._together import (
+from sklearn_mmfusion._fitting.data import FitInput, FitResult
+from sklearn_mmfusion._fitting.memory_estimate import MemoryEstimates
+from sklearn_mmfusion._fitting.partial_fits import PartialFits
+from sklearn_mmfusion._fitting.runs import FitRuns
+from sklearn_mmfusion._fitting.telling_gaps import warn_of_telling_gaps
+from sklearn_mmfusion._fitting.together import (
     Fitting,
     may_run_beside_others,
     run_fittings,
 )
-from sklearn_mmfusion._validation import (
+from sklearn_mmfusion._fitting.warnings import warn_of_fit
+from sklearn_mmfusion._fitting.wild_cells import warn_of_wild_values
+from sklearn_mmfusion._inputs.fingerprints import fingerprint
+from sklearn_mmfusion._inputs.validation import (
     InputSchema,
     TargetSchema,
     check_fit_inputs,
     set_input_attributes,
 )
-from sklearn_mmfusion._validation_targets import check_target_names, weighted_rows
-from sklearn_mmfusion._wild_cells import warn_of_wild_values
+from sklearn_mmfusion._inputs.validation_targets import check_target_names, weighted_rows
+from sklearn_mmfusion._model.plan import FusionPlan, Head, in_plan_order
+from sklearn_mmfusion._rows.groups import check_groups
+from sklearn_mmfusion._stacking.estimator_encoder import (
+    fit_representations,
+    represent,
+)
+from sklearn_mmfusion._training.checkpoint import Checkpoint
+from sklearn_mmfusion._training.devices import intra_op_threads
+from sklearn_mmfusion._training.distributed import join_processes
+from sklearn_mmfusion._training.memory_errors import memory_errors, rows_text
+from sklearn_mmfusion._training.progress import CallbackSupport, FitTask
 from sklearn_mmfusion.data._blocks import ModalityData, ModalityLayout
 
 __all__ = ["BaseFusion"]

@@ -14,10 +14,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._base import BaseFusion
 from sklearn_mmfusion._fitted import AdditivePredictions
-from sklearn_mmfusion._moments import contribution_moments
+from sklearn_mmfusion._inputs.validation import check_terms
+from sklearn_mmfusion._rows.moments import contribution_moments
 from sklearn_mmfusion._sweep import SweptTerms
 from sklearn_mmfusion._target_mixins import FusionClassifierMixin
-from sklearn_mmfusion._validation import check_terms
 from sklearn_mmfusion.modules.summaries import activation_summary
 
 __all__ = ["BaseActivatedFusion"]

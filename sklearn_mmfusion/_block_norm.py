@@ -15,20 +15,20 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion import functional as F
-from sklearn_mmfusion._alternatives import Alternative
 from sklearn_mmfusion._base import BaseFusion
-from sklearn_mmfusion._block_head import BlockNormHead
-from sklearn_mmfusion._encoders import SMALL_SAMPLE
+from sklearn_mmfusion._encoders.choosing import SMALL_SAMPLE
 from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion._fit_data import FitInput, FitResult
 from sklearn_mmfusion._fitted import AdditivePredictions
-from sklearn_mmfusion._fitting import FitSteps
-from sklearn_mmfusion._interaction_choice import MOST_LOOKS, choose_interactions
-from sklearn_mmfusion._looks import Looks
-from sklearn_mmfusion._plan import FusionPlan
-from sklearn_mmfusion._solving import Relaxation
+from sklearn_mmfusion._fitting.alternatives import Alternative
+from sklearn_mmfusion._fitting.data import FitInput, FitResult
+from sklearn_mmfusion._fitting.fit import FitSteps
+from sklearn_mmfusion._fitting.interaction_choice import MOST_LOOKS, choose_interactions
+from sklearn_mmfusion._fitting.looks import Looks
+from sklearn_mmfusion._inputs.validation import TargetSchema, check_fit_inputs
+from sklearn_mmfusion._model.block_head import BlockNormHead
+from sklearn_mmfusion._model.plan import FusionPlan
 from sklearn_mmfusion._sweep import SweptTerms
-from sklearn_mmfusion._validation import TargetSchema, check_fit_inputs
+from sklearn_mmfusion._training.solving import Relaxation
 
 __all__ = ["BlockNormFusion", "auto_reg", "fixed_strength"]
 

@@ -16,9 +16,9 @@ from sklearn.model_selection import check_cv, cross_validate
 
 from sklearn_mmfusion._comparison import ModelComparison
 from sklearn_mmfusion._errors import FitInterruptedWarning, InputError, InputTypeError
-from sklearn_mmfusion._groups import groups_for
-from sklearn_mmfusion._kept_warnings import kept_numerical, say_once
-from sklearn_mmfusion._told_parallel import ToldParallel, check_verbose
+from sklearn_mmfusion._inputs.kept_warnings import kept_numerical, say_once
+from sklearn_mmfusion._rows.groups import groups_for
+from sklearn_mmfusion._training.told_parallel import ToldParallel, check_verbose
 from sklearn_mmfusion.data import ModalityFrame
 
 __all__ = ["compare_models"]

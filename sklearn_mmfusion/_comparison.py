@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion._explanation_tables import html_table, pandas_for
-from sklearn_mmfusion._resampling import corrected_interval, corrected_p_value
+from sklearn_mmfusion._explanations.tables import html_table, pandas_for
+from sklearn_mmfusion._rows.resampling import corrected_interval, corrected_p_value
 
 if TYPE_CHECKING:
     import pandas as pd

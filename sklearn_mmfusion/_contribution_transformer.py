@@ -23,10 +23,10 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion._groups import fit_parameter, groups_for
-from sklearn_mmfusion._kept_warnings import kept_numerical
-from sklearn_mmfusion._unwrap import check_will_have, unwrap
-from sklearn_mmfusion._validation_targets import own_errors
+from sklearn_mmfusion._inputs.kept_warnings import kept_numerical
+from sklearn_mmfusion._inputs.unwrap import check_will_have, unwrap
+from sklearn_mmfusion._inputs.validation_targets import own_errors
+from sklearn_mmfusion._rows.groups import fit_parameter, groups_for
 from sklearn_mmfusion.data import ModalityFrame
 
 __all__ = ["ContributionTransformer"]

@@ -11,13 +11,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._explanations import GlobalExplanation, LocalExplanation
-from sklearn_mmfusion._moments import (
+from sklearn_mmfusion._inputs.validation import TargetSchema
+from sklearn_mmfusion._inputs.validation_targets import check_shown_target
+from sklearn_mmfusion._rows.moments import (
     ContributionMoments,
     contribution_moments,
     std_shares,
 )
-from sklearn_mmfusion._validation import TargetSchema
-from sklearn_mmfusion._validation_targets import check_shown_target
 from sklearn_mmfusion.data._row_labels import row_labels
 
 __all__ = ["ExplainedTerms"]

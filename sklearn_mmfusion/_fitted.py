@@ -14,27 +14,27 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_mmfusion._dataset import to_dataset
-from sklearn_mmfusion._devices import (
+from sklearn_mmfusion._explained import ExplainedTerms
+from sklearn_mmfusion._fitting.data import FitResult
+from sklearn_mmfusion._inputs.lazy_blocks import is_lazy
+from sklearn_mmfusion._inputs.validation import check_X, term_name
+from sklearn_mmfusion._model.plan import build_network, in_plan_order, load_state
+from sklearn_mmfusion._persistence.savable import SavableMixin
+from sklearn_mmfusion._rows.moments import (
+    ContributionMoments,
+    contribution_moments,
+    merge_moments,
+)
+from sklearn_mmfusion._stacking.estimator_encoder import represent
+from sklearn_mmfusion._training.dataset import to_dataset
+from sklearn_mmfusion._training.devices import (
     count_values,
     intra_op_threads,
     prediction_device,
     usual_device,
     usual_torch,
 )
-from sklearn_mmfusion._estimator_encoder import represent
-from sklearn_mmfusion._explained import ExplainedTerms
-from sklearn_mmfusion._fit_data import FitResult
-from sklearn_mmfusion._lazy_blocks import is_lazy
-from sklearn_mmfusion._memory_errors import memory_errors, rows_text
-from sklearn_mmfusion._moments import (
-    ContributionMoments,
-    contribution_moments,
-    merge_moments,
-)
-from sklearn_mmfusion._plan import build_network, in_plan_order, load_state
-from sklearn_mmfusion._savable import SavableMixin
-from sklearn_mmfusion._validation import check_X, term_name
+from sklearn_mmfusion._training.memory_errors import memory_errors, rows_text
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.modules.network import FusionBatch, FusionNetwork
 

@@ -5,8 +5,8 @@ from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion._modality_values import feature_names, names_fault, split_levels
-from sklearn_mmfusion._progress import CallbackSupport, FitTask
+from sklearn_mmfusion._inputs.modality_values import feature_names, names_fault, split_levels
+from sklearn_mmfusion._training.progress import CallbackSupport, FitTask
 from sklearn_mmfusion.data import ModalityFrame
 from sklearn_mmfusion.data._values import as_dense, is_ragged, raise_faults, row_shape
 

@@ -10,8 +10,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mmfusion._block_norm import BlockNormFusion
 from sklearn_mmfusion._docs import share_parameter_docs
+from sklearn_mmfusion._inputs.validation import check_terms
 from sklearn_mmfusion._target_mixins import FusionClassifierMixin, FusionRegressorMixin
-from sklearn_mmfusion._validation import check_terms
 
 __all__ = ["InTenseClassifier", "InTenseRegressor"]
 

@@ -9,8 +9,8 @@ from sklearn_mmfusion._base import BaseFusion
 from sklearn_mmfusion._base_plain import PlainClassifier, PlainRegressor
 from sklearn_mmfusion._docs import share_parameter_docs
 from sklearn_mmfusion._fitted import AdditivePredictions
-from sklearn_mmfusion._plain_heads import ConcatHead
-from sklearn_mmfusion._validation import TargetSchema
+from sklearn_mmfusion._inputs.validation import TargetSchema
+from sklearn_mmfusion._model.plain_heads import ConcatHead
 
 __all__ = ["LateFusionClassifier", "LateFusionRegressor"]
 

@@ -15,27 +15,27 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._errors import InputError, InputTypeError
-from sklearn_mmfusion._estimator_encoder import flat_inputs, seeded
-from sklearn_mmfusion._estimator_outputs import (
+from sklearn_mmfusion._explained import ExplainedTerms
+from sklearn_mmfusion._inputs.named_estimators import NamedEstimatorsMixin
+from sklearn_mmfusion._inputs.validation import (
+    check_fit_inputs,
+    check_X,
+    set_input_attributes,
+    term_name,
+)
+from sklearn_mmfusion._model.seeds import seed_for
+from sklearn_mmfusion._stacking.estimator_encoder import flat_inputs, seeded
+from sklearn_mmfusion._stacking.estimator_outputs import (
     SeenTarget,
     answers,
     class_probabilities,
     class_shares,
     errors_of,
 )
-from sklearn_mmfusion._explained import ExplainedTerms
-from sklearn_mmfusion._label_classifiers import estimator_type, fit_to_target
-from sklearn_mmfusion._named_estimators import NamedEstimatorsMixin
-from sklearn_mmfusion._progress import CallbackSupport, FitTask
-from sklearn_mmfusion._seeds import seed_for
-from sklearn_mmfusion._standardizer import Standardizer
+from sklearn_mmfusion._stacking.label_classifiers import estimator_type, fit_to_target
+from sklearn_mmfusion._stacking.standardizer import Standardizer
 from sklearn_mmfusion._target_mixins import FusionClassifierMixin
-from sklearn_mmfusion._validation import (
-    check_fit_inputs,
-    check_X,
-    set_input_attributes,
-    term_name,
-)
+from sklearn_mmfusion._training.progress import CallbackSupport, FitTask
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityData
 
 __all__ = ["LateVotingClassifier"]

@@ -8,11 +8,11 @@ from sklearn.base import clone
 
 from sklearn_mmfusion._base_plain import JointFusion, PlainClassifier, PlainRegressor
 from sklearn_mmfusion._docs import share_parameter_docs
-from sklearn_mmfusion._encoders import MulTEncoder
+from sklearn_mmfusion._encoders.choosing import MulTEncoder
+from sklearn_mmfusion._encoders.joint import TransformerOfAll
 from sklearn_mmfusion._errors import InputTypeError
-from sklearn_mmfusion._joint_encoders import TransformerOfAll
-from sklearn_mmfusion._plain_heads import ResidualHead
-from sklearn_mmfusion._validation import TargetSchema
+from sklearn_mmfusion._inputs.validation import TargetSchema
+from sklearn_mmfusion._model.plain_heads import ResidualHead
 from sklearn_mmfusion.data._blocks import ModalityLayout
 
 __all__ = ["MulTClassifier", "MulTRegressor"]

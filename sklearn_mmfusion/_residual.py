@@ -11,13 +11,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from sklearn_mmfusion._base import BaseFusion
 from sklearn_mmfusion._docs import share_parameter_docs
-from sklearn_mmfusion._fit_data import FitInput, FitResult
+from sklearn_mmfusion._encoders.joint import OrderEncoder
 from sklearn_mmfusion._fitted import AdditivePredictions
-from sklearn_mmfusion._joint_encoders import OrderEncoder
-from sklearn_mmfusion._plain_heads import OrderHead
-from sklearn_mmfusion._plan import FusionPlan
+from sklearn_mmfusion._fitting.data import FitInput, FitResult
+from sklearn_mmfusion._inputs.validation import TargetSchema, check_terms
+from sklearn_mmfusion._model.plain_heads import OrderHead
+from sklearn_mmfusion._model.plan import FusionPlan
 from sklearn_mmfusion._target_mixins import FusionClassifierMixin, FusionRegressorMixin
-from sklearn_mmfusion._validation import TargetSchema, check_terms
 from sklearn_mmfusion.data._blocks import ModalityLayout
 
 __all__ = ["MROClassifier", "MRORegressor"]

@@ -14,8 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._base_routing import BaseActivatedFusion
 from sklearn_mmfusion._docs import share_parameter_docs
-from sklearn_mmfusion._routing_heads import ActivationHead, RoutingHead
-from sklearn_mmfusion._validation import TargetSchema
+from sklearn_mmfusion._inputs.validation import TargetSchema
+from sklearn_mmfusion._model.routing_heads import ActivationHead, RoutingHead
 from sklearn_mmfusion.modules.routing import FEW_CONCEPTS
 from sklearn_mmfusion.modules.summaries import routing_summary
 

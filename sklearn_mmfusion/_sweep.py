@@ -9,7 +9,7 @@ from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion._groups import groups_for
+from sklearn_mmfusion._rows.groups import groups_for
 
 __all__ = ["SweptTerms"]
 

@@ -12,7 +12,7 @@ from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion._validation import TargetSchema
+from sklearn_mmfusion._inputs.validation import TargetSchema
 from sklearn_mmfusion.modules.losses import link, log_link
 
 __all__ = ["FusionClassifierMixin", "FusionRegressorMixin"]

@@ -11,9 +11,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn_mmfusion._base import BaseFusion
 from sklearn_mmfusion._docs import share_parameter_docs
 from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion._plain_heads import TensorHead
+from sklearn_mmfusion._inputs.validation import TargetSchema
+from sklearn_mmfusion._model.plain_heads import TensorHead
 from sklearn_mmfusion._target_mixins import FusionClassifierMixin, FusionRegressorMixin
-from sklearn_mmfusion._validation import TargetSchema
 
 __all__ = ["TensorFusionClassifier", "TensorFusionRegressor"]
 

@@ -9,7 +9,6 @@ from sklearn.utils._set_output import _safe_set_output
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_mmfusion._available_memory import available_memory
 from sklearn_mmfusion._errors import FusionMemoryError, InputError, InputTypeError
 from sklearn_mmfusion._frame_transformers import (
     FrameTransformer,
@@ -17,8 +16,9 @@ from sklearn_mmfusion._frame_transformers import (
     ModalitySelector,
     as_frame,
 )
-from sklearn_mmfusion._progress import FitTask
-from sklearn_mmfusion._steps import as_steps
+from sklearn_mmfusion._inputs.steps import as_steps
+from sklearn_mmfusion._training.available_memory import available_memory
+from sklearn_mmfusion._training.progress import FitTask
 from sklearn_mmfusion.data import ModalityFrame
 from sklearn_mmfusion.data._values import raise_faults
 

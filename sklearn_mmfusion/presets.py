@@ -12,10 +12,10 @@ from typing import Any
 
 from skorch.callbacks import GradientNormClipping
 
-from sklearn_mmfusion._encoder_mult import MulTEncoder
-from sklearn_mmfusion._encoder_sequences import GRUEncoder
+from sklearn_mmfusion._encoders.mult import MulTEncoder
+from sklearn_mmfusion._encoders.sequences import GRUEncoder
 from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion._modality_spec import hint
+from sklearn_mmfusion._inputs.modality_spec import hint
 
 __all__ = ["available_presets", "describe_preset", "get_preset"]
 

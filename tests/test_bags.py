@@ -18,7 +18,7 @@ from sklearn_mmfusion import (
     MNLClassifier,
     MNLRegressor,
 )
-from sklearn_mmfusion._seeds import seed_for
+from sklearn_mmfusion._model.seeds import seed_for
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),

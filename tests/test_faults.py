@@ -63,7 +63,7 @@ def test_no_memory_in_fit_is_one_error_with_sizes_and_remedy(error, monkeypatch)
     def fails(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr("sklearn_mmfusion._fitting.train", fails)
+    monkeypatch.setattr("sklearn_mmfusion._fitting.fit.train", fails)
     text = r"40 rows of 'a' \(4,\), 'b' \(3,\).*MiB.*batches of 40 on cpu.*lower batch_size"
     for method in (est.fit, est.partial_fit):
         with pytest.raises(FusionMemoryError, match=text.replace("40 on", r"\d+ on")) as raised:
@@ -90,7 +90,7 @@ def test_other_runtime_errors_come_through(monkeypatch):
     def fails(*args, **kwargs):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr("sklearn_mmfusion._fitting.train", fails)
+    monkeypatch.setattr("sklearn_mmfusion._fitting.fit.train", fails)
     with pytest.raises(RuntimeError, match="mat1") as raised:
         MNLClassifier(random_state=0).fit(X, Y)
     assert not isinstance(raised.value, FusionMemoryError)

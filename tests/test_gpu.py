@@ -37,15 +37,15 @@ from sklearn_mmfusion import (
     load,
 )
 from sklearn_mmfusion import _base as base
-from sklearn_mmfusion import _checkpoint as checkpoints
-from sklearn_mmfusion import _dataset as dataset_module
-from sklearn_mmfusion import _devices as devices
-from sklearn_mmfusion import _fit_options as fit_options
-from sklearn_mmfusion import _together as together_module
-from sklearn_mmfusion import _transfer as transfer
-from sklearn_mmfusion._checkpoint import Checkpoint
-from sklearn_mmfusion._distributed import DataParallel
-from sklearn_mmfusion._net import FusionNet
+from sklearn_mmfusion._fitting import options as fit_options
+from sklearn_mmfusion._fitting import together as together_module
+from sklearn_mmfusion._training import checkpoint as checkpoints
+from sklearn_mmfusion._training import dataset as dataset_module
+from sklearn_mmfusion._training import devices as devices
+from sklearn_mmfusion._training import transfer as transfer
+from sklearn_mmfusion._training.checkpoint import Checkpoint
+from sklearn_mmfusion._training.distributed import DataParallel
+from sklearn_mmfusion._training.net import FusionNet
 
 pytestmark = [
     pytest.mark.gpu,

@@ -21,9 +21,9 @@ from sklearn_mmfusion import (
     MulTClassifier,
     MulTEncoder,
 )
-from sklearn_mmfusion import _graphed as graphed
-from sklearn_mmfusion import _transfer as transfer
-from sklearn_mmfusion._net import FusionNet
+from sklearn_mmfusion._training import graphed as graphed
+from sklearn_mmfusion._training import transfer as transfer
+from sklearn_mmfusion._training.net import FusionNet
 
 pytestmark = [
     pytest.mark.gpu,

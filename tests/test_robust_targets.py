@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from sklearn_mmfusion import IdentityEncoder, LateFusionRegressor, MNLRegressor
-from sklearn_mmfusion._fit_data import FitInput
-from sklearn_mmfusion._fit_scales import target_scale
+from sklearn_mmfusion._fitting.data import FitInput
+from sklearn_mmfusion._fitting.scales import target_scale
 
 N = 400
 RNG = np.random.default_rng(0)

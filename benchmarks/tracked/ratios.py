@@ -20,7 +20,7 @@ import footprint
 import inspection_speed
 import iterbn_growth
 
-from sklearn_mmfusion._devices import intra_op_threads
+from sklearn_mmfusion._training.devices import intra_op_threads
 
 N_ROWS, REPETITIONS = 2000, 5
 

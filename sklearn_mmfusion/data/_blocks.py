@@ -1,6 +1,6 @@
 """Validated modalities: what every later floor computes with.
 
-``_validation`` turns whatever a user passes into these three plain classes; nothing behind it
+``_inputs`` turns whatever a user passes into these three plain classes; nothing behind it
 sees a DataFrame, a ragged list or a NaN.
 """
 

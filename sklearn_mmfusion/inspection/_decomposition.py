@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion._validation import term_name
+from sklearn_mmfusion._inputs.validation import term_name
 from sklearn_mmfusion.inspection._evaluator import make_evaluator
 from sklearn_mmfusion.inspection._expectations import estimate
 from sklearn_mmfusion.inspection._results import as_generator, check_counts, long_frame

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sklearn_mmfusion._devices import intra_op_threads, usual_device
-from sklearn_mmfusion._fit_data import FitResult
 from sklearn_mmfusion._fitted import FittedFusion
+from sklearn_mmfusion._fitting.data import FitResult
+from sklearn_mmfusion._training.devices import intra_op_threads, usual_device
 from sklearn_mmfusion.inspection._parts import Part, table_part
 from sklearn_mmfusion.inspection._products import Product, listed
 from sklearn_mmfusion.inspection._routed_outputs import routed_function

@@ -11,7 +11,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.utils import Bunch, check_random_state
 
 from sklearn_mmfusion._errors import InputError, RelevanceWarning, warn
-from sklearn_mmfusion._seeds import seed_for
+from sklearn_mmfusion._model.seeds import seed_for
 from sklearn_mmfusion.inspection._index_scorer import IndexScorer, make_index_scorer
 from sklearn_mmfusion.inspection._one_label import one_label_hint
 from sklearn_mmfusion.inspection._results import check_counts, long_frame, set_name

@@ -12,9 +12,9 @@ import numpy.typing as npt
 from scipy import sparse
 
 from sklearn_mmfusion._errors import InputError, InputTypeError
-from sklearn_mmfusion._input_forms import as_known_form
-from sklearn_mmfusion._modality_spec import ColumnGroup, check_names, hint, resolve_columns
-from sklearn_mmfusion._modality_values import column_names, is_frame
+from sklearn_mmfusion._inputs.forms import as_known_form
+from sklearn_mmfusion._inputs.modality_spec import ColumnGroup, check_names, hint, resolve_columns
+from sklearn_mmfusion._inputs.modality_values import column_names, is_frame
 from sklearn_mmfusion.data import ModalityFrame
 from sklearn_mmfusion.data._row_labels import check_row_labels, without_labels
 from sklearn_mmfusion.data._values import as_dense, as_value, is_ragged, raise_faults, take_rows

@@ -11,7 +11,7 @@ from math import comb, factorial
 from typing import Any
 
 from sklearn_mmfusion._errors import InputError, InputTypeError
-from sklearn_mmfusion._modality_spec import hint
+from sklearn_mmfusion._inputs.modality_spec import hint
 
 __all__ = [
     "check_subsets",

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sklearn.utils import Bunch
 
 from sklearn_mmfusion._errors import InputError, RelevanceWarning, warn
-from sklearn_mmfusion._validation import term_name
+from sklearn_mmfusion._inputs.validation import term_name
 from sklearn_mmfusion.inspection._evaluator import make_evaluator
 from sklearn_mmfusion.inspection._expectations import Estimates, estimate
 from sklearn_mmfusion.inspection._index_scorer import make_index_scorer

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from sklearn_mmfusion._errors import InputError, InputTypeError
-from sklearn_mmfusion._resampling import corrected_interval
+from sklearn_mmfusion._rows.resampling import corrected_interval
 from sklearn_mmfusion.plotting._bars import PLAIN, height_of, new_axes, places_of, refuse_drawn
 from sklearn_mmfusion.plotting._fits import pandas_or_say
 from sklearn_mmfusion.plotting._inks import inks_of

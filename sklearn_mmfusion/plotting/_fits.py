@@ -9,9 +9,9 @@ import numpy as np
 
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._explanations import GlobalExplanation
-from sklearn_mmfusion._fit_warnings import not_shown_to_learn
-from sklearn_mmfusion._resampling import corrected_interval
-from sklearn_mmfusion._unwrap import unwrap
+from sklearn_mmfusion._fitting.warnings import not_shown_to_learn
+from sklearn_mmfusion._inputs.unwrap import unwrap
+from sklearn_mmfusion._rows.resampling import corrected_interval
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ import numpy as np
 
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._explanations import GlobalExplanation, LocalExplanation
-from sklearn_mmfusion._unwrap import unwrap
+from sklearn_mmfusion._inputs.unwrap import unwrap
 from sklearn_mmfusion.plotting._bars import refuse_drawn
 from sklearn_mmfusion.plotting._fits import refuse_estimator
 from sklearn_mmfusion.plotting._heat_maps import MAX_SAMPLES, QUANTITIES, Grid

@@ -8,7 +8,7 @@ from typing import Any
 from sklearn.utils import _safe_indexing
 
 from sklearn_mmfusion._explanations import LocalExplanation
-from sklearn_mmfusion._unwrap import unwrap
+from sklearn_mmfusion._inputs.unwrap import unwrap
 from sklearn_mmfusion.data import ModalityFrame
 from sklearn_mmfusion.data._row_labels import row_labels
 

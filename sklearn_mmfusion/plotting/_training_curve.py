@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from sklearn_mmfusion._errors import InputError
-from sklearn_mmfusion._unwrap import unwrap
+from sklearn_mmfusion._inputs.unwrap import unwrap
 from sklearn_mmfusion.plotting._bars import PLAIN, new_axes
 from sklearn_mmfusion.plotting._fits import fits_of, pandas_or_say, refuse_estimator
 from sklearn_mmfusion.plotting._inks import inks_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_mmfusion._fit_warnings import not_shown_to_learn
+from sklearn_mmfusion._fitting.warnings import not_shown_to_learn
 from sklearn_mmfusion.report._data_summary import n_shared_rows
 from sklearn_mmfusion.report._html import counted, number
 from sklearn_mmfusion.report._page import Caution

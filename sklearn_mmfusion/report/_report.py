@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_mmfusion._atomic_files import check_target, write_atomically
 from sklearn_mmfusion._errors import InputError, InputTypeError
+from sklearn_mmfusion._state.atomic_files import check_target, write_atomically
 from sklearn_mmfusion.plotting import RelevanceDisplay
 from sklearn_mmfusion.report._cautions import cautions
 from sklearn_mmfusion.report._html import counted

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sklearn_mmfusion._fit_warnings import MIN_EFFECT
-from sklearn_mmfusion._held_out import HeldOut
-from sklearn_mmfusion._relevance_scores import share_scores
-from sklearn_mmfusion._share_test import contradiction
+from sklearn_mmfusion._fitting.held_out import HeldOut
+from sklearn_mmfusion._fitting.warnings import MIN_EFFECT
+from sklearn_mmfusion._relevance.scores import share_scores
+from sklearn_mmfusion._relevance.share_test import contradiction
 from sklearn_mmfusion.report._subject import Subject, take_rows
 
 __all__ = ["FEWEST_ROWS", "RowRelevance", "row_relevance"]

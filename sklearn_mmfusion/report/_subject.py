@@ -13,8 +13,8 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._errors import InputError, InputTypeError
-from sklearn_mmfusion._validation import check_sample_weight, check_X
-from sklearn_mmfusion._validation_targets import check_target_names
+from sklearn_mmfusion._inputs.validation import check_sample_weight, check_X
+from sklearn_mmfusion._inputs.validation_targets import check_target_names
 from sklearn_mmfusion.data import ModalityFrame
 from sklearn_mmfusion.data._blocks import ModalityData
 from sklearn_mmfusion.data._row_labels import row_labels

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sklearn_mmfusion import InTenseClassifier, LinearEncoder
-from sklearn_mmfusion._persistence import FORMAT_VERSION
+from sklearn_mmfusion._persistence.files import FORMAT_VERSION
 
 
 def main():

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 import sklearn_mmfusion as mm
-from sklearn_mmfusion._distributed import join_processes
+from sklearn_mmfusion._training.distributed import join_processes
 
 
 class NormalisedModule(torch.nn.Module):

@@ -11,8 +11,8 @@ from sklearn_mmfusion import (
     MLPEncoder,
     MNLRegressor,
     SummaryEncoder,
-    _fitting,
 )
+from sklearn_mmfusion._fitting import fit as fit_module
 from sklearn_mmfusion.data._blocks import ModalityLayout
 from sklearn_mmfusion.modules import components
 from sklearn_mmfusion.modules.components import (
@@ -175,7 +175,7 @@ def two_sites(n, d=40):
 @pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning")
 @pytest.mark.parametrize("n", [300, 1500])
 def test_rows_of_wide_modalities_are_drawn_at_random_and_few_all_taken(n, monkeypatch):
-    monkeypatch.setattr(_fitting, "_INPUT_BYTES", 40 * 8)  # less than 256 rows
+    monkeypatch.setattr(fit_module, "_INPUT_BYTES", 40 * 8)  # less than 256 rows
     x = two_sites(n)
     est = MNLRegressor(
         encoders=LinearEncoder(n_components=2), max_epochs=1, early_stopping=False, random_state=0

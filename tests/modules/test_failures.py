@@ -15,7 +15,7 @@ from sklearn_mmfusion._errors import (
     InputTypeError,
     ModuleError,
 )
-from sklearn_mmfusion._memory_errors import memory_errors
+from sklearn_mmfusion._training.memory_errors import memory_errors
 from sklearn_mmfusion.modules.encoders import UserModule
 from sklearn_mmfusion.modules.failures import failure_of
 

@@ -5,7 +5,9 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from sklearn_mmfusion import MLPEncoder, _base, _stacked_training, _together
+from sklearn_mmfusion import MLPEncoder, _base
+from sklearn_mmfusion._fitting import stacked_training as stacked_training_module
+from sklearn_mmfusion._fitting import together as together_module
 
 N = 90
 RNG = np.random.default_rng(0)
@@ -30,13 +32,13 @@ def params(**changes):
 def count_companies(monkeypatch):
     """Return a list that gets the size of every stack that is trained."""
     sizes = []
-    train_stack = _together.train_stack
+    train_stack = together_module.train_stack
 
     def counted(trainings):
         sizes.append(len(trainings))
         return train_stack(trainings)
 
-    monkeypatch.setattr(_together, "train_stack", counted)
+    monkeypatch.setattr(together_module, "train_stack", counted)
     return sizes
 
 
@@ -50,7 +52,7 @@ def one_by_one():
 
 def interrupt_at(monkeypatch, step):
     """Let the user press Ctrl-C at some forward pass of a stack in training."""
-    forward, count = _stacked_training.NetworkStack.forward, [0]
+    forward, count = stacked_training_module.NetworkStack.forward, [0]
 
     def interrupted(self, batch, *, training):
         count[0] += training
@@ -58,7 +60,7 @@ def interrupt_at(monkeypatch, step):
             raise KeyboardInterrupt
         return forward(self, batch, training=training)
 
-    monkeypatch.setattr(_stacked_training.NetworkStack, "forward", interrupted)
+    monkeypatch.setattr(stacked_training_module.NetworkStack, "forward", interrupted)
 
 
 def assert_same_results(found, expected, tol=1e-9):

@@ -1,0 +1,1 @@
+"""Encoder parameter objects, which a user writes, and the choice among them."""

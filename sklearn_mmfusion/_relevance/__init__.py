@@ -1,0 +1,1 @@
+"""Relevance with its uncertainty: held-out scores, intervals, p-values."""

@@ -1,0 +1,1 @@
+"""Rows: groups, parts to hold out, weights, and statistics over them."""

@@ -1,0 +1,1 @@
+"""scikit-learn's estimators as encoders: out-of-fold predictions as representations."""

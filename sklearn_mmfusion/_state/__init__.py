@@ -1,0 +1,1 @@
+"""Values as JSON and arrays in files that hold no code."""

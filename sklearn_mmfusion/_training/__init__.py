@@ -1,0 +1,1 @@
+"""The training of one network: batches, devices, epochs, checkpoints, and the polish."""
