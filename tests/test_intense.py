@@ -315,6 +315,7 @@ def test_prediction_in_chunks_equals_that_in_one(monkeypatch):
 
 @pytest.mark.filterwarnings("error::sklearn_mmfusion._errors.RelevanceWarning")  # it has learned
 @pytest.mark.parametrize("seed", range(5))
+@pytest.mark.slow
 def test_product_alone_is_found_in_few_rows(seed):
     # Squares of a product have long tails: 40 held-out rows are unsure of what it gains.
     rng = np.random.default_rng(seed)

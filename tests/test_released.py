@@ -60,6 +60,7 @@ def test_a_fit_leaves_no_tensor_for_the_collector(cls, no_collector):
 @pytest.mark.parametrize(
     "changes", [{"n_bags": 2}, {"batch_size": 15}, {"checkpoint": True}], ids=str
 )
+@pytest.mark.slow
 def test_nor_does_one_in_parts(changes, no_collector, tmp_path):
     if "checkpoint" in changes:
         changes = {"checkpoint": tmp_path / "fit"}

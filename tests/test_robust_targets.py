@@ -68,6 +68,7 @@ def test_constants_keep_their_units():
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("loss", ["absolute_error", "huber"])
 @pytest.mark.parametrize("size", [50, 5000])
+@pytest.mark.slow
 def test_gross_outliers_leave_the_predictions(size, loss):
     y = CLEAN.copy()
     y[::20] += size

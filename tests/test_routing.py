@@ -298,6 +298,7 @@ def test_features_are_no_fewer_than_classes_up_to_the_width_of_the_paper(n_outpu
     assert auto_width(10**6, n_outputs) == 64
 
 
+@pytest.mark.slow
 def test_many_classes_are_learned_and_explained():
     rng = np.random.default_rng(1)
     centres = 2 * rng.normal(size=(30, 16))
@@ -328,6 +329,7 @@ def test_width_that_is_given_is_kept():
         assert (fusion.weight.shape[1], fusion.concept_dim) == expected
 
 
+@pytest.mark.slow
 def test_partial_fit_learns_and_keeps_the_classes():
     y = CASES["multiclass"]
     est = RoutingClassifier(**params(feature_dim=16, concept_dim=64, lr=0.05))

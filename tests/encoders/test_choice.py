@@ -103,6 +103,7 @@ def test_noise_of_many_columns_has_little_relevance_on_few_rows(cls):
     assert est.score(X_new, y_new) > 0.05 + perceptrons.score(X_new, y_new)
 
 
+@pytest.mark.slow
 def test_few_rows_with_curves_keep_their_perceptrons():
     X, _ = wide(400, n_noise=3)
     y = np.cos(2 * X["signal"][:, 0])
@@ -111,6 +112,7 @@ def test_few_rows_with_curves_keep_their_perceptrons():
     assert est.score(X, y) > 0.7
 
 
+@pytest.mark.slow
 def test_wide_sequences_may_be_summarised_without_a_perceptron():
     rng = np.random.default_rng(0)
     X = {"steps": rng.normal(size=(200, 5, 12)), "flat": rng.normal(size=(200, 3))}
@@ -296,6 +298,7 @@ def patients(n, seed=0):
 
 
 @pytest.mark.parametrize("classes", [False, True])
+@pytest.mark.slow
 def test_components_that_learn_nothing_leave_noise_little_relevance(classes):
     cls, noise = MNLClassifier if classes else MNLRegressor, {}
     for kind in (IdentityEncoder, LinearEncoder):

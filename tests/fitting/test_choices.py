@@ -375,6 +375,7 @@ def test_without_a_seed_it_comes_from_numpys_global_generator():
 
 
 @pytest.mark.parametrize("early_stopping", ["auto", True])
+@pytest.mark.slow
 def test_copies_of_a_row_are_no_evidence(early_stopping):
     # Labels are noise: what a model has learned by heart must not count as held out.
     rows = np.repeat(np.arange(60), 4)

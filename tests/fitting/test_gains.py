@@ -153,6 +153,7 @@ def rare(mean, seed):
         ({0: 1, 1: 32}, 0.0, 2),
     ],
 )
+@pytest.mark.slow
 def test_a_rare_class_is_warned_of_unless_it_was_learned(class_weight, mean, seed):
     X, y = rare(mean, seed)
     est = MNLClassifier(class_weight=class_weight, random_state=seed)

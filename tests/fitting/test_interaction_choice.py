@@ -78,6 +78,7 @@ KINDS = ["binary", "multilabel", "multiclass", "squared_error"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_evidence_of_nothing_is_standard_normal(kind):
     rng = np.random.default_rng(1)
     found = [held_fit(*drawn(kind, rng, 0.0), kind).evidence()[0] for _ in range(300)]
@@ -426,6 +427,30 @@ def test_interaction_of_noisy_classes_is_found():
     assert len(shares) >= 3
     assert shares == pytest.approx([0.3] * len(shares), abs=0.06)
     assert sum(len(shown) for shown in found) == len(shares)  # and no other
+
+
+@pytest.mark.slow
+def test_second_half_of_the_rows_may_be_without_a_class(monkeypatch):
+    taught, whole_next = [], Looks.next
+
+    def next_look(self):
+        parts = whole_next(self)
+        taught.extend([] if parts is None else [np.unique(parts[0].target)])
+        return parts
+
+    monkeypatch.setattr(Looks, "next", next_look)
+    rng = np.random.default_rng(6)
+    X = {"a": rng.normal(size=(500, 3)), "b": rng.normal(size=(500, 3))}
+    effect = X["a"][:, 0] + X["b"][:, 0] + 0.55 * X["a"][:, 1] * X["b"][:, 1]
+    y = np.digitize(effect + rng.logistic(size=500), [-1.5, 1.5])
+    y[0] = 3  # the only one: it is never held out first, and the second look holds out all others
+    est = InTenseClassifier(encoders=LinearEncoder(), validation_fraction=0.5, random_state=6).fit(
+        X, y
+    )
+    assert [list(classes) for classes in taught] == [[0, 1, 2]]
+    shares = est.predict_proba(X)
+    assert np.isfinite(shares).all()
+    assert (shares[:, 3] > 0).all()
 
 
 @pytest.mark.slow

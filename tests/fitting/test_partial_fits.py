@@ -40,6 +40,7 @@ def stream(estimator, first, labels, n_batches, seed=1):
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("cls", [LateFusionClassifier, GAMClassifier, MROClassifier, MNLClassifier])
+@pytest.mark.slow
 def test_class_that_the_first_batch_lacks_is_learned_later(cls, n_classes):
     X, y = rows(200, np.random.default_rng(0))
     y = np.minimum(y, n_classes - 1)
@@ -75,6 +76,7 @@ def apart_stream(cls, firsts, n_classes=2, n_batches=30):
 
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("cls", [MNLClassifier, InTenseClassifier])
+@pytest.mark.slow
 def test_first_batch_of_one_class_costs_nothing_in_the_end(cls, n_classes):
     new, truth = apart(4000, np.random.default_rng(9), n_classes)
     losses, n_iter = [], []

@@ -110,6 +110,7 @@ def test_labels():
 @pytest.mark.parametrize("mechanism", ["at random", "by the other"])
 @pytest.mark.parametrize("n", [60, 400])
 @pytest.mark.parametrize("shift", [0.0, -3.0])
+@pytest.mark.slow
 def test_what_is_absent_at_random_is_not_warned_of(mechanism, n, shift):
     X, log_odds, rng = make(1, n, mechanism, shift)
     y = (log_odds + rng.logistic(size=n) > 0).astype(int)

@@ -287,6 +287,7 @@ BENT = {
 
 @pytest.mark.parametrize("bend", ["square", "steep"])
 @pytest.mark.parametrize("kind", ["regression", "binary", "three classes"])
+@pytest.mark.slow
 def test_bent_effects_of_correlated_modalities_are_no_interaction(bend, kind):
     found = []
     for seed in range(6):

@@ -223,6 +223,7 @@ def test_classes_of_one_row_each_are_dealt_as_rows():
 
 
 @pytest.mark.parametrize("early_stopping", ["auto", True])
+@pytest.mark.slow
 def test_what_tells_groups_apart_is_no_gain(early_stopping):
     est = MNLClassifier(early_stopping=early_stopping, random_state=0)
     blind = clone(est).fit(X, LABELS)
@@ -318,6 +319,7 @@ def test_groups_that_are_none_change_nothing():
 
 
 @pytest.mark.parametrize("cv", [5, GroupKFold(4)])
+@pytest.mark.slow
 def test_estimators_represent_groups_that_they_have_not_seen(cv):
     encoder = EstimatorEncoder(LogisticRegression(C=100.0), cv=cv)
     est = MNLClassifier(encoders={"who": encoder}, random_state=0)
@@ -407,6 +409,7 @@ def test_models_that_ask_for_no_groups_are_not_given_any(seen, in_pipeline):
 
 
 @pytest.mark.parametrize("method", ["seeds", "bootstrap", "cv"])
+@pytest.mark.slow
 def test_intervals_and_their_null_keep_groups_whole(seen, method):
     est = InTenseClassifier(**QUICK, reg=0.01)
     given = {"method": method, "n_refits": 4, "cv": 2, "groups": GROUPS}

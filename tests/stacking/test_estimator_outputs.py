@@ -97,6 +97,7 @@ def test_shares_are_weighted():
     ids=lambda model: type(model).__name__,
 )
 @pytest.mark.parametrize("value", [0, 1])
+@pytest.mark.slow
 def test_label_that_all_rows_share_is_predicted_for_all(model, value):
     y = np.column_stack([BINARY, np.full(N, value)])
     late = LateVotingClassifier(model, random_state=0).fit(X, y)

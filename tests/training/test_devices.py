@@ -260,6 +260,7 @@ def test_the_last_of_the_fits_at_a_time_puts_the_flag_back(cudnn_flags):
 
 
 @pytest.mark.parametrize("n_bags", [1, 3])
+@pytest.mark.slow
 def test_training_asks_for_it_by_its_device(monkeypatch, n_bags):
     asked = []
 
@@ -283,6 +284,7 @@ CONTEXTS = {
 
 
 @pytest.mark.parametrize("name", CONTEXTS)
+@pytest.mark.slow
 def test_a_fit_is_the_same_in_whatever_block_of_torch_it_is_called(name):
     usual = _fit()
     with CONTEXTS[name]():

@@ -161,6 +161,7 @@ if HAS_CALLBACKS:
         # The loss of an epoch is that of its first step, before it.
         np.testing.assert_allclose(losses[:4], recorded[1:], rtol=0.02)
 
+    @pytest.mark.slow
     def test_callbacks_change_neither_the_fit_nor_its_pickle():
         alone = InTenseClassifier(**QUICK).fit(X, Y)
         with_them = InTenseClassifier(**QUICK).set_callbacks(Recorder()).fit(X, Y)
@@ -182,6 +183,7 @@ if HAS_CALLBACKS:
         MNLClassifier(**QUICK).set_callbacks(recorder).partial_fit(X, Y)
         assert recorder.told == []
 
+    @pytest.mark.slow
     def test_trainings_are_nested_in_a_search_and_a_pipeline():
         recorder = Recorder()
         est = make_pipeline(ModalitySelector(["a"]), MNLClassifier(**QUICK, early_stopping=False))

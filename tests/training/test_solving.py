@@ -129,6 +129,7 @@ def test_a_handful_of_rows_decides_little(loss):
     assert found.relaxation.strength == 1
 
 
+@pytest.mark.slow
 def test_a_known_relaxation_is_repeated_without_held_out_rows():
     problem, held, weight, bias = make()
     chosen = solved(problem, held, weight, bias)

@@ -69,6 +69,7 @@ def test_calls_of_several_count_as_many_and_runs_begin_anew(capsys):
 
 
 @pytest.mark.parametrize("backend", ["threading", "loky"])
+@pytest.mark.slow
 def test_processes_and_threads_tell_the_caller(backend, capsys):
     with parallel_config(backend):
         parallel = ToldParallel(2, "f", 2)

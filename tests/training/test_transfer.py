@@ -94,6 +94,7 @@ RNG_WEIGHTS = RNG.uniform(0.5, 1.5, N)
 
 
 @pytest.mark.parametrize("changes", [{}, {"batch_size": N}], ids=["batches", "full batch"])
+@pytest.mark.slow
 def test_fit_of_rows_that_do_not_fit_is_the_fit_of_those_that_do_to_the_bit(monkeypatch, changes):
     expected, history = _fit(X, **changes)
     sent = []
