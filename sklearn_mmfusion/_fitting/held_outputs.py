@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sklearn_mmfusion._fitting.held_fit import SCORED, HeldFit
+from sklearn_mmfusion._fitting.held_fit import SCORED, HeldFit, HeldParts
 from sklearn_mmfusion._fitting.scales import row_shares
 from sklearn_mmfusion._fitting.shadows import shadow
 from sklearn_mmfusion._rows.row_errors import RowErrors
@@ -56,11 +56,16 @@ def held_fit(
     outputs, single, joint, *latents = joined(
         (reader.read(batch, each=reads_each) for batch in chunks), len(held)
     )
-    found = HeldFit(LOSSES[loss_name](outputs, held.target).numpy(), errors, loss_name)
-    found.target, found.single, found.joint = held.target.numpy(), single.numpy(), joint.numpy()
     if latents and joint.shape[1]:
-        found.shadows = reader.shadows(rows.sample(_SHADOW_ROWS, seed), joint, latents[0]).numpy()
-    return found
+        shadows = reader.shadows(rows.sample(_SHADOW_ROWS, seed), joint, latents[0])
+    else:
+        shadows = joint.new_zeros(*joint.shape[:2], 0, joint.shape[2])
+    parts = (held.target, single, joint, shadows)
+    return HeldFit(
+        LOSSES[loss_name](outputs, held.target).numpy(),
+        errors,
+        HeldParts(loss_name, *(part.numpy() for part in parts)),
+    )
 
 
 class _Reader:
@@ -110,10 +115,8 @@ class _Reader:
         chunks = rows.chunks(chunk_rows(self.network, rows))
         parts = joined((self.read(batch, each=True) for batch in chunks), len(rows))
         own_joint, own_latents = parts[2], parts[3]
-        weight, place = (
-            row_shares(rows),
-            {pair: i for i, pair in enumerate(self.network.features.pairs)},
-        )
+        weight = row_shares(rows)
+        place = {pair: i for i, pair in enumerate(self.network.features.pairs)}
         for t, term in enumerate(self.joint_terms):
             there = (own_joint[:, t] != 0).any(1)
             share = weight * there

@@ -10,6 +10,7 @@ from scipy.stats import norm
 
 from sklearn_mmfusion._fitting.data import FitInput, FitResult
 from sklearn_mmfusion._fitting.fit import FitSteps
+from sklearn_mmfusion._fitting.held_fit import HeldFit
 from sklearn_mmfusion._fitting.looks import Looks
 from sklearn_mmfusion._model.plan import FusionPlan
 
@@ -82,16 +83,19 @@ def choose_interactions(
         joint = yield from run(replace(plan, terms=terms), kept, held)
         if joint.training.interrupted:
             return joint
-    assert joint.held is not None and additive.held is not None  # since there are such rows
-    return additive if additive.held.beats(joint.held, 1.0) else joint
+    return additive if _held(additive).beats(_held(joint), 1.0) else joint
+
+
+def _held(result: FitResult) -> HeldFit:
+    assert result.held is not None  # since there are such rows
+    return result.held
 
 
 def _evidence(
     joint: FitResult, additive: FitResult | None = None
 ) -> tuple[dict[Term, float], float]:
     """Return the evidence of each interaction that is there, and of all together."""
-    assert joint.held is not None  # since there are such rows
-    *each, together = joint.held.evidence(None if additive is None else additive.held)
+    *each, together = _held(joint).evidence(None if additive is None else additive.held)
     interactions = [term for term in joint.plan.terms if len(term) > 1]
     if len(each) != len(interactions):  # many were added up
         each = [together] * len(interactions)
@@ -100,8 +104,7 @@ def _evidence(
 
 
 def _is_clearly_better(joint: FitResult, additive: FitResult) -> bool:
-    assert joint.held is not None and additive.held is not None  # since there are such rows
-    return not additive.held.beats(joint.held, -_CLEAR, within_classes=True)
+    return not _held(additive).beats(_held(joint), -_CLEAR, within_classes=True)
 
 
 def _error(n_looks: int, n_parts: int) -> float:

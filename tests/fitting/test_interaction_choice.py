@@ -10,7 +10,7 @@ from scipy.stats import kstest
 
 from sklearn_mmfusion import InTenseClassifier, InTenseRegressor, LinearEncoder
 from sklearn_mmfusion._fitting.data import FitInput
-from sklearn_mmfusion._fitting.held_fit import HeldFit
+from sklearn_mmfusion._fitting.held_fit import HeldFit, HeldParts
 from sklearn_mmfusion._fitting.held_outputs import held_fit as held_fit_of
 from sklearn_mmfusion._fitting.interaction_choice import _error, choose_interactions
 from sklearn_mmfusion._fitting.looks import Looks
@@ -33,7 +33,9 @@ def held_fit(single, joint, target, loss_name, losses=None, **errors):
     share = torch.full((n,), 1 / n, dtype=torch.float64)
     losses = np.ones(n) if losses is None else losses
     known = RowErrors(share, n, **errors)
-    return HeldFit(losses, known, loss_name, target, np.asarray(single), np.asarray(joint))
+    single, joint = np.asarray(single), np.asarray(joint)
+    nothing = np.zeros((*joint.shape[:2], 0, joint.shape[2]))
+    return HeldFit(losses, known, HeldParts(loss_name, target, single, joint, nothing))
 
 
 def test_evidence_of_numbers_is_that_of_a_partial_correlation():
@@ -199,7 +201,7 @@ def test_shadows_are_no_evidence():
     product = (a * b)[:, None, None]
     fit = held_fit(np.zeros((1500, 1)), product, y, "binary")
     assert fit.evidence()[0] > 6
-    fit.shadows = np.stack([a**2, b**2], axis=1)[:, None, :, None]
+    fit.parts.shadows = np.stack([a**2, b**2], axis=1)[:, None, :, None]
     assert abs(fit.evidence()[0]) < 3
 
 
@@ -220,13 +222,13 @@ def test_fit_says_what_interactions_are_of_each_modality():
         patch.setattr("sklearn_mmfusion._fitting.finishing.held_fit", keep)
         settings = {"encoders": LinearEncoder(), "reg": 0.003, "early_stopping": True}
         InTenseRegressor(missing="mask", random_state=0, **settings).fit(X, y)
-    fit, present = seen["fit"], seen["held"].batch.present[1].numpy()
-    assert fit.joint.shape[1:] == (3, 1)
-    assert fit.shadows.shape == (len(present), 3, 2, 1)
-    assert not fit.shadows[~present, 0].any()
+    parts, present = seen["fit"].parts, seen["held"].batch.present[1].numpy()
+    assert parts.joint.shape[1:] == (3, 1)
+    assert parts.shadows.shape == (len(present), 3, 2, 1)
+    assert not parts.shadows[~present, 0].any()
     of_a = seen["held"].batch.values[0].numpy()[present, 0]
     square = np.square(of_a - of_a.mean())
-    assert np.corrcoef(fit.shadows[present, 0, 0, 0], square)[0, 1] > 0.9
+    assert np.corrcoef(parts.shadows[present, 0, 0, 0], square)[0, 1] > 0.9
 
 
 # -- other parts of the rows ---------------------------------------------------------------------
