@@ -43,7 +43,11 @@ from sklearn_mmfusion._inputs.validation import (
     check_fit_inputs,
     set_input_attributes,
 )
-from sklearn_mmfusion._inputs.validation_targets import check_target_names, weighted_rows
+from sklearn_mmfusion._inputs.validation_targets import (
+    check_same_outputs,
+    check_target_names,
+    weighted_rows,
+)
 from sklearn_mmfusion._model.plan import FusionPlan, Head, in_plan_order
 from sklearn_mmfusion._rows.groups import check_groups
 from sklearn_mmfusion._stacking.estimator_encoder import (
@@ -374,7 +378,7 @@ class BaseFusion(
         # Names and counts of columns are compared with this fit's, not with those of the last one.
         like_this = clone(self)
         set_input_attributes(like_this, schema)
-        _, data, _, encoded, _ = check_fit_inputs(
+        _, data, given, encoded, _ = check_fit_inputs(
             like_this,
             X_val,
             y_val,
@@ -383,6 +387,7 @@ class BaseFusion(
             schema=schema,
             classes=target.classes,
         )
+        check_same_outputs(given, target, argument="y_val")
         return data, encoded
 
     def _with_class_weight(

@@ -5,6 +5,7 @@ import pickle
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from mnl_data import BINARY, NUMBERS, THREE, N, X, params
@@ -27,6 +28,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning"),
 ]
+
+LABEL = (BINARY[0] == BINARY).astype(int)
 
 
 # -- state ------------------------------------------------------------------------------------
@@ -168,6 +171,33 @@ def test_partial_fit_refuses_other_classes_than_before_and_keeps_the_fit(first):
     assert (
         MNLRegressor(**params()).partial_fit(X, NUMBERS).partial_fit(X, NUMBERS, [0]).n_iter_ == 2
     )
+
+
+@pytest.mark.parametrize("first", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("cls", "y", "other", "said"),
+    [
+        (MNLRegressor, np.c_[NUMBERS, NUMBERS], NUMBERS, "2 targets per row.* got 1 target per"),
+        (MNLRegressor, NUMBERS, np.c_[NUMBERS, NUMBERS], "1 target per row.* got 2 targets per"),
+        (MNLClassifier, np.eye(2, dtype=int)[LABEL], LABEL, "2 labels per row.* got one label per"),
+        (MNLClassifier, LABEL, np.eye(2, dtype=int)[LABEL], "one label per row.* got 2 labels per"),
+    ],
+)
+def test_partial_fit_refuses_other_outputs_than_before_and_keeps_the_fit(
+    first, cls, y, other, said
+):
+    est = getattr(cls(**params(max_epochs=2)), first)(X, y)
+    before = est.predict(X)
+    with pytest.raises(InputError, match=f"^y: expected {said}"):
+        est.partial_fit(X, other)
+    np.testing.assert_array_equal(est.predict(X), before)
+
+
+def test_partial_fit_keeps_the_names_of_targets_where_a_batch_has_none():
+    y = np.c_[NUMBERS, -NUMBERS]
+    est = MNLRegressor(**params()).partial_fit(X, pd.DataFrame(y, columns=["steps", "speed"]))
+    frame = est.partial_fit(X, y).explain_local(X).to_frame()
+    assert frame["output"].unique().tolist() == ["steps", "speed"]
 
 
 def test_partial_fit_goes_on_after_fit_and_pickle():

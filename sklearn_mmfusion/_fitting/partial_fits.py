@@ -16,7 +16,11 @@ from sklearn_mmfusion._fitting.options import refuse_watchers
 from sklearn_mmfusion._fitting.together import run_alone
 from sklearn_mmfusion._fitting.wild_cells import warn_of_wild_values
 from sklearn_mmfusion._inputs.validation import check_fit_inputs
-from sklearn_mmfusion._inputs.validation_targets import check_same_classes, check_target_names
+from sklearn_mmfusion._inputs.validation_targets import (
+    check_same_classes,
+    check_same_outputs,
+    check_target_names,
+)
 from sklearn_mmfusion._model.plan import FusionPlan
 from sklearn_mmfusion._stacking.estimator_encoder import EstimatorEncoder
 from sklearn_mmfusion._training.devices import intra_op_threads, usual_torch
@@ -87,6 +91,9 @@ class PartialFits:
             classes=known,
             lazy=True,
         )
+        if not first:
+            check_same_outputs(target, self._target)
+            target = self._target  # an array has no names of columns; the first call may have had
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         last = None if first else self._result
         only_class = _only_class(target.kind, encoded)

@@ -22,6 +22,7 @@ from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError, wa
 __all__ = [
     "TargetSchema",
     "check_same_classes",
+    "check_same_outputs",
     "check_sample_weight",
     "check_shown_target",
     "check_target",
@@ -65,6 +66,14 @@ class TargetSchema:
         """Names of the targets of a regressor: those of the columns of y, else y, or y0, y1, ..."""
         single = self.n_outputs == 1
         return self.names or (["y"] if single else [f"y{i}" for i in range(self.n_outputs)])
+
+    @property
+    def shown_outputs(self) -> str:
+        """What one row of the target is, in words."""
+        if self.kind in ("binary", "multiclass"):
+            return "one label per row"
+        what = "label" if self.kind == "multilabel" else "target"
+        return f"{self.n_outputs} {what}{'s' * (self.n_outputs != 1)} per row"
 
     def shown_column(self, position: int) -> str:
         """Name of a column of y in quotes, or its number where it has none."""
@@ -315,6 +324,29 @@ def check_same_classes(classes: Any, target: TargetSchema) -> None:
             f"classes: expected the {len(known)} labels that the model has, got {len(given)}"
             f"{detail}: `classes` is not the same as on last call to partial_fit. Leave it out, or "
             "start anew with clone(estimator)"
+        )
+
+
+def check_same_outputs(given: TargetSchema, known: TargetSchema, *, argument: str = "y") -> None:
+    """Refuse a target of another kind, or with another number of columns, than that of the fit.
+
+    Parameters
+    ----------
+    given, known : TargetSchema
+        Of what the user passed, and of the fit.
+    argument : str, default="y"
+        Its name, for the message.
+
+    Raises
+    ------
+    InputError
+        When they differ. An array of other columns would be broadcast against the outputs.
+    """
+    if (given.kind, given.n_outputs) != (known.kind, known.n_outputs):
+        named = "" if known.names is None else f", {known.names}"
+        raise InputError(
+            f"{argument}: expected {known.shown_outputs}, as in fit, got {given.shown_outputs}; "
+            f"pass the columns of then{named}, or start anew with clone(estimator)"
         )
 
 

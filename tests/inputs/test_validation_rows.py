@@ -148,3 +148,11 @@ def test_half_of_the_pair_and_unknown_labels_raise():
         est.fit(X, Y, X_val=X, y_val=np.full(N, "maybe"))
     with pytest.raises(InputError, match="missing: .'b'."):
         est.fit(X, Y, X_val={"a": X["a"]}, y_val=Y)
+
+
+def test_other_outputs_than_those_of_the_rows_to_train_on_raise():
+    est, two = LateFusionRegressor(**QUICK, max_epochs=2), np.column_stack([SIGNAL, SIGNAL])
+    with pytest.raises(InputError, match="y_val: expected 2 targets per row, .* got 1 target per"):
+        est.fit(X, two, X_val=X, y_val=SIGNAL)
+    with pytest.raises(InputError, match="y_val: expected 1 target per row, .* got 2 targets per"):
+        est.fit(X, SIGNAL, X_val=X, y_val=two)
