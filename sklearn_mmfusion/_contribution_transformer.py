@@ -179,8 +179,9 @@ class ContributionTransformer(MetaEstimatorMixin, TransformerMixin, BaseEstimato
                 f"cv: expected folds that hold every one of the {n} rows exactly once, got "
                 f"{len(tested)} rows, {len(np.unique(tested))} of them different"
             )
+        target = y if hasattr(y, "columns") else labels  # names of outputs are in the columns
         parts = Parallel(n_jobs=self.n_jobs)(
-            delayed(_out_of_fold)(self.estimator, rows, labels, sample_weight, groups, *split)
+            delayed(_out_of_fold)(self.estimator, rows, target, sample_weight, groups, *split)
             for split in splits
         )
         result = np.empty((n, len(self._names)))
@@ -258,7 +259,7 @@ def _out_of_fold(
     of_rows = (None if v is None else np.asarray(v) for v in (sample_weight, groups))
     weight, own = (None if v is None else _safe_indexing(v, train) for v in of_rows)
     with kept_numerical():  # the fit of all rows has said it
-        fitted = _fit(estimator, _safe_indexing(X, train), y[train], weight, own)
+        fitted = _fit(estimator, _safe_indexing(X, train), _safe_indexing(y, train), weight, own)
     inner, _ = unwrap(fitted, attribute="contributions")
     return _column_names(inner), _flat_contributions(fitted, _safe_indexing(X, test))
 

@@ -54,6 +54,12 @@ COUNTS = {"1.9": 55}
 VERSION = ".".join(map(str, parse_version(sklearn.__version__).release[:2]))
 
 
+@pytest.fixture(params=["pandas", "polars"])
+def container(request):
+    pytest.importorskip(request.param)  # polars sets an environment variable when it is imported
+    return request.param
+
+
 @pytest.mark.slow
 @pytest.mark.draws_from_numpy
 @pytest.mark.parametrize("cls", [MNLClassifier, MNLRegressor])
@@ -97,6 +103,17 @@ def test_fit_transform_takes_each_row_from_a_fit_that_has_not_seen_it(cv):
         np.testing.assert_array_equal(found[test], fitted.contributions(X.iloc[test])[..., 0])
 
 
+def test_outputs_are_called_by_the_columns_of_a_frame_in_the_folds_too(container):
+    frames = pytest.importorskip(container)
+    labels = np.column_stack([BINARY, SIGNAL > 0.5]).astype(int)
+    y = frames.DataFrame({"ill": labels[:, 0], "worse": labels[:, 1]})
+    transformer = ContributionTransformer(LateFusionClassifier(**QUICK), cv=3)
+    found = transformer.fit_transform(X, y)
+    names = ["text: ill", "text: worse", "audio: ill", "audio: worse"]
+    assert transformer.get_feature_names_out().tolist() == names
+    np.testing.assert_allclose(found, clone(transformer).fit_transform(X, labels), rtol=1e-6)
+
+
 def test_other_rows_come_from_the_fit_on_all_rows():
     model = LateFusionRegressor(**QUICK)
     transformer = ContributionTransformer(model, cv=2)
@@ -131,12 +148,6 @@ def test_processes_change_nothing():
     with parallel_config("threading"):
         parallel = two.fit_transform(X, SIGNAL)
     np.testing.assert_array_equal(parallel, one.fit_transform(X, SIGNAL))
-
-
-@pytest.fixture(params=["pandas", "polars"])
-def container(request):
-    pytest.importorskip(request.param)  # polars sets an environment variable when it is imported
-    return request.param
 
 
 def test_set_output_gives_data_frames_with_the_names(container):
