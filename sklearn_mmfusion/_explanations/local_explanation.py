@@ -121,7 +121,13 @@ class LocalExplanation(Explanation):
         return len(self.data["sample_index"])
 
     def __getitem__(self, rows: Any) -> Self:
-        positions = np.atleast_1d(np.arange(len(self))[rows])
+        try:
+            positions = np.atleast_1d(np.arange(len(self))[rows])
+        except IndexError as error:
+            raise IndexError(
+                f"{error}; rows are taken by position, got {rows!r}: that of a label is "
+                ".sample_names.index(label)"
+            ) from None
         data = dict(self.data)
         for key, letters in self._shapes.items():
             if letters.startswith("n") and data.get(key) is not None:

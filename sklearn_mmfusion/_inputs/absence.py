@@ -73,7 +73,7 @@ def make_block(
     if infinite.any():
         raise InputError(
             f"contains infinity or a value too large for dtype('{values.dtype}') "
-            f"({where(infinite, rows, columns)})"
+            f"({where(infinite, rows, columns)}); clip it, or write NaN and impute it"
         )
     nan = np.isnan(values)
     if not nan.any():

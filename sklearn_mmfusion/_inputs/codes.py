@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._inputs.absence import first_row, where
+from sklearn_mmfusion._inputs.modality_spec import hint
 from sklearn_mmfusion.data._blocks import ModalityBlock
 
-__all__ = ["code_block", "reads_codes"]
+__all__ = ["code_block", "reads_codes", "unknown_encoders"]
 
 Array = npt.NDArray[Any]
 
@@ -41,6 +42,27 @@ def reads_codes(estimator: Any, name: str) -> bool:
     if hasattr(encoder, "takes_codes_of"):
         return bool(encoder.takes_codes_of(name))
     return hasattr(encoder, "build") and getattr(encoder, "vocabulary_size", None) is not None
+
+
+def unknown_encoders(estimator: Any, names: Sequence[str]) -> list[InputError]:
+    """Return a fault for each encoder that is named as no modality is.
+
+    A modality whose encoder has a slip in its name is read without it, as numbers or texts, and
+    what is wrong with it then is not what the user did wrong.
+    """
+    encoders: Any = getattr(estimator, "encoders", None)
+    if isinstance(encoders, list | tuple):
+        encoders = [item[0] for item in encoders if isinstance(item, list | tuple) and item]
+    elif not isinstance(encoders, Mapping):
+        return []
+    return [
+        InputError(
+            f"encoders: there is no modality {name!r}{hint([name], names)}; the modalities are "
+            f"{list(names)}"
+        )
+        for name in encoders
+        if name not in names
+    ]
 
 
 def code_block(

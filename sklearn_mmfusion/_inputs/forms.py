@@ -13,7 +13,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError, warn
-from sklearn_mmfusion._inputs.codes import reads_codes
+from sklearn_mmfusion._inputs.codes import reads_codes, unknown_encoders
 from sklearn_mmfusion._inputs.modality_spec import (
     ColumnGroup,
     check_names,
@@ -124,6 +124,8 @@ def check_mapping(
         text = ", ".join(f"{name}: {n}" for name, n in counts.items())
         faults.append(InputError(f"modalities have different numbers of samples: {text}"))
     faults += check_row_labels((name, X[name]) for name in order)
+    if faults and schema is None and only is None:
+        faults = [*unknown_encoders(estimator, order), *faults]
     raise_faults(faults)
     if schema is None:
         schema = InputSchema(

@@ -16,6 +16,8 @@ from sklearn_mmfusion.data._values import raise_faults
 
 __all__ = ["ColumnGroup", "check_names", "hint", "pick_name", "resolve_columns"]
 
+_COLUMNS = "columns are a slice, a list of positions or of names, got {!r}{}"
+_CALLED = "; call a selector of columns on the table, as in make_column_selector('^lab_')(X)"
 _CHAINS = (
     ". ClassifierChain and RegressorChain append columns: for them leave the slice of the last "
     "modality open, slice(start, None)"
@@ -184,8 +186,7 @@ def _positions(columns: Any, n_columns: int, names: Iterable[str] | None) -> lis
     try:
         items = list(columns)
     except TypeError:
-        msg = f"columns are a slice, a list of positions or of names, got {columns!r}"
-        raise InputError(msg) from None
+        raise InputError(_COLUMNS.format(columns, _CALLED * callable(columns))) from None
     if items and all(isinstance(item, str) for item in items):
         return _named_positions(items, names)
     if items and all(isinstance(item, bool | np.bool_) for item in items):
@@ -194,8 +195,7 @@ def _positions(columns: Any, n_columns: int, names: Iterable[str] | None) -> lis
             raise InputError(msg)
         return [int(i) for i in np.flatnonzero(items)]
     if not all(isinstance(item, int | np.integer) and not isinstance(item, bool) for item in items):
-        msg = f"columns are a slice, a list of positions or of names, got {columns!r}"
-        raise InputError(msg)
+        raise InputError(_COLUMNS.format(columns, _CALLED * callable(columns)))
     outside = [int(item) for item in items if not -n_columns <= item < n_columns]
     if outside:
         msg = f"column(s) {_short(outside)} do not exist, X has {n_columns} columns"

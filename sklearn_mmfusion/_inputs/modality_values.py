@@ -274,14 +274,21 @@ def _stack_rows(rows: Any, row_shape: tuple[int, ...] | None, codes: bool) -> Ar
         sizes = sorted({a.shape[0] if a.ndim else 0 for a in known})
         raise InputError(
             f"rows of different length ({sizes[0]} to {sizes[-1]}) or number of axes: an "
-            "inhomogeneous list; sequences are passed as arrays of shape (length, n_features), "
-            "integer codes as (length,) with an encoder that has vocabulary_size"
+            "inhomogeneous list; sequences are passed as arrays of shape (length, n_features), one "
+            "feature as (length, 1), integer codes as (length,) with an encoder that has "
+            "vocabulary_size, as encoders={'<modality>': GRUEncoder(vocabulary_size=...)}"
         )
     widths = sorted({a.shape[1:] for a in known})
     if len(widths) > 1:
         found = [width for (width,) in widths]
-        msg = f"sequences have different numbers of features: {found}"
-        raise InputError(msg)
+        first = known[0].shape
+        row, got = next(
+            (i, a.shape) for i, a in enumerate(arrays) if a is not None and a.shape[1] != first[1]
+        )
+        raise InputError(
+            f"sequences have different numbers of features: {found}; expected {first[1]} in every "
+            f"row, as in the first, got {got[1]} in row {row} (shape {got})"
+        )
     lengths = np.zeros(len(arrays), dtype=np.int64)
     lengths[here] = [len(a) for a in known]
     steps = np.arange(lengths.max()) < lengths[:, None]

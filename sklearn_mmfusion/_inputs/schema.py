@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from sklearn_mmfusion._errors import FusionError, InputError
+from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError
 from sklearn_mmfusion._inputs.absence import make_block
 from sklearn_mmfusion._inputs.codes import code_block
 from sklearn_mmfusion._inputs.lazy_blocks import LazyBlock, lazy_numbers
@@ -80,6 +80,11 @@ def read_modality(
     ``codes`` says whether its encoder has a vocabulary, ``columns`` are names of the features for
     messages, where the values are no DataFrame themselves.
     """
+    if value is None:
+        raise InputTypeError(
+            "expected an array with one row per sample, got NoneType; a modality that no row has "
+            "is [None] * n_rows, or rows of NaN, with missing='mask'"
+        )
     values: Any
     if isinstance(value, LazyArray):
         values = lazy_numbers(value)
@@ -91,6 +96,7 @@ def read_modality(
             f"Expected 2D array, got {what} instead: shape {values.shape}. Reshape your data "
             "either using array.reshape(-1, 1) if the modality has a single feature or "
             "array.reshape(1, -1) if it contains a single sample"
+            f"{'; of a Series: .to_frame(), and .to_frame().T' * hasattr(value, 'to_frame')}"
         )
     if shape is not None:
         values = values.reshape(len(values), *shape)

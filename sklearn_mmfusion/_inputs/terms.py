@@ -96,8 +96,10 @@ def _named_terms(interactions: Iterable[Any], names: Sequence[str]) -> set[tuple
     faults = []
     for term in interactions:
         if isinstance(term, str) or not isinstance(term, Sequence | set | frozenset) or not term:
-            msg = f"an interaction is a tuple of modality names, got {term!r}"
-            raise InputTypeError(msg)
+            raise InputTypeError(
+                f"an interaction is a tuple of modality names, got {term!r}; write "
+                f"interactions=[{tuple(names[:2])!r}]"
+            )
         unknown = [name for name in term if name not in where]
         if unknown:
             faults.append(

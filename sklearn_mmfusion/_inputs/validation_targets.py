@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from numbers import Number
@@ -33,6 +33,11 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 
+_UNKNOWN = (
+    "Unknown label type: y holds objects ({}); labels are strings or numbers of one dtype, as from "
+    "y.astype(bool), y.astype(int) or y.astype(str); for several labels per row pass one column of "
+    "0 and 1 per label, as MultiLabelBinarizer makes them"
+)
 _NO_NUMBERS = re.compile(r"could not convert|float\(\) argument|Complex data")
 
 
@@ -218,7 +223,7 @@ def check_target(
     rows = slice(None) if sample_weight is None else sample_weight > 0
     tags = get_tags(estimator)
     if classifier:
-        kind, array = _label_kind(array, tags)
+        kind, array = _label_kind(array, estimator, tags)
         if kind == "multilabel":
             schema, encoded = _encode_labels(array[rows], classes)
             return replace(schema, names=_column_names(y)), encoded
@@ -357,6 +362,8 @@ def _read(y: Any, estimator: Any, *, numeric: bool) -> Array:
     if isinstance(y, torch.Tensor):
         y = y.detach().cpu().numpy()
     if isinstance(y, list | tuple):
+        if not numeric:
+            _refuse_label_sets(y)
         # numpy would turn the numbers of a mixed list into strings without a word.
         _refuse_mixed({type(item) for item in y})
     with own_errors("y" if numeric else None, "pass numbers, or use a classifier for labels"):
@@ -375,6 +382,18 @@ def _read(y: Any, estimator: Any, *, numeric: bool) -> Array:
     if array.dtype == object:
         _refuse_mixed({type(item) for item in array.flat})
     return array
+
+
+def _refuse_label_sets(y: Sequence[Any]) -> None:
+    """Refuse rows that hold the names of their labels."""
+    rows = [row for row in y if isinstance(row, list | tuple | set | frozenset)]
+    are_sets = any(isinstance(row, set | frozenset) for row in rows)
+    if are_sets or len({len(row) for row in rows}) > 1:
+        raise InputError(_UNKNOWN.format(_kinds(y)))
+
+
+def _kinds(items: Iterable[Any]) -> str:
+    return ", ".join(sorted({type(item).__name__ for item in items}))
 
 
 def _refuse_mixed(types: set[type]) -> None:
@@ -399,10 +418,12 @@ def _ravel_column(array: Array) -> Array:
     return array.ravel()
 
 
-def _label_kind(array: Array, tags: Any) -> tuple[str, Array]:
+def _label_kind(array: Array, estimator: Any, tags: Any) -> tuple[str, Array]:
     """Say whether y holds classes or a matrix of labels."""
     if array.ndim == 2 and array.shape[1] == 1:
         array = _ravel_column(array)
+    if array.dtype == object and not isinstance(array.flat[0], str):
+        raise InputError(_UNKNOWN.format(_kinds(array.flat)))
     with own_errors():
         check_classification_targets(array)
         target_type = type_of_target(array, input_name="y")
@@ -417,7 +438,11 @@ def _label_kind(array: Array, tags: Any) -> tuple[str, Array]:
         msg = f"labels of a multilabel y are 0 or 1, got {np.unique(array).tolist()}"
         raise InputError(msg)
     if tags.classifier_tags is not None and not tags.classifier_tags.multi_label:
-        raise InputError("multilabel-indicator targets are not supported by this estimator")
+        name = type(estimator).__name__
+        raise InputError(
+            f"multilabel-indicator targets are not supported by {name}, got y of shape "
+            f"{array.shape}; fit a model per label: MultiOutputClassifier({name}())"
+        )
     return "multilabel", array
 
 

@@ -100,10 +100,15 @@ class ModalityFrame(MutableMapping[str, Any]):
         modalities = {} if modalities is None else modalities
         # scipy.sparse.dok_array is a dict, so sparse goes first.
         if issparse(modalities) or not isinstance(modalities, Mapping):
+            is_table = hasattr(modalities, "columns")
             raise InputTypeError(
                 "X: expected a mapping of modality names to arrays, got "
-                f"{type(modalities).__name__}. Name the modalities: "
-                "ModalityFrame({'text': text, 'audio': audio})"
+                f"{type(modalities).__name__}. Name the modalities: ModalityFrame("
+                + (
+                    "{'lab': X[lab_columns], 'scan': X[scan_columns]})"
+                    if is_table
+                    else "{'text': text, 'audio': audio})"
+                )
             )
         self._data: dict[str, Any] = {}
         faults: list[FusionError] = []

@@ -156,7 +156,10 @@ def as_rows(key: Any, n_rows: int) -> Rows:
             raise IndexError(f"mask of {len(index)} rows for {n_rows} rows")
         return np.flatnonzero(index)
     if index.ndim > 1 or index.dtype.kind not in "iu":
-        raise IndexError(f"rows must be a slice, a boolean mask or integers, got {key!r}")
+        raise IndexError(
+            f"rows must be a slice, a boolean mask or integers, got {key!r}; of labels in the "
+            "index of a DataFrame take the positions, X[name].index.get_indexer(labels)"
+        )
     index = np.atleast_1d(index).astype(np.intp)
     if index.min() < -n_rows or index.max() >= n_rows:
         raise IndexError(f"row {int(index[np.abs(index).argmax()])} of {n_rows} rows")

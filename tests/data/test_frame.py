@@ -107,7 +107,7 @@ def test_constructor_takes_mappings_of_any_kind(frame):
         (AUDIO, InputTypeError, "X: expected a mapping .* Name the modalities"),
         ([TEXT, AUDIO], InputTypeError, "Name the modalities"),
         (sparse.dok_array((3, 3)), InputTypeError, "X: expected a mapping"),
-        (pd.DataFrame({"a": [1]}), InputTypeError, "DataFrame"),
+        (pd.DataFrame({"a": [1]}), InputTypeError, r"DataFrame.*{'lab': X\[lab_columns\]"),
     ],
 )
 def test_bad_input_is_an_error_that_names_the_modality(mapping, error, pattern):

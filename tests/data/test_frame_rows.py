@@ -111,6 +111,14 @@ def test_rows_that_do_not_exist_are_errors(frame, key, error):
         frame[key]
 
 
+def test_labels_of_rows_are_refused_with_the_way_to_their_positions():
+    frame = ModalityFrame({"a": pd.DataFrame({"x": [1.0, 2.0, 3.0]}, index=["p1", "p2", "p3"])})
+    with pytest.raises(IndexError, match=r"get_indexer\(labels\)"):
+        frame.loc[["p3", "p1"]]
+    rows = frame["a"].index.get_indexer(["p3", "p1"])
+    assert frame.iloc[rows]["a"]["x"].tolist() == [3.0, 1.0]
+
+
 @pytest.mark.parametrize(("key", "error"), [(5, IndexError), ("audio", IndexError)])
 def test_iloc_refuses_modalities_that_are_no_position(frame, key, error):
     with pytest.raises(error):

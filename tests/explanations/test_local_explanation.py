@@ -173,6 +173,11 @@ def test_iterating_a_local_explanation_ends():
         explanation[6]
 
 
+def test_label_of_a_row_is_refused_with_the_way_to_its_position():
+    with pytest.raises(IndexError, match=r"by position, got 'p1': .*sample_names.index\(label\)"):
+        LocalExplanation(local_data())["p1"]
+
+
 def test_html_of_a_regressor_has_a_row_per_output_and_speaks_of_predictions():
     explanation = LocalExplanation(data := regression_data())
     table = Table(explanation._repr_html_())

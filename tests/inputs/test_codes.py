@@ -208,6 +208,15 @@ def test_flat_rows_of_different_length_without_a_vocabulary_are_refused():
         MNLClassifier().fit({"c": RAGGED, "a": FLAT}, Y)
 
 
+def test_slip_in_the_name_of_an_encoder_is_told_before_what_it_leads_to():
+    for encoders in ({"cc": GRUEncoder(vocabulary_size=9)}, [("cc", GRUEncoder())]):
+        with pytest.raises(InputError) as caught:
+            MNLClassifier(encoders=encoders).fit({"c": RAGGED, "a": FLAT}, Y)
+        first, second = str(caught.value).split("\n")
+        assert first.startswith("encoders: there is no modality 'cc'; did you mean 'c' instead")
+        assert second.startswith("modality 'c': rows of different length")
+
+
 def test_codes_alone_in_a_table_keep_their_width():
     present = np.delete(np.arange(N), ABSENT)
     model = MNLClassifier(encoders=GRU, max_epochs=2, random_state=0, early_stopping=False)

@@ -137,6 +137,15 @@ def test_table_of_sequences_alone_is_no_table():
     assert data.blocks[0].values.shape == (4, 2, 2)
 
 
+def test_series_and_none_are_refused_with_the_remedy():
+    with pytest.raises(
+        InputError, match=r"modality 'audio': Expected 2D.*; of a Series: .to_frame\(\)"
+    ):
+        check_X(good(audio=pd.Series(np.ones(8))), estimator=Estimator())
+    with pytest.raises(InputTypeError, match=r"modality 'audio': .*NoneType.*\[None\] \* n_rows"):
+        check_X(good(audio=None), estimator=Estimator())
+
+
 def test_one_sample_is_refused_with_both_remedies():
     X = {"flat": np.ones((3, 4)), "steps": np.ones((3, 5, 2))}
     schema, _ = check_X(X, estimator=object())

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from sklearn.compose import make_column_selector
 
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._inputs.modality_spec import ColumnGroup, check_names, hint, resolve_columns
@@ -86,6 +87,11 @@ def test_shape_has_a_product_and_sides_that_are_whole_and_positive():
 def test_pair_of_a_position_and_a_tuple_is_no_shape():
     with pytest.raises(InputError, match="modality 'a': columns are a slice, a list of positions"):
         resolve_columns({"a": (0, (1,))}, 1, None)
+
+
+def test_selector_of_columns_is_to_be_called():
+    with pytest.raises(InputError, match=r"modality 'a': columns are .*; call a selector of col"):
+        resolve_columns({"a": make_column_selector("^a_")}, 1, ["a_0"])
 
 
 def test_many_columns_are_shown_by_their_first_ten():

@@ -73,6 +73,12 @@ def test_lengths_in_the_message_are_the_first_axes_from_shortest_to_longest():
         as_numbers([np.array(1.0), np.ones(2)])
 
 
+def test_row_with_another_number_of_features_is_named():
+    rows = [np.ones((3, 5)), None, np.ones((2, 5)), np.ones((4, 6))]
+    with pytest.raises(InputError, match=r"expected 5 in every row.*got 6 in row 3 \(shape \(4, 6"):
+        as_numbers(rows)
+
+
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.bool_, np.float32])
 def test_rows_of_one_shape_keep_their_dtype(dtype):
     rows = [np.ones((3, 2), dtype), np.zeros((3, 2), dtype)]

@@ -40,7 +40,7 @@ def test_check_terms_of_one_modality_is_one_term(interactions):
         (4, ValueError, "interactions=4 is more than the 3 modalities"),
         ([("a", "bb")], ValueError, r"unknown modalities \['bb'\].*did you mean 'b'"),
         ([("a", "a")], ValueError, "names a modality twice"),
-        (["a"], TypeError, "a tuple of modality names, got 'a'"),
+        (["a"], TypeError, r"got 'a'; write interactions=\[\('a', 'b'\)\]"),
         ([()], TypeError, "a tuple of modality names"),
         ("some", TypeError, "an order, 'all' or a list"),
         (1.5, TypeError, "an order, 'all' or a list"),

@@ -69,6 +69,10 @@ BAD_LABELS = [
     ("53-mixed-list", [1, "a"] * 3, T, "mixed types: int, str"),
     ("53-mixed-object", np.array([1, "a"] * 3, object), T, "mixed types: int, str"),
     ("53-none", np.array([None, "a"] * 3, object), T, "mixed types: NoneType, str"),
+    ("object-bool", np.array([True, False] * 3, object), E, r"objects \(bool\).*y.astype\(bool\)"),
+    ("object-int", pd.Series([0, 1] * 3, dtype=object), E, r"objects \(int\).*y.astype\(int\)"),
+    ("named-sets", [{"a"}, {"b"}] * 3, E, r"objects \(set\).*MultiLabelBinarizer"),
+    ("named-labels", [["a"], ["a", "b"], []] * 2, E, r"objects \(list\).*MultiLabelBinarizer"),
     ("0d", np.array(1), E, "1d array"),
     ("3d", np.ones((N, 2, 2)), E, r"y should be a 1d array, got an array of shape \(6, 2, 2\)"),
     ("no-column", np.ones((N, 0)), E, r"0 feature\(s\) \(shape=\(6, 0\)\) while a minimum of 1"),
@@ -149,7 +153,9 @@ def test_check_target_matrix_of_0_and_1_is_multilabel(dtype):
     np.testing.assert_array_equal(schema.classes, [0, 1, 2])
     assert encoded.dtype == np.float64
     np.testing.assert_array_equal(encoded, y)
-    with pytest.raises(ValueError, match="multilabel-indicator"):
+    with pytest.raises(
+        ValueError, match=r"not supported by SingleLabel.*MultiOutputClassifier\(Sin"
+    ):
         labels(y, SingleLabel())
 
 
