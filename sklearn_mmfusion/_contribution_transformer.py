@@ -92,6 +92,9 @@ class ContributionTransformer(MetaEstimatorMixin, TransformerMixin, BaseEstimato
     array(['text', 'audio'], dtype=object)
     """
 
+    # Metadata routing: as our estimators, which are what it fits.
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True}
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "estimator": [HasMethods(["fit"])],
         "cv": ["cv_object", StrOptions({"in_sample"})],

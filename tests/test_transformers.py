@@ -425,6 +425,14 @@ def test_bad_transformers_are_errors(X, transformers, error, pattern):
         ModalityTransformer(transformers).fit(X)
 
 
+def test_vectorizer_of_a_table_is_told_to_take_a_column():
+    table = pd.DataFrame({"said": ["good film", "bad film", "film"]})
+    transformer = ModalityTransformer([("text", TfidfVectorizer())])
+    with pytest.raises(InputError, match=r"keeps the 3 rows or steps, got 1\. .* frame\['name'\]"):
+        transformer.fit_transform({"text": table})
+    assert transformer.fit_transform({"text": table["said"]})["text"].shape == (3, 3)
+
+
 def test_error_of_type_in_a_transformer_stays_one(X):
     def fail(values):
         raise TypeError("no")

@@ -62,7 +62,8 @@ class Steps:
         if output.shape[0] != len(self.rows):
             raise InputError(
                 f"modality {name!r}: expected a transformer that keeps the {len(self.rows)} rows "
-                f"or steps, got {output.shape[0]}."
+                f"or steps, got {output.shape[0]}. One of texts, such as TfidfVectorizer, takes no "
+                "table: pass a column of it, frame['name'], or a list of texts."
             )
         if len(self.shape) == 1 and self.lengths is None:
             if self.valid.all():
