@@ -204,7 +204,10 @@ def test_every_method_refuses_other_names_of_columns():
     X = good(audio=pd.DataFrame(good()["audio"], columns=list("abcd")))
     fitted = Fitted(X)
     faults = {}
-    for columns, words in [("abcx", "unseen: .'x'"), ("bacd", "must be in the same order")]:
+    for columns, words in [
+        ("abcx", "unseen: .'x'"),
+        ("bacd", "in the same order, .'a', 'b', 'c', 'd'."),
+    ]:
         other = good(audio=pd.DataFrame(good()["audio"], columns=list(columns)))
         for cls, model in fitted.models.items():
             for name in methods_of(model):

@@ -5,7 +5,6 @@ The one place from which the rest of the package imports encoder parameter objec
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -26,6 +25,7 @@ from sklearn_mmfusion._encoders.specs import (
     SummaryEncoder,
 )
 from sklearn_mmfusion._errors import InputError, InputTypeError
+from sklearn_mmfusion._inputs.modality_spec import no_modality
 from sklearn_mmfusion._inputs.nested_params import by_modality, nested_params, take_nested
 from sklearn_mmfusion._rows.splitting import SPARE_ROWS
 from sklearn_mmfusion.data._blocks import ModalityLayout
@@ -337,11 +337,7 @@ def _check_names(given: Iterable[Any], known: Sequence[str]) -> None:
         if name in seen:
             faults.append(f"encoders: {name!r} is named twice")
         elif name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {close[0]!r}? " if close else ""
-            faults.append(
-                f"encoders: there is no modality {name!r}; {hint}The modalities are {list(known)}"
-            )
+            faults.append(no_modality(name, known))
         seen.add(name)
     if faults:
         raise InputError("\n".join(faults))

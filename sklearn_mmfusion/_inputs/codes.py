@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._inputs.absence import first_row, where
-from sklearn_mmfusion._inputs.modality_spec import hint
+from sklearn_mmfusion._inputs.modality_spec import no_modality
 from sklearn_mmfusion.data._blocks import ModalityBlock
 
 __all__ = ["code_block", "reads_codes", "unknown_encoders"]
@@ -55,14 +55,7 @@ def unknown_encoders(estimator: Any, names: Sequence[str]) -> list[InputError]:
         encoders = [item[0] for item in encoders if isinstance(item, list | tuple) and item]
     elif not isinstance(encoders, Mapping):
         return []
-    return [
-        InputError(
-            f"encoders: there is no modality {name!r}{hint([name], names)}; the modalities are "
-            f"{list(names)}"
-        )
-        for name in encoders
-        if name not in names
-    ]
+    return [InputError(no_modality(name, names)) for name in encoders if name not in names]
 
 
 def code_block(

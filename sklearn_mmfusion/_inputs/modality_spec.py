@@ -14,7 +14,7 @@ from sklearn_mmfusion._errors import FusionError, InputError, InputTypeError
 from sklearn_mmfusion.data._frame import check_modality_name
 from sklearn_mmfusion.data._values import raise_faults
 
-__all__ = ["ColumnGroup", "check_names", "hint", "pick_name", "resolve_columns"]
+__all__ = ["ColumnGroup", "check_names", "hint", "no_modality", "pick_name", "resolve_columns"]
 
 _COLUMNS = "columns are a slice, a list of positions or of names, got {!r}{}"
 _CALLED = "; call a selector of columns on the table, as in make_column_selector('^lab_')(X)"
@@ -51,6 +51,13 @@ def hint(unknown: Iterable[str], known: Sequence[str]) -> str:
         for close in difflib.get_close_matches(str(name), list(known), n=1)
     ]
     return f"; did you mean {', '.join(pairs)}?" if pairs else ""
+
+
+def no_modality(name: Any, known: Sequence[str]) -> str:
+    """Return what is wrong with an encoder that is named as no modality is."""
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    meant = f"did you mean {close[0]!r}? " if close else ""
+    return f"encoders: there is no modality {name!r}; {meant}The modalities are {list(known)}"
 
 
 def check_names(names: Iterable[Any]) -> list[str]:

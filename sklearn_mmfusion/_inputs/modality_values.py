@@ -35,7 +35,8 @@ Array = npt.NDArray[Any]
 _SPARSE = "Sparse data was passed, but dense data is required; convert it with '.toarray()'"
 _STRINGS = (
     "could not convert string to float: {!r}{} (strings are not numbers; encode them first, "
-    "categories by OneHotEncoder, texts by TfidfVectorizer, in a ModalityTransformer)"
+    "categories by OneHotEncoder, texts by TfidfVectorizer, in a ModalityTransformer; numbers "
+    "that were read as text by .astype(float))"
 )
 _DATETIME = "datetime values{} are not numbers; convert them first, for example to seconds"
 _DATES = (datetime.date, datetime.timedelta, np.datetime64, np.timedelta64)
@@ -67,7 +68,7 @@ def names_fault(got: tuple[str, ...] | None, expected: tuple[str, ...] | None) -
     detail = (
         f"unseen: {unseen[:5]}, missing: {gone[:5]}"
         if unseen or gone
-        else "they must be in the same order"
+        else f"they must be in the same order, {list(expected[:5])}{', ...' * (len(expected) > 5)}"
     )
     return f"The feature names should match those that were passed during fit: {detail}"
 
@@ -143,9 +144,8 @@ def as_numbers(
         raise InputTypeError(_SPARSE)
     if isinstance(value, torch.Tensor):
         value = _tensor_values(value)
-    columns: tuple[Any, ...] = ()
+    columns = tuple(getattr(value, "columns", ()))  # of polars, too
     if is_frame(value):
-        columns = tuple(value.columns)
         value = _frame_values(value)
     if isinstance(value, np.matrix):
         raise InputTypeError("np.matrix is not supported; convert it with np.asarray")

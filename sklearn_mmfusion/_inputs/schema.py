@@ -17,7 +17,6 @@ from sklearn_mmfusion._inputs.modality_spec import ColumnGroup
 from sklearn_mmfusion._inputs.modality_values import (
     as_numbers,
     feature_names,
-    is_frame,
     names_fault,
 )
 from sklearn_mmfusion.data._blocks import ModalityBlock, ModalityLayout
@@ -107,7 +106,7 @@ def read_modality(
     if 0 in values.shape:
         msg = f"0 feature(s) (shape={values.shape}) while a minimum of 1 is required"
         raise InputError(msg)
-    called = list(value.columns) if is_frame(value) else columns
+    called = list(value.columns) if hasattr(value, "columns") else columns
     columns = feature_names(value)
     codes = codes and values.ndim == 2
     if expected is not None:

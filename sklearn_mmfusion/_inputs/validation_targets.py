@@ -422,7 +422,7 @@ def _label_kind(array: Array, estimator: Any, tags: Any) -> tuple[str, Array]:
     """Say whether y holds classes or a matrix of labels."""
     if array.ndim == 2 and array.shape[1] == 1:
         array = _ravel_column(array)
-    if array.dtype == object and not isinstance(array.flat[0], str):
+    if array.dtype == object and not all(isinstance(item, str) for item in array.flat):
         raise InputError(_UNKNOWN.format(_kinds(array.flat)))
     with own_errors():
         check_classification_targets(array)

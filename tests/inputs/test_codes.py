@@ -213,7 +213,7 @@ def test_slip_in_the_name_of_an_encoder_is_told_before_what_it_leads_to():
         with pytest.raises(InputError) as caught:
             MNLClassifier(encoders=encoders).fit({"c": RAGGED, "a": FLAT}, Y)
         first, second = str(caught.value).split("\n")
-        assert first.startswith("encoders: there is no modality 'cc'; did you mean 'c' instead")
+        assert first.startswith("encoders: there is no modality 'cc'; did you mean 'c'? The")
         assert second.startswith("modality 'c': rows of different length")
 
 

@@ -158,6 +158,20 @@ def test_strings_in_a_frame_are_refused_with_their_columns_and_the_remedy():
         as_numbers(["a night", "a day"])
 
 
+@pytest.fixture
+def pl():
+    return pytest.importorskip("polars")  # it sets an environment variable when it is imported
+
+
+def test_columns_of_polars_are_named_too(pl):
+    table = pl.DataFrame({"age": [30.0, 50.0], "ward": ["A", "B"]})
+    with pytest.raises(InputError, match=r"'A' in column 'ward' \(strings .*by .astype\(float\)"):
+        as_numbers(table)
+    gaps = pl.DataFrame({"age": [30.0, 50.0], "crp": [None, 1.0]})
+    with pytest.raises(InputError, match=r"contains NaN \(1 value.*row 0, in column 'crp'\)"):
+        check_X({"lab": gaps}, estimator=object())
+
+
 def test_modality_that_is_absent_altogether_is_refused_with_the_remedy():
     X = {"text": np.ones((4, 2)), "audio": np.ones((4, 3))}
     schema, _ = check_X(X, estimator=object())
