@@ -48,6 +48,8 @@ def fits_of(cv_results: Mapping[str, Any] | Iterable[Any]) -> list[Any]:
     ------
     InputError
         If there are none.
+    InputTypeError
+        If there are results of several cross-validations.
     """
     if isinstance(cv_results, Mapping):
         if "estimator" not in cv_results:
@@ -59,6 +61,11 @@ def fits_of(cv_results: Mapping[str, Any] | Iterable[Any]) -> list[Any]:
     fits = list(cv_results)
     if not fits:
         raise InputError("cv_results holds no estimators; expected at least one.")
+    if any(isinstance(fit, Mapping) for fit in fits):
+        raise InputTypeError(
+            "cv_results: expected what one cross_validate returned, or estimators, got several "
+            "results; pass [fit for found in results for fit in found['estimator']]"
+        )
     return fits
 
 

@@ -332,6 +332,11 @@ def test_not_fitted_is_said():
             "return_estimator=True",
         ),
         (
+            lambda: RelevanceDisplay.from_cv_results([{"estimator": [FittedFusion().fit()]}] * 2),
+            InputTypeError,
+            "got several results; pass .fit for found in results",
+        ),
+        (
             lambda: RelevanceDisplay.from_cv_results(
                 [FittedFusion().fit(), FittedFusion(order=1).fit()]
             ),
