@@ -47,6 +47,7 @@ FLOORS = (
 ALLOWED_UPWARD = frozenset(
     {
         ("_explanations.base", "plotting"),  # .plot() of an explanation makes its Display
+        ("_relevance.results", "plotting"),  # .plot() of intervals does, too
         ("_persistence.files", ""),  # load() looks the class of an estimator up
     }
 )

@@ -34,23 +34,10 @@ intervals = relevance_intervals(est, X, y, n_refits=12, null=False, random_state
 test = relevance_test(est, X, y, random_state=0)
 
 # %%
-# Dots are the scores of the fit to all rows, lines their 95 % intervals, and on the right are the
-# p-values.
+# Bars are the scores of the fit to all rows, dots those of the refits, lines the 95 % intervals.
+# The p-values stand in the table.
 
-order = np.argsort(intervals.estimate)
-names = [intervals.term_names[t] for t in order]
-p_values = dict(zip(test.term_names, test.p_value, strict=True))
-
-fig, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
-for place, (name, t) in enumerate(zip(names, order, strict=True)):
-    color = "#0072B2" if p_values[name] < 0.05 else "#8A8A8A"
-    ax.plot(intervals.interval[t], [place, place], color=color, linewidth=3, alpha=0.6)
-    ax.plot(intervals.estimate[t], place, "o", color=color)
-    ax.text(
-        1.02, place, f"p = {p_values[name]:.3f}", transform=ax.get_yaxis_transform(), color=color
-    )
-ax.set_yticks(range(len(names)), labels=names)
-ax.set(xlabel="relevance, 95 % interval", xlim=(0, None))
+intervals.plot()
 print(test)
 plt.show()
 

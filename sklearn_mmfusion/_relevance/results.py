@@ -168,6 +168,29 @@ class RelevanceIntervals(_TermTable):
             return None
         return np.asarray(self.data["estimate"] > self.data["null_quantile"])
 
+    def plot(self, **kwargs: Any) -> Any:
+        """Draw the relevance with its intervals, and the nulls of interactions.
+
+        Parameters
+        ----------
+        **kwargs : object
+            Arguments of :meth:`RelevanceDisplay.from_intervals
+            <sklearn_mmfusion.plotting.RelevanceDisplay.from_intervals>`.
+
+        Returns
+        -------
+        display : RelevanceDisplay
+            With ``ax_`` and ``figure_``.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        from sklearn_mmfusion.plotting import RelevanceDisplay
+
+        return RelevanceDisplay.from_intervals(self, **kwargs)
+
 
 class RelevanceTest(_TermTable):
     """Test of each term, from rows that did not train it.

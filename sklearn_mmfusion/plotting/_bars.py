@@ -135,6 +135,21 @@ def draw_spread(
     return np.maximum(interval[:, 1], fits.max(axis=0))
 
 
+def draw_marks(ax: Axes, places: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+    """Draw a short line across each row at a value; none where that is NaN."""
+    inks = inks_of(ax)
+    for position, value in zip(places, values, strict=True):
+        for color, width in ((inks.ground, 3.4), (inks.text, 1.4)):
+            ax.plot(
+                [value] * 2,
+                [position - 0.3, position + 0.3],
+                color=color,
+                linewidth=width,
+                linestyle=(0, (2, 1)) if color == inks.text else "-",
+                zorder=3,
+            )
+
+
 def write_values(
     ax: Axes,
     places: NDArray[np.float64],

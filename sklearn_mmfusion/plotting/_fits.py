@@ -16,7 +16,7 @@ from sklearn_mmfusion._rows.resampling import corrected_interval
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RelevanceOfFits", "fits_of", "pandas_or_say", "refuse_estimator"]
+__all__ = ["RelevanceOfFits", "fits_of", "modalities_of", "pandas_or_say", "refuse_estimator"]
 
 
 def pandas_or_say(name: str, instead: str) -> Any:
@@ -69,6 +69,14 @@ def fits_of(cv_results: Mapping[str, Any] | Iterable[Any]) -> list[Any]:
     return fits
 
 
+def modalities_of(data: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the modalities of each term of some result, by the names where they are not listed."""
+    modalities = data.get("term_modalities")
+    if modalities is None:
+        return [tuple(str(name).split(" x ")) for name in data["term_names"]]
+    return [tuple(term) for term in modalities]
+
+
 class RelevanceOfFits:
     """Relevance of each term, one row per fit: mean, interval, table."""
 
@@ -111,6 +119,11 @@ class RelevanceOfFits:
         return self.relevance.mean(axis=0)
 
     @property
+    def shown(self) -> np.ndarray:
+        """What the bars show."""
+        return self.mean
+
+    @property
     def interval(self) -> np.ndarray | None:
         """Interval of the mean over the fits, or None with one fit."""
         if len(self.relevance) == 1:
@@ -140,13 +153,10 @@ class RelevanceOfFits:
         key = "relevance" if data.get("relevance") is not None else "std_share"
         if data.get(key) is None:
             raise InputError("the explanation has neither relevance nor std_share; nothing to draw")
-        modalities = data.get("term_modalities")
-        if modalities is None:
-            modalities = [tuple(str(name).split(" x ")) for name in data["term_names"]]
         return cls(
             data[key],
             term_names=data["term_names"],
-            term_modalities=modalities,
+            term_modalities=modalities_of(data),
             quantity=key if key == "relevance" else "share of standard deviation",
         )
 
@@ -225,7 +235,7 @@ class RelevanceOfFits:
         pd = pandas_or_say(type(self).__name__, ".relevance and .mean")
         columns = {
             "order": [len(modalities) for modalities in self.term_modalities],
-            "relevance": self.mean,
+            "relevance": self.shown,
         }
         if (interval := self.interval) is not None:
             columns["std"] = self.relevance.std(axis=0, ddof=1)

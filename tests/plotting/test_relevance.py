@@ -14,6 +14,7 @@ from sklearn.model_selection import RepeatedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from sklearn_mmfusion import RelevanceIntervals
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._explanations import GlobalExplanation
 from sklearn_mmfusion.plotting import InteractionDisplay, RelevanceDisplay
@@ -375,3 +376,58 @@ def test_an_explanation_without_relevance_is_drawn_by_its_shares_and_says_so():
     display = RelevanceDisplay.from_explanation(scored).plot(sort=False)
     np.testing.assert_array_equal(_bar_widths(display), [0.4, 0.6])
     assert display.ax_.get_xlabel() == "relevance"
+
+
+# -- refits ------------------------------------------------------------------------------------
+
+
+def _intervals(null=True):
+    estimate = np.array([0.5, 0.2, 0.3])
+    scores = estimate + np.array([[0.01], [0.03]]) * [1, -1, 0]
+    return RelevanceIntervals(
+        {
+            "term_names": ["a", "b", "a x b"],
+            "estimate": estimate,
+            "scores": scores,
+            "mean": scores.mean(0),
+            "std": scores.std(0, ddof=1),
+            "low": estimate - 0.1,
+            "high": estimate + 0.15,
+            "null_scores": np.full((2, 3), 0.04) if null else None,
+            "null_quantile": np.array([np.nan, np.nan, 0.05]),
+            "method": "bootstrap",
+            "confidence": 0.9,
+            "n_refits": 2,
+        }
+    )
+
+
+def test_intervals_of_refits_are_drawn_around_the_estimate():
+    found = _intervals()
+    display = found.plot(sort=False)
+    np.testing.assert_allclose(_bar_widths(display), found.estimate)
+    lines = [line for line in display.ax_.lines if len(set(line.get_ydata())) == 1]
+    ends = {tuple(np.round(line.get_xdata(), 9)) for line in lines}
+    assert ends == {tuple(np.round(row, 9)) for row in found.interval}
+    crossing = [line for line in display.ax_.lines if len(set(line.get_xdata())) == 1]
+    assert {x for line in crossing for x in line.get_xdata() if np.isfinite(x)} == {0.05}
+    notes = display.ax_.get_title(loc="left")
+    for words in ("2 refits", "90 % interval", "null"):
+        assert words in notes
+    frame = display.frame()
+    np.testing.assert_allclose(frame["relevance"], found.estimate)
+    np.testing.assert_allclose(frame[["lower", "upper"]], found.interval)
+    np.testing.assert_allclose(frame["null"], found.null_quantile)
+    assert display.term_modalities == [("a",), ("b",), ("a", "b")]
+
+
+def test_intervals_without_a_null_have_no_mark_of_it():
+    display = RelevanceDisplay.from_intervals(_intervals(null=False), max_terms=2)
+    assert _labels(display) == ["a", "a \N{MULTIPLICATION SIGN} b"]
+    assert not [line for line in display.ax_.lines if len(set(line.get_xdata())) == 1]
+    assert "null" not in display.frame()
+
+
+def test_other_things_are_no_intervals():
+    with pytest.raises(InputTypeError, match=r"what relevance_intervals.* got FittedFusion"):
+        RelevanceDisplay.from_intervals(FittedFusion().fit())
