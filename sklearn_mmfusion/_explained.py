@@ -11,7 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_mmfusion._errors import InputError
 from sklearn_mmfusion._explanations import GlobalExplanation, LocalExplanation
-from sklearn_mmfusion._inputs.validation import TargetSchema
+from sklearn_mmfusion._inputs.schema import InputSchema
+from sklearn_mmfusion._inputs.validation import TargetSchema, check_X
 from sklearn_mmfusion._inputs.validation_targets import check_shown_target
 from sklearn_mmfusion._rows.moments import (
     ContributionMoments,
@@ -28,6 +29,9 @@ Floats = npt.NDArray[np.float64]
 class ExplainedTerms:
     """Explanations, for estimators that have contributions, an intercept and names of terms."""
 
+    modalities: Any
+    missing: str
+    _schema: InputSchema
     _target: TargetSchema
     modality_names_: list[str]
     term_names_: list[str]
@@ -75,9 +79,10 @@ class ExplainedTerms:
         -------
         LocalExplanation
             Contributions of every row; with the intercept they add up to the decision, of a
-            regressor the prediction, and ``deviation`` says how closely. Samples are named by the
-            index of DataFrames in X, where it is more than row numbers and modalities agree on it;
-            they are taken by position.
+            regressor the prediction, and ``deviation`` says how closely. Where rows lack a
+            modality, ``absent`` says which terms are 0 for that alone (arrays on disk are not
+            looked at for it). Samples are named by the index of DataFrames in X, where it is more
+            than row numbers and modalities agree on it; they are taken by position.
         """
         check_is_fitted(self)
         parts = self._explain_rows(X)
@@ -90,6 +95,7 @@ class ExplainedTerms:
             "sample_index": np.arange(n),
             "sample_labels": row_labels(X, self.modality_names_),
             **parts,
+            "absent": self._absent_terms(X),
             "intercept": self.intercept_,
             "y": shown,
         }
@@ -120,6 +126,25 @@ class ExplainedTerms:
         classes = given or list(self.classes_)  # type: ignore[attr-defined]
         binary = self._target.kind == "binary"
         return names | {"output_names": classes[1:] if binary else classes, "class_names": classes}
+
+    def _absent_terms(self, X: Any) -> npt.NDArray[np.bool_] | None:
+        """Return which terms lack a modality in which rows, (n, t); None where none does."""
+        if self.missing != "mask":
+            return None
+        _, data = check_X(
+            X,
+            estimator=self,
+            modalities=self.modalities,
+            missing=self.missing,
+            schema=self._schema,
+            lazy=True,
+        )
+        present = {block.name: block.present for block in data.blocks if block.present is not None}
+        absent = np.zeros((data.n_samples, len(self.term_modalities_)), dtype=np.bool_)
+        for t, term in enumerate(self.term_modalities_):
+            for name in present.keys() & set(term):
+                absent[:, t] |= ~present[name]
+        return absent if absent.any() else None
 
     def _explained_data(self, X: Any) -> tuple[int, dict[str, Any]]:
         """Return the number of rows, and what they say of the terms."""

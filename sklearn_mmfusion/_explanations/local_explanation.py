@@ -47,6 +47,7 @@ class LocalExplanation(Explanation):
         - ``contributions`` (n, T, K), ``intercept`` (K,), ``decision`` (n, K): the logits, of a
           regressor the predictions; ``probabilities`` (n, n_classes), ``predicted`` and ``y``
           (n,), for several labels or targets (n, n_outputs);
+        - ``absent`` (n, T), the terms that are 0 since the row lacks one of their modalities;
         - of routing, with J concepts: ``concept_names``, ``routing_coefficients`` (n, T, J),
           ``activations`` (n, T), ``routed_activations`` (n, T, J).
 
@@ -94,6 +95,7 @@ class LocalExplanation(Explanation):
         "routing_coefficients": "nTJ",
         "activations": "nT",
         "routed_activations": "nTJ",
+        "absent": "nT",
         "contributions": "nTK",
         "intercept": "K",
         "decision": "nK",
@@ -251,7 +253,12 @@ class LocalExplanation(Explanation):
         """Return an output with its decision, the intercept and the terms that made it."""
         parts = self.data["contributions"][row, :, output]
         largest = np.argsort(-np.abs(parts), kind="stable")[:HTML_TERMS]
-        named = [f"{self.data['term_names'][term]} {parts[term]:+.3g}" for term in largest]
+        absent = self._get("absent")
+        named = [
+            f"{self.data['term_names'][term]} "
+            + ("missing" if absent is not None and absent[row, term] else f"{parts[term]:+.3g}")
+            for term in largest
+        ]
         return [
             str(self.data["output_names"][output]),
             f"{self.data['decision'][row, output]:+.3g}",

@@ -280,8 +280,13 @@ class ContributionDisplay:
         starts = np.hstack([np.zeros((len(rows), 1)), ends[:, :-1], np.zeros((len(rows), 1))])
         values = np.hstack([changes, data["decision"][rows, chosen][:, np.newaxis]])
         names = [data["output_names"][k] for k in chosen]
+        absent = np.zeros(values.shape, dtype=np.bool_)
+        if data.get("absent") is not None:
+            absent[:, 1 : 1 + len(shown)] = data["absent"][:, shown]
+            if len(others):
+                absent[:, 1 + len(shown)] = data["absent"][:, others].all(axis=1)
         word = "prediction" if self.explanation.is_regression else "decision"
-        return Steps([*labels, word], values, starts, names)
+        return Steps([*labels, word], values, starts, names, absent)
 
     def _outputs(self, output: Any) -> np.ndarray:
         names, n = list(self.explanation.data["output_names"]), len(self.explanation)

@@ -42,6 +42,8 @@ class Steps:
         Where they begin.
     outputs : list
         Name of the output of each sample.
+    absent : ndarray of bool of shape (n_samples, n_rows)
+        Which bars have no length because the sample lacks a modality.
     is_waterfall : bool
         Whether the first and the last row are intercept and decision.
     """
@@ -50,6 +52,7 @@ class Steps:
     values: NDArray[np.float64]
     starts: NDArray[np.float64]
     outputs: list[Any]
+    absent: NDArray[np.bool_]
     is_waterfall: bool = True
 
     def without_ends(self) -> Steps:
@@ -60,6 +63,7 @@ class Steps:
             labels=self.labels[1:-1],
             values=values,
             starts=np.zeros_like(values),
+            absent=self.absent[:, 1:-1],
             is_waterfall=False,
         )
 
@@ -123,7 +127,7 @@ def _draw_bars(ax: Axes, steps: Steps, row: int) -> None:
         right = value >= 0
         is_end = steps.is_waterfall and position in (0, len(values) - 1)
         ax.annotate(
-            _signed(value),
+            "missing" if steps.absent[row, position] else _signed(value),
             (high[position] if right else low[position], position),
             xytext=(4 if right else -4, 0),
             textcoords="offset points",

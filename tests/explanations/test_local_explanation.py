@@ -4,10 +4,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from explanation_data import TERMS, Table, local_data, regression_data
+from sklearn.linear_model import LogisticRegression
 
+from sklearn_mmfusion import (
+    InTenseClassifier,
+    LateVotingClassifier,
+    LinearEncoder,
+    MKLClassifier,
+    RoutingClassifier,
+)
 from sklearn_mmfusion._explanations import LocalExplanation
 from sklearn_mmfusion._explanations.local_explanation import HTML_OUTPUTS
 from sklearn_mmfusion._explanations.tables import HTML_ROWS
+from sklearn_mmfusion.plotting import ContributionDisplay
 
 
 @pytest.fixture(autouse=True)
@@ -213,3 +222,34 @@ def test_probabilities_without_concepts_are_named_by_class():
     assert frame.columns.tolist() == ["sample", "class", "probability", "predicted", "true"]
     assert frame["class"].tolist() == ["no", "yes"] * 6
     assert frame.loc[frame["predicted"], "class"].tolist() == data["predicted"].tolist()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_mmfusion._errors.RelevanceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "model",
+    [
+        InTenseClassifier(encoders=LinearEncoder(), max_epochs=2, interactions=2, random_state=0),
+        RoutingClassifier(encoders=LinearEncoder(), max_epochs=2, interactions=2, random_state=0),
+        MKLClassifier(),
+        LateVotingClassifier(LogisticRegression(), random_state=0),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_what_is_missing_is_told_from_what_has_no_effect(model):
+    rng = np.random.default_rng(0)
+    X = {"a": rng.normal(size=(40, 2)), "b": rng.normal(size=(40, 2))}
+    X["b"][:4] = np.nan
+    y = rng.integers(2, size=40)
+    found = model.set_params(missing="mask").fit(X, y).explain_local(X)
+    lacks_b = np.arange(40) < 4
+    for t, term in enumerate(model.term_modalities_):
+        np.testing.assert_array_equal(found.data["absent"][:, t], lacks_b & ("b" in term))
+    assert not found.data["contributions"][found.data["absent"]].any()
+    assert "b missing" in found[:1]._repr_html_()
+    assert "missing" not in found[4:5]._repr_html_()
+    picture = ContributionDisplay(found[:1]).plot(kind="bars")
+    texts = [text.get_text() for text in picture.ax_.texts]
+    assert texts.count("missing") == sum("b" in term for term in model.term_modalities_)
+    whole = {name: values[4:] for name, values in X.items()}
+    assert model.explain_local(whole).data["absent"] is None

@@ -31,6 +31,7 @@ def local_data(n_samples=6, concepts=("sad", "angry", "happy", "calm"), terms=TE
         "sample_index": np.arange(n_samples),
         "routing_coefficients": routing,
         "activations": activations,
+        "absent": np.zeros(activations.shape, dtype=bool),
         "routed_activations": routed,
         "contributions": contributions,
         "intercept": intercept,
