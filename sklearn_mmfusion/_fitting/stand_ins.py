@@ -17,6 +17,7 @@ __all__ = ["Products", "leading_components", "products_beside", "stand_ins", "st
 
 Floats = npt.NDArray[np.float64]
 
+_KINKS = (0.25, 0.5, 0.75)  # quantiles of a feature
 _N_JOINT = 6  # components of each of two modalities, whose products are effects of both
 _UNITS_PER_COLUMN, _MOST_COLUMNS = 10, 100
 _MOST_VALUES = 2**25  # of all columns: 256 MB
@@ -58,8 +59,9 @@ def leading_components(values: Floats, n_components: int) -> Floats:
 def products_beside(members: Iterable[str], features: Mapping[str, Floats]) -> list[Products]:
     r"""Return candidates for what the effect of a term has to be told from.
 
-    Of each modality, but the only one of a term: its features and their products with each other.
-    Sums of such take in what is bent, and E(ab | a), which is a square where E(b | a) is linear.
+    Of each modality, but the only one of a term: its features, their products with each other, and
+    the distance of each to its quartiles. Sums of such take in what is bent, and E(ab | a), which
+    is a square where E(b | a) is linear; with squares alone, what is bent sharply would be missed.
     Of each pair of modalities within a larger term: products of two and three components.
 
     Parameters
@@ -82,7 +84,12 @@ def products_beside(members: Iterable[str], features: Mapping[str, Floats]) -> l
         for a, b in combinations(few.values(), 2):
             both = np.einsum("nf,ng->nfg", a, b).reshape(len(a), -1)
             found.append(Products(both, _with_ones(np.hstack([a, b]))))
-    return found
+    return found + [Products(_kinks(z), np.ones((len(z), 1))) for z in others.values()]
+
+
+def _kinks(features: Floats) -> Floats:
+    """Return the distance of each feature to its quartiles."""
+    return np.hstack([np.abs(features - k) for k in np.quantile(features, _KINKS, axis=0)])
 
 
 def _with_ones(features: Floats) -> Floats:

@@ -110,8 +110,9 @@ def relevance_test(
     **Bent effects.** With dependent modalities, an interaction can stand in for what the model
     misses of a single effect: where a and b are correlated, a b is much like a² + b². So its rest
     has more than the other terms. Candidates are, of each modality, its flat values (32 at most, or
-    components of more), the first 16 components of its encoding, and all products of two of them;
-    for a term of three and more modalities also products of components of two of its modalities,
+    components of more), the first 16 components of its encoding, all products of two of them, and
+    the distance of each to its quartiles (what is bent sharply is no sum of squares); for a term of
+    three and more modalities also products of components of two of its modalities,
     and cubic ones. Added are those that the residuals follow most closely, and those that the
     contribution of the term does [3]_: up to 100 of each, and up to one for each 10 test rows (or
     groups; or twice the rows of the rarer class), until the next would add less than chance does. A
