@@ -241,6 +241,28 @@ class Recombination:
             inner=np.einsum("nkq,nkr,n->qr", weighted, design, self.share),
         )
 
+    def beside_bent_effects(
+        self, products: Sequence[Products], n_units: float, threshold: float
+    ) -> Floats | None:
+        """Best mean of the response by the terms together and bent effects of single modalities.
+
+        Those among ``products`` that the residuals follow, by ``n_units`` and ``threshold`` as in
+        :func:`~sklearn_mmfusion._fitting.stand_ins.stand_ins`; None where they follow none. Rows of
+        weight 0 are predicted and have no part in it.
+        """
+        y = self._known_response()
+        n, _, n_outputs = self.contributions.shape
+        intercepts = np.broadcast_to(np.eye(n_outputs), (n, n_outputs, n_outputs))
+        design = np.concatenate([intercepts, self.contributions.sum(axis=1)[:, :, None]], axis=2)
+        theta = self._newton(design, np.append(self.intercept, 1.0), y)
+        residual = y - self._mean(design @ theta)
+        bent = stand_ins(residual, design, products, self.share, n_units, threshold)
+        if not bent.shape[2]:
+            return None
+        design = np.concatenate([design, bent], axis=2)
+        theta = self._newton(design, np.append(theta, np.zeros(bent.shape[2])), y)
+        return self._mean(design @ theta)
+
     def _newton(self, design: Floats, theta: Floats, y: Floats) -> Floats:
         """Best coefficients of a design (n, k, q), by Newton steps that never raise the loss."""
 

@@ -16,6 +16,11 @@ from sklearn_mmfusion._block_norm import fixed_strength
 from sklearn_mmfusion._errors import InputError, InputTypeError
 from sklearn_mmfusion._fitting.held_out import row_frame, step_remedy
 from sklearn_mmfusion._inputs.validation import check_fit_inputs, check_sample_weight
+from sklearn_mmfusion._relevance.null_targets import (
+    additive_fits,
+    draw_target,
+    without_interactions,
+)
 from sklearn_mmfusion._relevance.refits import (
     Refit,
     in_companies,
@@ -150,6 +155,13 @@ def relevance_intervals(
     what dependence alone makes of an interaction is in the null; permuting the rows of modalities
     against each other would take it out. Out of fold, since residuals of training rows are too
     small.
+
+    **Bent effects.** What the additive model misses of a modality alone belongs to the null as
+    well: where modalities are correlated an interaction can stand in for it, and where they are not
+    its size goes along with that of products, so that in random order it moves them less. So bent
+    effects of each modality, of its flat values and its encoding as in ``relevance_test``, join the
+    predictions: those that the residuals of the other folds follow most closely, up to one for each
+    10 rows (or groups; or twice the rows of the rarer class).
 
     References
     ----------
@@ -362,17 +374,15 @@ def _null_scores(
     tests = iter([take_rows(X, test) for _, test in folds])
     companies = in_companies(jobs)
     calls = (
-        delayed(_additive_predictions)(company, [next(tests) for _ in company], y)
+        delayed(additive_fits)(company, [next(tests) for _ in company], X, y)
         for company in companies
     )
     sizes = [len(company) for company in companies]
     found = parallel.run(calls, "fits without interactions, for the null", sizes)
-    predicted = [part for parts in found for part in parts]
-    whole = np.zeros((len(y), *predicted[0].shape[1:]))
-    for (_, test), part in zip(folds, predicted, strict=True):
-        whole[test] = part
+    fits = [fit for part in found for fit in part]
+    whole = without_interactions(estimator, y, fits, folds, weight, groups)
     seeds = rng.randint(2**31 - 1, size=n_refits).tolist()
-    targets = [_null_target(estimator, y, whole, rng) for _ in seeds]
+    targets = [draw_target(estimator, y, whole, rng) for _ in seeds]
     # An interaction that was kept is set against others that were: with "auto" strength nearly all
     # of these fits would leave them out, and any that the fit has would be above the null.
     kept = fixed_strength(estimator, X, y)
@@ -385,44 +395,3 @@ def _null_scores(
         "fits of the null",
     )
     return np.array([fit[2] for fit in fits])
-
-
-def _additive_predictions(jobs: list[Refit], tests: list[Any], y: Any) -> list[Floats]:
-    """Predictions, or probabilities, of models without interactions on their folds."""
-    pairs = zip(refit(jobs), tests, strict=True)
-    return [_prediction(fitted, rows, y) for (fitted, _), rows in pairs]
-
-
-def _prediction(fitted: Any, rows: Any, y: Any) -> Floats:
-    if not is_classifier(fitted):
-        return np.asarray(fitted.predict(rows), dtype=np.float64)
-    found = np.asarray(fitted.predict_proba(rows))
-    if np.ndim(y) == 2 and np.shape(y)[1] > 1:
-        return found
-    classes = np.unique(np.asarray(y))
-    whole = np.zeros((len(found), len(classes)))
-    whole[:, np.searchsorted(classes, fitted.classes_)] = found
-    return whole
-
-
-def _null_target(
-    estimator: Any, y: Any, predicted: Floats, rng: np.random.RandomState
-) -> npt.NDArray[Any]:
-    """Draw a target from the additive model."""
-    array = np.asarray(y)
-    if not is_classifier(estimator):
-        array = array.astype(np.float64).reshape(predicted.shape)
-        residual = array - predicted
-        return predicted + residual[rng.permutation(len(residual))]
-    if array.ndim == 2 and array.shape[1] > 1:
-        return (rng.uniform(size=predicted.shape) < predicted).astype(np.int64)
-    classes = np.unique(array)
-    thresholds = np.cumsum(predicted, axis=1)
-    drawn = (rng.uniform(size=(len(predicted), 1)) > thresholds).sum(axis=1)
-    drawn = np.minimum(drawn, len(classes) - 1)
-    # A class that was not drawn goes to the rows that come nearest to it: fits need two of each.
-    for k in range(len(classes)):
-        short = 2 - int((drawn == k).sum())
-        if short > 0:
-            drawn[np.argsort(-predicted[:, k], kind="stable")[:short]] = k
-    return classes[drawn]

@@ -21,7 +21,7 @@ from sklearn_mmfusion import (
     RelevanceWarning,
     relevance_intervals,
 )
-from sklearn_mmfusion._relevance.intervals import _drawn_weight, _folds, _null_target
+from sklearn_mmfusion._relevance.intervals import _drawn_weight, _folds
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -134,28 +134,6 @@ def test_folds_are_repeated_and_keep_groups_together():
     given, scale = _folds(LeastSquares(), N, y, groups, GroupKFold(3), 8, rng)
     assert len(given) == 3
     assert scale == pytest.approx(2)
-
-
-def test_null_target_of_a_regression_keeps_predictions_and_residuals():
-    rng = np.random.RandomState(0)
-    y, predicted = rng.normal(size=50), rng.normal(size=50)
-    drawn = _null_target(LeastSquares(), y, predicted, rng)
-    np.testing.assert_allclose(np.sort(drawn - predicted), np.sort(y - predicted))
-    assert np.abs(drawn - y).max() > 0.1
-
-
-def test_null_target_of_classes_is_drawn_from_the_probabilities():
-    rng = np.random.RandomState(0)
-    y = np.array(["x", "y", "z"] * 1000)
-    predicted = np.tile([0.2, 0.7, 0.1], (3000, 1))
-    drawn = _null_target(Logistic(), y, predicted, rng)
-    for label, chance in zip("xyz", (0.2, 0.7, 0.1), strict=True):
-        assert (drawn == label).mean() == pytest.approx(chance, abs=0.03)
-    never = np.tile([0.5, 0.5, 0.0], (30, 1))
-    never[4:6, 2] = 1e-9
-    assert list(np.flatnonzero(_null_target(Logistic(), y[:30], never, rng) == "z")) == [4, 5]
-    labels = _null_target(Logistic(), np.zeros((3000, 2)), np.tile([0.1, 0.6], (3000, 1)), rng)
-    np.testing.assert_allclose(labels.mean(axis=0), [0.1, 0.6], atol=0.03)
 
 
 @pytest.mark.parametrize("kind", ["regression", "classification"])
