@@ -240,6 +240,7 @@ def relevance_intervals(
     return RelevanceIntervals(
         {
             "term_names": names,
+            "term_modalities": modalities,
             "estimate": estimate,
             "scores": scores,
             "mean": scores.mean(axis=0),
