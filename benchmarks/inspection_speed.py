@@ -74,11 +74,11 @@ def seconds(function: Callable[[], Any]) -> float:
     return time.process_time() - start
 
 
-def matrix_rate() -> float:
+def matrix_rate(width: int) -> float:
     """Return floating-point operations per second in products of matrices, of one thread."""
-    a, b = torch.rand(4096, 65).double(), torch.rand(65, 65).double()
+    a, b = torch.rand(4096, width).double(), torch.rand(width, width).double()
     with intra_op_threads(1):
-        return 2 * 4096 * 65**2 / min(seconds(lambda: a @ b) for _ in range(50))
+        return 2 * 4096 * width**2 / min(seconds(lambda: a @ b) for _ in range(50))
 
 
 def in_turns(
@@ -185,6 +185,7 @@ def main() -> None:
     n, n_exact, n_long = (40, 12, 200) if args.quick else (500, 60, args.long)
     part = 400 if args.quick else args.part
     report = Report("inspection_speed", "EMAP and perceptual scores from cached encodings", args)
+    n_units = 0
     emaps: list[dict[str, Any]] = []
     scores: list[dict[str, Any]] = []
     with intra_op_threads(1):
@@ -201,6 +202,8 @@ def main() -> None:
                 scores.append({**who, **time_scores(model, X, y, 1)})
                 X, y = make_data(encoder, n, 3)
                 model = fitted(estimator, encoder, X, y)
+                if estimator == "Routing":
+                    n_units = model.module_.features.hidden_dim + 1  # with a constant
                 some = {name: values[:n_exact] for name, values in X.items()}
                 for rows, method in ((some, "exact"), (X, "sampled")):
                     timed = time_emap(model, rows, method, part, args.repetitions, **options)
@@ -222,20 +225,20 @@ def main() -> None:
         "asks it once and counts the others, as long as both say the same. Encoding is what "
         "comes before any score of ours."
     )
-    report.text(_bound(emaps))
+    report.text(_bound(emaps, n_units))
     report.write()
 
 
-def _bound(emaps: list[dict[str, Any]]) -> str:
+def _bound(emaps: list[dict[str, Any]], n_units: int) -> str:
     """Say what sampled EMAP of routing on three modalities cannot do without."""
     (row,) = (
         row
         for row in emaps
         if (row["encoder"], row["estimator"], row["method"]) == ("MLP", "Routing", "sampled")
     )
-    n_pairs, n_units = 3, 65  # two interactions with each other and themselves; with a constant
+    n_pairs = 3  # two interactions with each other and themselves
     n_operations = N_DRAWS * row["rows"] * row["modalities"] * n_pairs * 2 * n_units**2
-    rate = matrix_rate()
+    rate = matrix_rate(n_units)
     return (
         f"What bounds routing: sampled EMAP of {row['modalities']} modalities compares, for every "
         f"draw, row and modality, the two interactions that have it, by {n_pairs} forms of "

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -94,10 +95,14 @@ class Evaluator:
             outputs += part.evaluate(index[:, list(part.members)])
         return outputs
 
+    @cached_property
+    def own_index(self) -> Index:
+        """Index of X itself, (n_samples, n_modalities)."""
+        return np.repeat(self.own_rows[:, None], len(self.names), axis=1)
+
     def own_outputs(self) -> Floats:
         """Return the outputs of X itself, (n_samples, n_outputs)."""
-        rows = self.own_rows
-        return self.evaluate(np.repeat(rows[:, None], len(self.names), axis=1))
+        return self.evaluate(self.own_index)
 
 
 def make_evaluator(

@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 from sklearn_mmfusion.inspection._buffers import Buffers
-from sklearn_mmfusion.inspection._products import Product, laid
+from sklearn_mmfusion.inspection._grouping import grouped_contraction
+from sklearn_mmfusion.inspection._products import Product, laid, products_of
 from sklearn_mmfusion.modules.term_vectors import TermVectors
 
 _VALUES = 2**18  # numbers of the products of the vectors of an axis: 2 MB, about a cache
 _BLOCK_VALUES = 2**16  # numbers of what the next step overwrites: 512 KB, within a cache
 
 __all__ = [
+    "all_hidden_inputs",
     "axis_masks",
     "axis_sums",
     "chosen",
@@ -42,6 +44,17 @@ def hidden_inputs(features: TermVectors, encodings: Sequence[Tensor], t: int) ->
         weight: Tensor = linear.weight[start : start + width]  # type: ignore[index]
         inputs.append((h * math.sqrt(h.shape[1])) @ weight.T)
     return inputs
+
+
+def all_hidden_inputs(features: TermVectors, encodings: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Return the same for every term: a modality is normalised and mapped once for all of them."""
+    parts: dict[tuple[int, int], Tensor] = {}
+    for m in (int(key) for key in features.maps):
+        mine = [t for t, term in enumerate(features.terms) if m in term]
+        h = features.norms[m](encodings[m])
+        mapped = features.maps[str(m)](h * math.sqrt(h.shape[1])).split(features.hidden_dim, 1)
+        parts |= {(t, m): part for t, part in zip(mine, mapped, strict=True)}
+    return [[parts[t, m] for m in term] for t, term in enumerate(features.terms)]
 
 
 def chosen(values: Tensor, rows: Product, m: int) -> Tensor:
@@ -117,6 +130,10 @@ def contracted(
         overwrites it; the result is of shape (*shape, k).
     """
     n_axes = len(rows.shape)
+    if n_axes == 1 and then is not None:
+        by_groups = grouped_contraction(core, factors, rows, then)
+        if by_groups is not None:
+            return by_groups
     order = sorted(range(n_axes), key=lambda axis: -len(rows.members(axis)))
     met = core.permute([m for axis in order for m in rows.members(axis)] + [core.ndim - 1])[None]
     n_met = 1
@@ -135,7 +152,7 @@ def _meet(vectors: Sequence[Tensor], met: Tensor) -> Tensor:
     step = max(1, _VALUES // met.shape[1])
     pieces = []
     for some in zip(*(vector.split(step) for vector in vectors), strict=True):
-        pieces.append(torch.bmm(_products(some).expand(len(met), -1, -1), met))
+        pieces.append(torch.bmm(products_of(some).expand(len(met), -1, -1), met))
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces, 1)
 
 
@@ -149,7 +166,7 @@ def _meet_in_blocks(
     found: Tensor | None = None
     for start in range(0, n, limit):
         own = slice(start, min(start + limit, n))
-        product = _products([vector[own] for vector in vectors])
+        product = products_of([vector[own] for vector in vectors])
         step = max(1, limit // len(product))
         for first in range(0, len(met), step):
             some = met[first : first + step]
@@ -161,8 +178,3 @@ def _meet_in_blocks(
             found[first : first + step, own] = made
     assert found is not None  # there is a combination
     return found
-
-
-def _products(vectors: Sequence[Tensor]) -> Tensor:
-    """Return the products of all elements of vectors, (n, d) each, (n, product of d)."""
-    return reduce(lambda one, other: (one[:, :, None] * other[:, None, :]).flatten(1), vectors)

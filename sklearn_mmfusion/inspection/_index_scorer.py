@@ -13,7 +13,11 @@ from sklearn.metrics import check_scoring
 
 from sklearn_mmfusion.inspection._evaluator import Evaluator, fitted_modalities, make_evaluator
 from sklearn_mmfusion.inspection._many_scores import many_scores
-from sklearn_mmfusion.inspection._response import choose_response, score_outputs
+from sklearn_mmfusion.inspection._response import (
+    choose_response,
+    predict_outputs,
+    score_outputs,
+)
 from sklearn_mmfusion.inspection._results import check_target
 from sklearn_mmfusion.inspection._rows import ModalityRows, read_rows
 
@@ -51,6 +55,7 @@ class IndexScorer:
     scorer: Scorer
     scoring: Any
     evaluator: Evaluator | None
+    _own_outputs: npt.NDArray[np.float64] | None = None  # of X, where they have been scored
 
     def scores(self, indices: Sequence[Index], n_jobs: int | None = None) -> list[float]:
         """Return a score for each index of shape (n_samples, n_modalities)."""
@@ -65,8 +70,19 @@ class IndexScorer:
         per_block = max(1, _BLOCK // self.rows.n_samples)
         for start in range(0, len(indices), per_block):
             some = indices[start : start + per_block]
-            found += many(self.evaluator.evaluate(np.concatenate(some)))
+            outputs = self.evaluator.evaluate(np.concatenate(some))
+            if start == 0 and np.array_equal(some[0], self.evaluator.own_index):
+                self._own_outputs = outputs[: len(some[0])].copy()
+            found += many(outputs)
         return found
+
+    def predict(self) -> Any:
+        """Return what the estimator predicts of X."""
+        if self.evaluator is None:
+            return self.estimator.predict(self.X)
+        own = self._own_outputs
+        own = self.evaluator.own_outputs() if own is None else own
+        return predict_outputs(self.evaluator.response, own)
 
     def score(self, index: Index) -> float:
         """Call the estimator on recombined rows and score it."""

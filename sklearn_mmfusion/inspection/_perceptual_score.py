@@ -170,11 +170,18 @@ def _perceptual_score(
     for members in sets:
         for permutation in permutations(n, n_repeats, seed, [names[m] for m in members]):
             index = own.copy()
-            index[:, list(members)] = permutation[:, None]
+            for m in members:
+                index[:, m] = permutation
             indices.append(index)
     score, *permuted = scorer.scores(indices, n_jobs)
     hint = one_label_hint(
-        scorer.estimator, scorer.scoring, score, scorer.X, scorer.y, scorer.sample_weight
+        scorer.estimator,
+        scorer.scoring,
+        score,
+        scorer.X,
+        scorer.y,
+        scorer.sample_weight,
+        predict=scorer.predict,
     )
     importances = score - np.array(permuted).reshape(len(sets), n_repeats)
     constant_score = None

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product as all_pairs
 from typing import Any, TypeVar
 
@@ -19,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-__all__ = ["Product", "grid", "laid", "listed"]
+__all__ = ["Product", "grid", "laid", "listed", "products_of"]
 
 Floats = npt.NDArray[np.float64]
 Index = npt.NDArray[np.intp]
@@ -70,16 +71,20 @@ class Product:
         return laid(values, sorted({self.axes[m] for m in members}), len(self.shape))
 
     def blocks(
-        self, limit: int, longest: int | None = None
+        self, limit: int, longest: int | None = None, *, keeps_rows: bool = False
     ) -> Iterator[tuple[tuple[slice, ...], Product]]:
         """Yield parts of at most ``limit`` combinations, and where they lie.
 
         None of their sides is longer than ``longest``, where that is given.
         Their sides are as even as can be: what is computed for each position of an axis is
-        computed again for every block along the others.
+        computed again for every block along the others. With ``keeps_rows``, blocks of two axes
+        have all of the last one, as long as they can: its numbers lie side by side.
         """
         sides = list(self.shape)
         longest = longest or max(sides)
+        if keeps_rows and len(sides) == 2 and sides[1] <= limit:
+            n_blocks = -(-sides[0] // (limit // sides[1]))
+            sides[0] = -(-sides[0] // n_blocks)
         while math.prod(sides) > max(1, limit) or max(sides) > longest:
             axis = sides.index(max(sides))
             sides[axis] = -(-sides[axis] // 2)
@@ -127,3 +132,8 @@ def laid(values: Values, axes: Sequence[int], n_axes: int, before: int = 0) -> V
     lengths = dict(zip(axes, values.shape[before:after], strict=True))
     along: list[int] = [lengths.get(axis, 1) for axis in range(n_axes)]
     return values.reshape([*values.shape[:before], *along, *values.shape[after:]])
+
+
+def products_of(vectors: Sequence[Tensor]) -> Tensor:
+    """Return the products of all elements of vectors, (n, d) each, (n, product of d)."""
+    return reduce(lambda one, other: (one[:, :, None] * other[:, None, :]).flatten(1), vectors)

@@ -18,9 +18,9 @@ from sklearn_mmfusion.inspection._gathering import axis_masks, axis_sums
 from sklearn_mmfusion.inspection._products import Product, laid
 from sklearn_mmfusion.inspection._routed_terms import RoutedTerm
 
-__all__ = ["Added", "Level", "Said", "Where"]
+__all__ = ["Added", "Level", "Said", "Where", "taken"]
 
-# What each axis adds to the hidden layers, (t, n, h), and where it is there, (t, n).
+# What each axis adds to the hidden layers, (t, h, n), and where it is there, (t, n).
 Added = Sequence[tuple[Tensor, Tensor | None]]
 # Positions along each axis of the product: slices make a block, tensors a list of combinations.
 Where = Sequence[slice] | Sequence[Tensor]
@@ -36,19 +36,19 @@ class Said:
         The axes of the level; of a list of combinations the only one.
     place : slice
         Where the terms are among those of all levels.
-    hidden : Tensor of shape (t, *own, h)
+    hidden : Tensor of shape (t, h, *own)
         Hidden layers; 0 where a member is absent, as all that it says.
     p : Tensor of shape (t, *shape)
         Activations, with 1 in place of other axes, like the next two.
     read : Tensor of shape (t, j, *shape)
         Activation times votes as they are read out.
-    within : Tensor of shape (t, t, g, *shape)
-        How the terms agree with each other.
-    met : Tensor of shape (t, *own, q, g, h)
+    within : Tensor of shape (t, g, *shape)
+        How much the activated terms of the level agree with each of them.
+    met : Tensor of shape (t, q, g, h, *own)
         What is to meet the hidden layers of the levels before.
     listed : Tensor of int or None
-        Of a list of combinations: which rows of ``met`` belong to them. It is the largest of all
-        these, and never needed at once.
+        Of a list of combinations: which positions of ``met`` belong to them. It is the largest of
+        all these, and never needed at once.
     """
 
     axes: tuple[int, ...]
@@ -68,10 +68,10 @@ class Said:
             return Said(
                 (0,),
                 self.place,
-                self.hidden.index_select(1, mine),
-                self.p.flatten(1).index_select(1, mine),
-                self.read.flatten(2).index_select(2, mine),
-                self.within.flatten(3).index_select(3, mine),
+                taken(self.hidden, mine),
+                taken(self.p.flatten(1), mine),
+                taken(self.read.flatten(2), mine),
+                taken(self.within.flatten(2), mine),
                 self.met,
                 mine,
             )
@@ -80,11 +80,11 @@ class Said:
         return Said(
             self.axes,
             self.place,
-            self.hidden[:, mine],
+            self.hidden[..., mine],
             self.p[(every, *along)],
             self.read[(every, every, *along)],
-            self.within[(every, every, every, *along)],
-            self.met[:, mine],
+            self.within[(every, every, *along)],
+            self.met[..., mine],
         )
 
 
@@ -100,19 +100,19 @@ class Level:
         The terms.
     place : slice
         Where they are among those of all levels.
-    n_concepts : int
-        Number of concepts.
-    inner : list of Tensor of shape (h, q * g * h + 1 + j)
-        For each term, from its hidden units to what meets those of the terms up to it, and to its
-        activation logit and what is read out.
-    outer : Tensor of shape (t, h, q * g * h)
+    n_read : int
+        Number of votes as they are read out, j.
+    inner : list of Tensor of shape (1 + j + q * g * h, h)
+        For each term, from its hidden units to its activation logit, to what is read out, and to
+        what meets those of the terms up to it.
+    outer : Tensor of shape (t, q * g * h, h)
         From hidden units to what meets those of the terms of the levels before.
     """
 
     axes: tuple[int, ...]
     terms: list[RoutedTerm]
     place: slice
-    n_concepts: int
+    n_read: int
     inner: list[Tensor]
     outer: Tensor
 
@@ -122,25 +122,26 @@ class Level:
         pairs = list(zip(self.terms, own, strict=True))
         sums = zip(*(axis_sums(term.inputs, some, term.bias) for term, some in pairs), strict=True)
         masks = zip(*(axis_masks(term.masks, some) for term, some in pairs), strict=True)
-        return [(torch.stack(s), _stacked(m, len(s[0]))) for s, m in zip(sums, masks, strict=True)]
+        return [
+            (torch.stack(s).transpose(1, 2).contiguous(), _stacked(m, len(s[0])))
+            for s, m in zip(sums, masks, strict=True)
+        ]
 
     def say(self, added: Added, where: Where, buffers: Buffers) -> Said:
         """Return what is said at some positions; the hidden layers lie in the buffers."""
         hidden = self._hidden(added, where, buffers)
-        flat = hidden.flatten(1, -2)
-        (axes, n_axes), (_, *own, width) = _laid_on(self.axes, where), hidden.shape
-        within, said = self._within(flat, buffers)
-        said = laid(said.unflatten(-1, own), axes, n_axes, before=2)
-        p = torch.sigmoid(said[:, 0])
-        met = torch.bmm(flat, self.outer).view(*hidden.shape[:-1], -1, *within.shape[2:3], width)
+        flat, own = hidden.flatten(2), hidden.shape[2:]
+        axes, n_axes = _laid_on(self.axes, where)
+        p, read, within = self._within(flat, buffers)
+        met = torch.bmm(self.outer, flat)
         return Said(
             axes,
             self.place,
             hidden,
-            p,
-            said[:, 1:] * p[:, None],
-            laid(within.unflatten(-1, own), axes, n_axes, before=3),
-            met,
+            laid(p.unflatten(1, own), axes, n_axes, before=1),
+            laid(read.unflatten(2, own), axes, n_axes, before=2),
+            laid(within.unflatten(2, own), axes, n_axes, before=2),
+            met.view(len(met), -1, within.shape[1], flat.shape[1], *own),
         )
 
     def _hidden(self, added: Added, where: Where, buffers: Buffers) -> Tensor:
@@ -148,7 +149,7 @@ class Level:
         parts, masks = [], []
         for place, (axis, (sums, mask)) in enumerate(zip(self.axes, added, strict=True)):
             own = (place % n_own,)
-            parts.append(laid(_chosen(sums, where[axis]), own, n_own, before=1))
+            parts.append(laid(_chosen(sums, where[axis]), own, n_own, before=2))
             if mask is not None:
                 masks.append(laid(_chosen(mask, where[axis]), own, n_own, before=1))
         if len(parts) == 1:
@@ -160,26 +161,35 @@ class Level:
             for part in parts[2:]:
                 total += part
             total.relu_()
-        return total.mul_(reduce(torch.logical_and, masks)[..., None]) if masks else total
+        return total.mul_(reduce(torch.logical_and, masks)[:, None]) if masks else total
 
-    def _within(self, hidden: Tensor, buffers: Buffers) -> tuple[Tensor, Tensor]:
-        """Return how the terms agree with each other, (t, t, g, n), and what they say.
+    def _within(self, hidden: Tensor, buffers: Buffers) -> tuple[Tensor, Tensor, Tensor]:
+        """Return activations, what is read out, and how much the terms agree with each of them.
 
-        That is activation logits and votes as they are read out, (t, 1 + j, n).
+        Shape: hidden (t, h, n) -> (t, n), (t, j, n), (t, g, n).
         """
-        n_terms, n, width = hidden.shape
-        n_gaps, n_said = self.n_concepts - 1, self.n_concepts + 1
-        found = hidden.new_empty(n_terms, n_terms, n_gaps, n)
-        said = hidden.new_empty(n_terms, n_said, n)
+        n_terms, width, n = hidden.shape
+        p, read = hidden.new_empty(n_terms, n), hidden.new_empty(n_terms, self.n_read, n)
+        agreed = []
         for i, weight in enumerate(self.inner):
-            both = buffers.take((self.axes, "inner"), n, weight.shape[1])
-            torch.mm(hidden[i], weight, out=both)
-            said[i] = both[:, -n_said:].T
-            met = both[:, :-n_said].unflatten(1, (i + 1, n_gaps, width))
-            for q in range(i + 1):
-                # What a term agrees with another on is what that agrees with it on.
-                found[i, q] = found[q, i] = torch.bmm(met[:, q], hidden[q][..., None])[..., 0].T
-        return found, said
+            both = torch.mm(weight, hidden[i], out=buffers.take("inner", len(weight), n))
+            torch.sigmoid(both[0], out=p[i])
+            torch.mul(both[1 : 1 + self.n_read], p[i], out=read[i])
+            met = both[1 + self.n_read :].view(i + 1, -1, width, n)
+            agreed.append(met.mul_(hidden[: i + 1, None]).sum(2))
+        # What a term agrees with another on is what that agrees with it on.
+        found = torch.stack([some[-1] * own for some, own in zip(agreed, p, strict=True)])
+        for i, some in enumerate(agreed):
+            for q in range(i):
+                found[i].addcmul_(some[q], p[q])
+                found[q].addcmul_(some[q], p[i])
+        return p, read, found
+
+
+def taken(values: Tensor, where: Tensor) -> Tensor:
+    """Return values at any positions of the last axis, (..., n)."""
+    # Faster than by index_select, which is for axes before the last.
+    return values.gather(-1, where.expand(*values.shape[:-1], -1))
 
 
 def _laid_on(axes: tuple[int, ...], where: Where) -> tuple[tuple[int, ...], int]:
@@ -188,8 +198,8 @@ def _laid_on(axes: tuple[int, ...], where: Where) -> tuple[tuple[int, ...], int]
 
 
 def _chosen(values: Tensor, where: slice | Tensor) -> Tensor:
-    """Return values at positions of an axis, (t, n, ...)."""
-    return values[:, where] if isinstance(where, slice) else values.index_select(1, where)
+    """Return values at positions of an axis, (..., n)."""
+    return values[..., where] if isinstance(where, slice) else taken(values, where)
 
 
 def _stacked(masks: Sequence[Tensor | None], n: int) -> Tensor | None:

@@ -64,9 +64,8 @@ def routed_function(
     lists_by_gaps = n_forms * n_hidden <= n_spanning * n_said
 
     def function(rows: Product) -> Tensor:
-        summed = (by_gaps if len(rows.shape) > 1 or lists_by_gaps else None) or by_votes()
-        outputs: Tensor = fusion._contrasted(summed(rows)) + fusion.bias
-        return outputs
+        way = (by_gaps if len(rows.shape) > 1 or lists_by_gaps else None) or by_votes()
+        return way(rows) + fusion.bias
 
     return function, fusion.n_concepts  # both ways pass combinations in blocks of their own
 
@@ -104,7 +103,8 @@ def _by_votes(terms: Sequence[RoutedTerm], fusion: Routing) -> Callable[[Product
     def function(product: Product) -> Tensor:
         blocks = listed(product.written_out()).blocks(step)
         found = torch.cat([of_list(block) for _, block in blocks])
-        return found.reshape(*product.shape, -1)
+        outputs: Tensor = fusion._contrasted(found)
+        return outputs.reshape(*product.shape, -1)
 
     return function
 
@@ -114,4 +114,4 @@ def _gaps(terms: Sequence[RoutedTerm], fusion: Routing) -> GapRouting | None:
     n_values = len(terms) ** 2 * (fusion.n_concepts - 1) * len(terms[0].bias) ** 2
     if fusion.n_routing_iter != 1 or n_values > _FORM_VALUES:
         return None
-    return GapRouting(terms, fusion.scale)
+    return GapRouting(terms, fusion.scale, fusion.is_contrast)

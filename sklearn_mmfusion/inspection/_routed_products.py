@@ -9,14 +9,14 @@ which is a form in the hidden layers of two terms. A hidden layer has one value 
 of the axes that its modalities lie on, so that most of these forms are small matrix products.
 
 Letters: n row, t, q and i terms of levels, h hidden unit, j concept, g gap (a concept but the
-first); own: axes of a level, shape: all axes of the product.
+first), u term of a level, k output; own: axes of a level, shape: all axes of the product.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from functools import cached_property
-from string import ascii_lowercase
+from functools import cached_property, reduce
 
 import numpy as np
 import torch
@@ -24,12 +24,14 @@ from torch import Tensor
 
 from sklearn_mmfusion.inspection._buffers import Buffers
 from sklearn_mmfusion.inspection._products import Product, grid, laid
-from sklearn_mmfusion.inspection._routed_levels import Added, Level, Said, Where
+from sklearn_mmfusion.inspection._routed_levels import Added, Level, Said, Where, taken
 from sklearn_mmfusion.inspection._routed_terms import RoutedTerm
 
 __all__ = ["GapRouting"]
 
-_VALUES = 2**20  # numbers of a block of combinations: 8 MB; smaller ones cost more calls
+_VALUES = (
+    2**19
+)  # numbers of a block of combinations, of one kind: 4 MB; smaller ones cost more calls
 _MET_VALUES = 2**24  # numbers that all positions of an axis make to meet others: 128 MB
 
 # A level, what is added to its hidden layers, and what it says everywhere, where that is kept.
@@ -45,29 +47,33 @@ class GapRouting:
         The terms.
     scale : float
         Factor in the softmax.
+    is_contrast : bool
+        Whether there are two concepts, of which the second minus the first is the output.
     """
 
-    def __init__(self, terms: Sequence[RoutedTerm], scale: float) -> None:
+    def __init__(self, terms: Sequence[RoutedTerm], scale: float, is_contrast: bool) -> None:
         self.terms = list(terms)
-        self.n_concepts = terms[0].n_concepts
-        self._factor = scale / self.n_concepts
+        self.is_contrast = is_contrast
+        self._n_hidden, self._n_concepts, _ = terms[0].votes.shape
+        self._factor = scale / self._n_concepts
         self._forms: dict[tuple[int, int], Tensor] = {}
         # Of the last product alone: each arrangement holds all forms once more.
         self._levels: dict[tuple[int, ...], list[Level]] = {}
         self._buffers = Buffers()
 
     def __call__(self, rows: Product) -> Tensor:
-        """Return the sums of what is read out of all terms, (*shape, j)."""
-        sums = self.terms[0].bias.new_empty(self.n_concepts, *rows.shape)
+        """Return the sums of what is read out of all terms, (*shape, k)."""
+        n_outputs = 1 if self.is_contrast else self._n_concepts
+        sums = self.terms[0].bias.new_empty(n_outputs, *rows.shape)
         if len(rows.shape) == 1:
             parts = _lists(rows, self._step(self._every_row, 1))
             self._fill(sums, self._every_row, parts)
             return sums.T
-        n_met = len(self.terms) ** 2 * (self.n_concepts - 1) * len(self.terms[0].bias)
+        n_met = len(self.terms) ** 2 * (self._n_concepts - 1) * self._n_hidden
         for where, block in rows.blocks(sums[0].numel(), longest=max(64, _MET_VALUES // n_met)):
             ready = self._ready(block)
             step = self._step(ready, len(rows.shape))
-            parts = ((part, part) for part, _ in block.blocks(step))
+            parts = ((part, part) for part, _ in block.blocks(step, keeps_rows=True))
             self._fill(sums[(slice(None), *where)], ready, parts)
         return sums.movedim(0, -1)
 
@@ -77,14 +83,15 @@ class GapRouting:
         ready: Sequence[_Ready],
         parts: Iterable[tuple[Sequence[slice], Where]],
     ) -> None:
-        """Set the sums of all parts: where they go, (j, *shape), and the positions."""
+        """Set the sums of all parts: where they go, (k, *shape), and the positions."""
         for target, where in parts:
             said = [
                 level.say(added, where, self._buffers) if alone is None else alone.at(where)
                 for level, added, alone in ready
             ]
             part = sums[(slice(None), *target)]
-            part.copy_(_read_out(said, part.shape[1:], self._buffers))
+            scores = _scores(said, part.shape[1:], self._buffers)
+            part.copy_(_contrast(said, scores) if self.is_contrast else _sums(said, scores))
 
     def _ready(self, rows: Product) -> list[_Ready]:
         """Return the levels of a product: what depends on one axis is said for all of it."""
@@ -103,17 +110,16 @@ class GapRouting:
         return self._ready(grid([np.arange(len(self.terms[0].inputs[0]))] * n_modalities))
 
     def _step(self, ready: Sequence[_Ready], n_axes: int) -> int:
-        """Return the combinations of a block, by hidden layers of levels with so many axes."""
+        """Return the combinations of a block, by what levels with so many axes make of one."""
         spanning = sum(len(level.terms) for level, *_ in ready if len(level.axes) >= n_axes)
-        n_hidden = len(self.terms[0].bias) * self.n_concepts
-        return max(64, _VALUES // (2 * len(self.terms) * self.n_concepts + n_hidden * spanning))
+        n_gaps, n_hidden = self._n_concepts - 1, self._n_hidden
+        return max(64, _VALUES // max(n_gaps * n_hidden * spanning, n_gaps * len(self.terms)))
 
     def _form(self, t: int, i: int) -> Tensor:
-        """Return the form of a pair, from the units of i to what meets those of t, (h, g * h)."""
+        """Return the form of a pair, from the units of i to what meets those of t, (g * h, h)."""
         if (t, i) not in self._forms:
-            products = torch.einsum("ijc,tjc->jit", self.terms[i].votes, self.terms[t].votes)
-            gaps = (products[1:] - products[:1]) * self._factor
-            self._forms[t, i] = gaps.transpose(0, 1).flatten(1)
+            products = torch.einsum("tjc,ijc->jti", self.terms[t].votes, self.terms[i].votes)
+            self._forms[t, i] = ((products[1:] - products[:1]) * self._factor).flatten(0, 1)
         return self._forms[t, i]
 
     def _arranged(self, axes: tuple[int, ...]) -> list[Level]:
@@ -132,14 +138,26 @@ class GapRouting:
 
     def _level(self, axes: tuple[int, ...], terms: list[int], before: Sequence[int]) -> Level:
         inner = [
-            torch.cat([*(self._form(q, t) for q in terms[: i + 1]), self.terms[t].read], 1)
+            torch.cat([self._read(t), *(self._form(q, t) for q in terms[: i + 1])])
             for i, t in enumerate(terms)
         ]
-        outer = inner[0].new_empty(len(terms), len(inner[0]), 0)
+        outer = inner[0].new_empty(len(terms), 0, self._n_hidden)
         if before:
-            outer = torch.stack([torch.cat([self._form(q, t) for q in before], 1) for t in terms])
+            outer = torch.stack([torch.cat([self._form(q, t) for q in before]) for t in terms])
         place = slice(len(before), len(before) + len(terms))
-        return Level(axes, [self.terms[t] for t in terms], place, self.n_concepts, inner, outer)
+        n_read = self._n_concepts
+        return Level(axes, [self.terms[t] for t in terms], place, n_read, inner, outer)
+
+    def _read(self, t: int) -> Tensor:
+        """Return what makes activation logit and votes as they are read out, (1 + j, h).
+
+        For a contrast, these are what a share of the second concept adds, and what is there
+        without any.
+        """
+        read = self.terms[t].read.T
+        if self.is_contrast:
+            return torch.stack([read[0], read[1] + read[2], -read[1]])
+        return read
 
 
 def _lists(rows: Product, step: int) -> Iterable[tuple[Sequence[slice], Where]]:
@@ -148,40 +166,90 @@ def _lists(rows: Product, step: int) -> Iterable[tuple[Sequence[slice], Where]]:
         yield where, [torch.from_numpy(row) for row in block.rows]
 
 
-def _read_out(said: Sequence[Said], shape: Sequence[int], buffers: Buffers) -> Tensor:
-    """Return the sums of what is read out of all terms, (j, *shape)."""
-    n_terms, n_gaps = said[-1].place.stop, said[0].within.shape[2]
-    forms = buffers.take("forms", n_terms, n_terms, n_gaps, *shape)
+def _scores(said: Sequence[Said], shape: Sequence[int], buffers: Buffers) -> Tensor:
+    """Return how much better each concept agrees with the terms than the first, (t, g, *shape)."""
+    scores = buffers.take("scores", said[-1].place.stop, said[0].within.shape[1], *shape)
     for i, level in enumerate(said):
-        forms[level.place, level.place] = level.within
+        mine = scores[level.place]
+        mine.copy_(level.within.expand_as(mine))
         for other in said[:i]:
-            _set_agreement(forms, other, level, buffers)
-    p = torch.cat([level.p.expand(-1, *shape) for level in said])
-    # How much better each concept agrees with the terms than the first, (t, g, *shape).
-    forms *= p[None, :, None]
-    coefficients = _coefficients(forms.sum(1))
-    read = torch.cat([level.read.expand(-1, -1, *shape) for level in said])
-    return (coefficients * read).sum(0)
+            for t, hidden in enumerate(other.hidden):
+                met = level.met[:, other.place.start + t]
+                agreed = _agreement(hidden, other.axes, met, level, buffers)
+                mine.addcmul_(agreed, other.p[t])
+                theirs = scores[other.place.start + t]
+                for found, p in zip(agreed, level.p, strict=True):
+                    theirs.addcmul_(found, p)
+    return scores
 
 
-def _set_agreement(forms: Tensor, other: Said, level: Said, buffers: Buffers) -> None:
-    """Set the forms in the terms of two levels, (t, t, g, *shape), both ways round."""
-    n_axes = forms.ndim - 3
-    union = sorted({*other.axes, *level.axes})
-    one, two, both = (
-        "".join(ascii_lowercase[axis] for axis in axes) for axes in (other.axes, level.axes, union)
-    )
-    # Term by term: all at once would have to be copied into another order.
-    for t, hidden in enumerate(other.hidden, other.place.start):
-        met = level.met[..., t, :, :]
+def _agreement(
+    hidden: Tensor, axes: tuple[int, ...], met: Tensor, level: Said, buffers: Buffers
+) -> Tensor:
+    """Return the forms in a term and those of a level, (u, g, *shape).
+
+    There is 1 in place of axes that neither has.
+    """
+    n_axes = level.p.ndim - 1
+    if level.listed is None and not _spans(axes, level.axes):
+        both = sorted({*axes, *level.axes})
+        return laid(_products(hidden, axes, met, level.axes), both, n_axes, before=2)
+    # Each position along what both have last meets another matrix: number by number.
+    found = []
+    for some in met:
         if level.listed is None:
-            found = torch.einsum(f"{one}H,I{two}GH->IG{both}", hidden, met)
+            some = laid(some, [axes.index(axis) for axis in level.axes], len(axes), before=2)
         else:
-            own = buffers.take("met", len(level.listed), *met.shape[2:])
-            torch.index_select(met[0], 0, level.listed, out=own).mul_(hidden[:, None])
-            found = own.sum(-1).T[None]
-        forms[t, level.place] = laid(found, union, n_axes, before=2)
-    forms[level.place, other.place] = forms[other.place, level.place].transpose(0, 1)
+            some = taken(some, level.listed)
+        own = buffers.take("met", len(some), *hidden.shape)
+        found.append(torch.mul(some, hidden, out=own).sum(1))
+    summed = found[0][None] if len(found) == 1 else torch.stack(found)
+    return laid(summed, axes, n_axes, before=2)
+
+
+def _spans(axes: Sequence[int], some: Sequence[int]) -> bool:
+    """Whether axes hold some others, and both have the same one last."""
+    return set(some) < set(axes) and axes[-1] == some[-1]
+
+
+def _products(hidden: Tensor, one: Sequence[int], met: Tensor, two: Sequence[int]) -> Tensor:
+    """Return products of what lies on some axes and on others, (u, g, *union of both)."""
+    shared = [axis for axis in one if axis in two]
+    own = [axis for axis in one if axis not in two]
+    others = [axis for axis in two if axis not in one]
+    n_shared, width = len(shared), len(hidden)
+    left = met.permute(
+        *(3 + two.index(a) for a in shared), 0, 1, *(3 + two.index(a) for a in others), 2
+    )
+    right = hidden.permute(*(1 + one.index(a) for a in shared), 0, *(1 + one.index(a) for a in own))
+    # A product of many matrices is slow where no axis of theirs lies side by side.
+    rows = left.reshape(math.prod(left.shape[:n_shared]), -1, width).contiguous()
+    columns = right.reshape(len(rows), width, -1)
+    columns = columns if 1 in columns.stride()[1:] else columns.contiguous()
+    found = torch.bmm(rows, columns).view(*left.shape[:-1], *right.shape[n_shared + 1 :])
+    order = [*shared, None, None, *others, *own]
+    return found.permute(n_shared, n_shared + 1, *(order.index(a) for a in sorted({*one, *two})))
+
+
+def _contrast(said: Sequence[Said], scores: Tensor) -> Tensor:
+    """Return the sum of what is read out of the second concept minus the first, (1, *shape)."""
+    shares = scores[:, 0].sigmoid_()
+    # Those with one axis first: they add up along it.
+    total = reduce(torch.add, (level.read[:, 1].sum(0) for level in reversed(said)))
+    for level in said:
+        for share, read in zip(shares[level.place], level.read[:, 0], strict=True):
+            total.addcmul_(share, read)
+    return total[None]
+
+
+def _sums(said: Sequence[Said], scores: Tensor) -> Tensor:
+    """Return the sums of what is read out of all terms, (j, *shape)."""
+    coefficients = _coefficients(scores)
+    total = scores.new_zeros(coefficients.shape[1:])
+    for level in said:
+        for own, read in zip(coefficients[level.place], level.read, strict=True):
+            total.addcmul_(own, read)
+    return total
 
 
 def _coefficients(scores: Tensor) -> Tensor:

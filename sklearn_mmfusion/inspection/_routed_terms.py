@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sklearn_mmfusion.inspection._gathering import gathered_sum, hidden_inputs, together
+from sklearn_mmfusion.inspection._gathering import all_hidden_inputs, gathered_sum, together
 from sklearn_mmfusion.inspection._products import Product
 from sklearn_mmfusion.modules.routing import Routing
 from sklearn_mmfusion.modules.term_vectors import TermVectors
@@ -89,6 +89,7 @@ def routed_terms(
     """
     pad = torch.nn.functional.pad
     terms = []
+    inputs = all_hidden_inputs(features, encodings)
     for t, members in enumerate(features.terms):
         votes = fusion.weight[t]
         by_concept = votes.unflatten(1, (fusion.n_concepts, -1))
@@ -100,7 +101,7 @@ def routed_terms(
         terms.append(
             RoutedTerm(
                 members,
-                [pad(part, (0, 1)) for part in hidden_inputs(features, encodings, t)],
+                [pad(part, (0, 1)) for part in inputs[t]],
                 pad(features.hidden_bias[t], (0, 1), value=1.0),
                 torch.cat([own[:, -1:], own[:, :-1] @ said], 1),
                 [present[m] for m in members],

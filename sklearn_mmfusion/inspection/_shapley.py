@@ -248,7 +248,7 @@ def modality_shapley(
         quantities, sets = _quantities(names, interactions)
         found = _score_game(scorer, quantities, n_draws, n_jobs, rng())
         full = float(found.values[0, 1, 0])
-        hint = one_label_hint(estimator, scoring, full, X, y, sample_weight)
+        hint = one_label_hint(estimator, scoring, full, X, y, sample_weight, predict=scorer.predict)
         if hint:
             warn(hint, RelevanceWarning)
         return _result(names, None, sets, interactions, value, found, found.values[0, 1])

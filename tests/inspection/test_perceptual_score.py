@@ -216,7 +216,14 @@ def test_cached_scores_are_those_of_the_plain_way(estimator, kind, scoring):
         for cached in (True, False)
     ]
     assert [scorer.evaluator is None for scorer in scorers] == [False, True]
+    before = [scorer.predict() for scorer in scorers]
     cached, plain = (_perceptual_score(scorer, "all", 4, None, None, 3) for scorer in scorers)
+    # Predictions of X come from what has been scored, if it has been, and from the estimator.
+    scorers[0].scores([np.tile(rng.permutation(N)[:, None], 2)])
+    for found in (*before, *(scorer.predict() for scorer in scorers)):
+        assert found.dtype == y.dtype or kind == "labels"
+        difference = found != model.predict(X) if kind != "numbers" else found - model.predict(X)
+        assert np.abs(difference).max() < 1e-9
     assert np.abs(cached.importances - plain.importances).max() < 1e-10
     assert np.abs(plain.importances).max() > 1e-3
     called = perceptual_score(

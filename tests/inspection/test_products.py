@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_mmfusion.inspection._products import Product, grid, laid, listed
+from sklearn_mmfusion.inspection._products import Product, grid, laid, listed, products_of
 
 ROWS = (np.array([5, 6, 7]), np.array([1, 2]), np.array([8, 9, 4]))
 PRODUCT = Product((3, 2), (0, 1, 0), ROWS)
@@ -80,3 +80,26 @@ def test_values_are_laid_along_their_axes_before_and_after_others(kind):
         assert np.array_equal(everywhere[:, :, j], values)
     own = kind(values)
     assert laid(own, (0, 1), 2, before=1) is own
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((100, 50), {(4, 50)}), ((9, 50), {(3, 50)}), ((3, 50), {(3, 50)}), ((2, 201), {(2, 51)})],
+)
+def test_blocks_that_keep_rows_have_all_of_the_last_axis_if_they_can(shape, expected):
+    product = grid([np.arange(length) for length in shape])
+    found = np.zeros(product.shape, dtype=int)
+    shapes = set()
+    for where, block in product.blocks(200, keeps_rows=True):
+        assert np.prod(block.shape) <= 200
+        shapes.add(block.shape)
+        found[where] += 1
+    assert (found == 1).all()
+    assert expected <= shapes
+
+
+def test_products_of_vectors_are_those_of_loops():
+    vectors = [torch.arange(6.0).view(2, 3) + 1, torch.tensor([[2.0, 5.0], [7.0, 3.0]])]
+    found = products_of(vectors)
+    expected = [[a * b for a in one for b in two] for one, two in zip(*vectors, strict=True)]
+    assert torch.equal(found, torch.tensor(expected))
