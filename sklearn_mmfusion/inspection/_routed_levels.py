@@ -47,8 +47,8 @@ class Said:
     met : Tensor of shape (t, q, g, h, *own)
         What is to meet the hidden layers of the levels before.
     listed : Tensor of int or None
-        Of a list of combinations: which positions of ``met`` belong to them. It is the largest of
-        all these, and never needed at once.
+        Of a list of combinations: which positions of ``hidden`` and ``met`` belong to them. These
+        are the largest, and never needed at once.
     """
 
     axes: tuple[int, ...]
@@ -68,7 +68,7 @@ class Said:
             return Said(
                 (0,),
                 self.place,
-                taken(self.hidden, mine),
+                self.hidden,
                 taken(self.p.flatten(1), mine),
                 taken(self.read.flatten(2), mine),
                 taken(self.within.flatten(2), mine),

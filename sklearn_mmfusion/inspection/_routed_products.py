@@ -56,7 +56,6 @@ class GapRouting:
         self.is_contrast = is_contrast
         self._n_hidden, self._n_concepts, _ = terms[0].votes.shape
         self._factor = scale / self._n_concepts
-        self._forms: dict[tuple[int, int], Tensor] = {}
         # Of the last product alone: each arrangement holds all forms once more.
         self._levels: dict[tuple[int, ...], list[Level]] = {}
         self._buffers = Buffers()
@@ -115,12 +114,29 @@ class GapRouting:
         n_gaps, n_hidden = self._n_concepts - 1, self._n_hidden
         return max(64, _VALUES // max(n_gaps * n_hidden * spanning, n_gaps * len(self.terms)))
 
-    def _form(self, t: int, i: int) -> Tensor:
-        """Return the form of a pair, from the units of i to what meets those of t, (g * h, h)."""
-        if (t, i) not in self._forms:
-            products = torch.einsum("tjc,ijc->jti", self.terms[t].votes, self.terms[i].votes)
-            self._forms[t, i] = ((products[1:] - products[:1]) * self._factor).flatten(0, 1)
-        return self._forms[t, i]
+    @cached_property
+    def _forms(self) -> Tensor:
+        """Forms of all pairs of terms, the second's units to what meets the first's.
+
+        Shape: (t, i, g, h, h).
+        """
+        votes = torch.stack([term.votes.transpose(0, 1) for term in self.terms])  # (t, j, h, c)
+        flat = votes.transpose(0, 1).flatten(1, 2)
+        products = torch.bmm(flat, flat.transpose(1, 2)).unflatten(1, votes.shape[::2])
+        products = products.unflatten(3, votes.shape[::2])
+        return ((products[1:] - products[:1]) * self._factor).permute(1, 3, 0, 2, 4)
+
+    @cached_property
+    def _reads(self) -> list[Tensor]:
+        """What makes activation logit and votes as they are read out of each term, (1 + j, h).
+
+        For a contrast, these are what a share of the second concept adds, and what is there
+        without any.
+        """
+        reads = [term.read.T for term in self.terms]
+        if self.is_contrast:
+            return [torch.stack([read[0], read[1] + read[2], -read[1]]) for read in reads]
+        return reads
 
     def _arranged(self, axes: tuple[int, ...]) -> list[Level]:
         """Return the levels of a product with given axes, those with most axes first."""
@@ -138,26 +154,12 @@ class GapRouting:
 
     def _level(self, axes: tuple[int, ...], terms: list[int], before: Sequence[int]) -> Level:
         inner = [
-            torch.cat([self._read(t), *(self._form(q, t) for q in terms[: i + 1])])
+            torch.cat([self._reads[t], self._forms[terms[: i + 1], t].flatten(0, 2)])
             for i, t in enumerate(terms)
         ]
-        outer = inner[0].new_empty(len(terms), 0, self._n_hidden)
-        if before:
-            outer = torch.stack([torch.cat([self._form(q, t) for q in before]) for t in terms])
+        outer = self._forms[before, :][:, terms].transpose(0, 1).flatten(1, 3)
         place = slice(len(before), len(before) + len(terms))
-        n_read = self._n_concepts
-        return Level(axes, [self.terms[t] for t in terms], place, n_read, inner, outer)
-
-    def _read(self, t: int) -> Tensor:
-        """Return what makes activation logit and votes as they are read out, (1 + j, h).
-
-        For a contrast, these are what a share of the second concept adds, and what is there
-        without any.
-        """
-        read = self.terms[t].read.T
-        if self.is_contrast:
-            return torch.stack([read[0], read[1] + read[2], -read[1]])
-        return read
+        return Level(axes, [self.terms[t] for t in terms], place, self._n_concepts, inner, outer)
 
 
 def _lists(rows: Product, step: int) -> Iterable[tuple[Sequence[slice], Where]]:
@@ -173,12 +175,13 @@ def _scores(said: Sequence[Said], shape: Sequence[int], buffers: Buffers) -> Ten
         mine = scores[level.place]
         mine.copy_(level.within.expand_as(mine))
         for other in said[:i]:
-            for t, hidden in enumerate(other.hidden):
-                met = level.met[:, other.place.start + t]
+            for t, hidden in enumerate(other.hidden.unbind(), other.place.start):
+                hidden = hidden if other.listed is None else taken(hidden, other.listed)
+                met = level.met[:, t]
                 agreed = _agreement(hidden, other.axes, met, level, buffers)
-                mine.addcmul_(agreed, other.p[t])
-                theirs = scores[other.place.start + t]
-                for found, p in zip(agreed, level.p, strict=True):
+                mine.addcmul_(agreed, other.p[t - other.place.start])
+                theirs = scores[t]
+                for found, p in zip(agreed.unbind(), level.p.unbind(), strict=True):
                     theirs.addcmul_(found, p)
     return scores
 
@@ -196,7 +199,7 @@ def _agreement(
         return laid(_products(hidden, axes, met, level.axes), both, n_axes, before=2)
     # Each position along what both have last meets another matrix: number by number.
     found = []
-    for some in met:
+    for some in met.unbind():
         if level.listed is None:
             some = laid(some, [axes.index(axis) for axis in level.axes], len(axes), before=2)
         else:
@@ -237,7 +240,9 @@ def _contrast(said: Sequence[Said], scores: Tensor) -> Tensor:
     # Those with one axis first: they add up along it.
     total = reduce(torch.add, (level.read[:, 1].sum(0) for level in reversed(said)))
     for level in said:
-        for share, read in zip(shares[level.place], level.read[:, 0], strict=True):
+        for share, read in zip(
+            shares[level.place].unbind(), level.read[:, 0].unbind(), strict=True
+        ):
             total.addcmul_(share, read)
     return total[None]
 
