@@ -47,13 +47,17 @@ def hidden_inputs(features: TermVectors, encodings: Sequence[Tensor], t: int) ->
 
 
 def all_hidden_inputs(features: TermVectors, encodings: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Return the same for every term: a modality is normalised and mapped once for all of them."""
+    """Return the same for every term, with a unit of 0 at the end, (n, h + 1) each.
+
+    A modality is normalised and mapped once for all its terms.
+    """
     parts: dict[tuple[int, int], Tensor] = {}
     for m in (int(key) for key in features.maps):
         mine = [t for t, term in enumerate(features.terms) if m in term]
         h = features.norms[m](encodings[m])
-        mapped = features.maps[str(m)](h * math.sqrt(h.shape[1])).split(features.hidden_dim, 1)
-        parts |= {(t, m): part for t, part in zip(mine, mapped, strict=True)}
+        mapped = features.maps[str(m)](h * math.sqrt(h.shape[1]))
+        wider = torch.nn.functional.pad(mapped.unflatten(1, (len(mine), -1)), (0, 1))
+        parts |= {(t, m): part for t, part in zip(mine, wider.unbind(1), strict=True)}
     return [[parts[t, m] for m in term] for t, term in enumerate(features.terms)]
 
 

@@ -101,7 +101,7 @@ def routed_terms(
         terms.append(
             RoutedTerm(
                 members,
-                [pad(part, (0, 1)) for part in inputs[t]],
+                inputs[t],
                 pad(features.hidden_bias[t], (0, 1), value=1.0),
                 torch.cat([own[:, -1:], own[:, :-1] @ said], 1),
                 [present[m] for m in members],
