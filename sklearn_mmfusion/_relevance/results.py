@@ -114,9 +114,10 @@ class RelevanceIntervals(_TermTable):
     ----------
     data : mapping of str to arrays and values
         With T terms, R refits and N null refits: ``term_names``, and ``term_modalities``, the
-        modalities of each; ``estimate`` (T,), the fit to all rows; ``scores`` (R, T), the refits, with their ``mean`` and ``std`` (T,); ``low`` and
-        ``high`` (T,), the interval; ``null_scores`` (N, T) or None, and ``null_quantile`` (T,), NaN
-        for single modalities; ``method``, ``confidence``, ``n_refits``.
+        modalities of each; ``estimate`` (T,), the fit to all rows; ``scores`` (R, T), the refits,
+        with their ``mean`` and ``std`` (T,); ``low`` and ``high`` (T,), the interval;
+        ``null_scores`` (N, T) or None, and ``null_quantile`` (T,), NaN for single modalities;
+        ``method``, ``confidence``, ``n_refits``.
 
     Attributes
     ----------

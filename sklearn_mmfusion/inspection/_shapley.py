@@ -11,6 +11,7 @@ from sklearn.utils import Bunch
 
 from sklearn_mmfusion._errors import InputError, RelevanceWarning, warn
 from sklearn_mmfusion._inputs.validation import term_name
+from sklearn_mmfusion.data._row_labels import row_labels
 from sklearn_mmfusion.inspection._evaluator import make_evaluator
 from sklearn_mmfusion.inspection._expectations import Estimates, estimate
 from sklearn_mmfusion.inspection._index_scorer import make_index_scorer
@@ -46,13 +47,14 @@ class ModalityShapley(Bunch):
     def to_frame(self) -> pd.DataFrame:
         """Return Shapley values as a long table.
 
-        One row per sample, modality and output; of scores, one per modality.
+        One row per sample, modality and output; of scores, one per modality. Samples have the
+        labels of their rows, where X had some.
         """
         if self.value == "score":
             axes: dict[str, Sequence[Any]] = {"modality": self.modality_names}
         else:
             axes = {
-                "sample": range(len(self.shapley_values)),
+                "sample": _labels(self),
                 "modality": self.modality_names,
                 "output": self.output_names,
             }
@@ -198,7 +200,8 @@ def modality_shapley(
         outputs); ``interactions`` (n_samples, n_sets, n_outputs) or (n_sets,) with
         ``interaction_sets`` (modalities, then pairs), ``interaction_names`` and
         ``interaction_errors``, or None; ``value``, ``index``, ``method``, ``n_evaluations``,
-        ``modality_names``, ``output_names``; ``to_frame()`` and ``to_shapiq()``.
+        ``modality_names``, ``output_names``, ``sample_labels`` (None where X has no labels of
+        rows); ``to_frame()`` and ``to_shapiq()``.
 
     Warns
     -----
@@ -268,7 +271,14 @@ def modality_shapley(
         rng=rng,
     )
     outputs = evaluator.own_outputs()
-    return _result(names, evaluator.output_names, sets, interactions, value, found, outputs)
+    result = _result(names, evaluator.output_names, sets, interactions, value, found, outputs)
+    result.sample_labels = row_labels(X)
+    return result
+
+
+def _labels(found: ModalityShapley) -> list[Any]:
+    labels = found.get("sample_labels")
+    return list(range(len(found.shapley_values))) if labels is None else labels.tolist()
 
 
 def _quantities(

@@ -3,6 +3,7 @@ import warnings
 from itertools import combinations, permutations
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import accuracy_score
@@ -190,6 +191,15 @@ def test_to_frame_is_long(formula):
     y = tangled(*COLUMNS.values())
     score = modality_shapley(formula(tangled), COLUMNS, y, value="score", n_draws=2, random_state=0)
     assert score.to_frame()["modality"].tolist() == ["a", "b", "c"]
+
+
+def test_to_frame_has_the_labels_of_rows(formula):
+    index = pd.Index(["p7", "p3", "p9", "p1", "p5"])
+    labelled = {name: pd.DataFrame(values, index=index) for name, values in COLUMNS.items()}
+    found, plain = (modality_shapley(formula(tangled), X) for X in (labelled, COLUMNS))
+    assert found.to_frame()["sample"].unique().tolist() == index.tolist()
+    assert plain.sample_labels is None
+    np.testing.assert_array_equal(found.shapley_values, plain.shapley_values)
 
 
 def test_modality_shapley_refuses(formula):
