@@ -18,6 +18,7 @@ __all__ = ["Products", "leading_components", "products_beside", "stand_ins", "st
 Floats = npt.NDArray[np.float64]
 
 _KINKS = (0.25, 0.5, 0.75)  # quantiles of a feature
+_UNITS_WITH_KINKS = 100  # fewer allow so few columns that squares need them all
 _N_JOINT = 6  # components of each of two modalities, whose products are effects of both
 _UNITS_PER_COLUMN, _MOST_COLUMNS = 10, 100
 _MOST_VALUES = 2**25  # of all columns: 256 MB
@@ -56,7 +57,9 @@ def leading_components(values: Floats, n_components: int) -> Floats:
     return found
 
 
-def products_beside(members: Iterable[str], features: Mapping[str, Floats]) -> list[Products]:
+def products_beside(
+    members: Iterable[str], features: Mapping[str, Floats], n_units: float
+) -> list[Products]:
     r"""Return candidates for what the effect of a term has to be told from.
 
     Of each modality, but the only one of a term: its features, their products with each other, and
@@ -70,6 +73,8 @@ def products_beside(members: Iterable[str], features: Mapping[str, Floats]) -> l
         Modalities of the term.
     features : mapping of str to ndarray of shape (n_samples, n_features)
         Features of all modalities, standardised.
+    n_units : float
+        Number of rows or groups that say something of their own; of 100 and more, distances count.
 
     Returns
     -------
@@ -84,6 +89,8 @@ def products_beside(members: Iterable[str], features: Mapping[str, Floats]) -> l
         for a, b in combinations(few.values(), 2):
             both = np.einsum("nf,ng->nfg", a, b).reshape(len(a), -1)
             found.append(Products(both, _with_ones(np.hstack([a, b]))))
+    if n_units < _UNITS_WITH_KINKS:
+        return found
     return found + [Products(_kinks(z), np.ones((len(z), 1))) for z in others.values()]
 
 

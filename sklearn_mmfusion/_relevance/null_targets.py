@@ -99,9 +99,8 @@ def without_interactions(
         n_units = rows.n_informative
         if groups is not None:
             n_units = min(n_units, len(np.unique(groups[train])))
-        means = rows.beside_bent_effects(
-            products_beside((), fit.features), n_units, threshold=_LEAST_GAIN
-        )
+        products = products_beside((), fit.features, n_units)
+        means = rows.beside_bent_effects(products, n_units, threshold=_LEAST_GAIN)
         if means is not None:
             values = means[test] * unit
             both = np.hstack([1 - values, values]) if kind == "binary" else values

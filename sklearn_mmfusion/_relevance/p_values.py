@@ -109,15 +109,16 @@ def relevance_test(
 
     **Bent effects.** With dependent modalities, an interaction can stand in for what the model
     misses of a single effect: where a and b are correlated, a b is much like a² + b². So its rest
-    has more than the other terms. Candidates are, of each modality, its flat values (32 at most, or
-    components of more), the first 16 components of its encoding, all products of two of them, and
-    the distance of each to its quartiles (what is bent sharply is no sum of squares); for a term of
-    three and more modalities also products of components of two of its modalities,
-    and cubic ones. Added are those that the residuals follow most closely, and those that the
-    contribution of the term does [3]_: up to 100 of each, and up to one for each 10 test rows (or
-    groups; or twice the rows of the rarer class), until the next would add less than chance does. A
-    single effect is set against bent effects of the other modalities. What is missed is of the size
-    of a product: what those columns leave of the misfit, times what they leave of the term.
+    has more than the other terms. Candidates are, of each modality, its flat values (32 at most,
+    or components of more), the first 16 components of its encoding, all products of two of them,
+    and from 100 test rows (or groups) the distance of each to its quartiles (what is bent sharply
+    is no sum of squares); for a term of three and more modalities also products of components of
+    two of its modalities, and cubic ones. Added are those that the residuals follow most closely,
+    and those that the contribution of the term does [3]_: up to 100 of each, and up to one for
+    each 10 test rows (or groups; or twice the rows of the rarer class), until the next would add
+    less than chance does. A single effect is set against bent effects of the other modalities.
+    What is missed is of the size of a product: what those columns leave of the misfit, times what
+    they leave of the term.
 
     **Statistic.** :math:`T = \sum_i s_i`, with the effective score of a row
     :math:`s_i = \tilde c(x_i)^\top (y_i - \mu_i)`: what is left of the term's contribution after
@@ -242,7 +243,7 @@ def scores_of_terms(
     scores = [
         rows.effective_scores(
             term,
-            products_beside(members, features),
+            products_beside(members, features, n_units),
             n_units,
             threshold=1.0 if len(members) == 1 else _OF_INTERACTIONS,
         )

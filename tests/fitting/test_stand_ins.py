@@ -41,15 +41,16 @@ def test_components_are_those_of_scikit_learn():
 
 def test_candidates_are_effects_of_fewer_modalities():
     features = {"a": draw(2), "b": draw(3, seed=1), "c": draw(0), "d": draw(1, seed=2)}
-    of_a = products_beside(("a",), features)
+    of_a = products_beside(("a",), features, 100)
     # Of b and of d: with ones, and three kinks of each feature.
     assert [pair.left.shape[1] for pair in of_a] == [4, 2, 9, 3]
-    of_pair = products_beside(("b", "a"), features)
+    assert [pair.left.shape[1] for pair in products_beside("a", features, 99)] == [4, 2]
+    of_pair = products_beside(("b", "a"), features, 100)
     assert len(of_pair) == 6
     spans = written_out(of_pair[0])
     for expected in (features["a"][:, 0], features["a"][:, 0] * features["a"][:, 1]):
         assert np.abs(spans - expected[:, None]).max(axis=0).min() < 1e-12
-    of_three = products_beside(("a", "b", "d"), features)
+    of_three = products_beside(("a", "b", "d"), features, 100)
     assert len(of_three) == 9
     # Products of two, and of two with one of them again, lie in what a and b make together.
     a, b = leading_components(features["a"], 2), leading_components(features["b"], 3)
@@ -60,7 +61,7 @@ def test_candidates_are_effects_of_fewer_modalities():
 
 def test_what_is_bent_sharply_is_a_sum_of_few_candidates():
     z = draw(2, seed=3, n=400)
-    candidates = written_out(products_beside(("a", "b"), {"a": z, "b": draw(0, n=400)})[-1])
+    candidates = written_out(products_beside(("a", "b"), {"a": z, "b": draw(0, n=400)}, 400)[-1])
     for bend in (np.abs(z[:, 1]), np.clip(z[:, 1], *np.quantile(z[:, 1], [0.25, 0.75]))):
         kinks = np.hstack([candidates, z])  # 0.98: the median is not quite 0
         assert LinearRegression().fit(kinks, bend).score(kinks, bend) > 0.98
