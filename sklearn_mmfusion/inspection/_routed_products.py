@@ -29,9 +29,8 @@ from sklearn_mmfusion.inspection._routed_terms import RoutedTerm
 
 __all__ = ["GapRouting"]
 
-_VALUES = (
-    2**19
-)  # numbers of a block of combinations, of one kind: 4 MB; smaller ones cost more calls
+# Numbers of a block of combinations, of one kind: 4 MB; smaller ones cost more calls.
+_VALUES = 2**19
 _MET_VALUES = 2**24  # numbers that all positions of an axis make to meet others: 128 MB
 
 # A level, what is added to its hidden layers, and what it says everywhere, where that is kept.
